@@ -1,0 +1,32 @@
+# Each target makes .venv if it is missing, builds what changed, and reuses it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+NATIVE := $(wildcard cert_core/native/*.pyx cert_core/native/*.h) cert_core/native/CMakeLists.txt
+PIP := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
+
+.PHONY: demo test bench lint clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/.models
+	$(BIN)/cert demo
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest -q
+
+bench: $(VENV)/.bench
+	$(BIN)/python -m pytest -q bench --benchmark-only --benchmark-disable-gc
+
+lint: $(VENV)/.dev
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pre-commit run --all-files
+
+clean:
+	rm -rf $(VENV) build dist
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# An editable install, made again whenever the extras or the native sources change.
+$(VENV)/.%: $(BIN)/python pyproject.toml constraints.txt $(NATIVE)
+	$(PIP) -e ".[$*]"
+	touch $@
