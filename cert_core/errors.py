@@ -1,0 +1,104 @@
+"""Errors of the toolkit, and the argument checks that raise them.
+
+Every message names the argument, the rule, the value given and the remedy.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Float = npt.NDArray[np.float64]
+
+
+class UnsupportedPair(ValueError):
+    """No exact law is known for this (noise, attack) pair; Monte Carlo may still serve it."""
+
+
+class NoBracket(ArithmeticError):
+    """A search could not enclose its root; nothing was answered rather than something wrong."""
+
+
+class BackendMissing(ImportError):
+    """A backend, or the compiled core, is not installed here."""
+
+
+def fail(name: str, rule: str, value: object, remedy: str) -> ValueError:
+    """The error for one argument: name, rule, value, remedy."""
+    return ValueError(f"{name} must be {rule}, got {value!r}: {remedy}")
+
+
+def integer(name: str, value: Any, low: int, high: int | None = None, *, remedy: str) -> int:
+    """value as an int in [low, high]."""
+    rule = f"an integer >= {low}" if high is None else f"an integer in [{low}, {high}]"
+    try:
+        result = operator.index(value)
+    except TypeError:
+        raise fail(name, rule, value, remedy) from None
+    if isinstance(value, bool) or result < low or (high is not None and result > high):
+        raise fail(name, rule, value, remedy)
+    return result
+
+
+def real(name: str, value: Any, rule: str, holds: Callable[[float], bool], *, remedy: str) -> float:
+    """value as a finite float for which holds(value)."""
+    try:
+        result = float(value)
+    except (TypeError, ValueError):
+        raise fail(name, rule, value, remedy) from None
+    if not math.isfinite(result) or not holds(result):
+        raise fail(name, rule, value, remedy)
+    return result
+
+
+def positive(name: str, value: Any, *, remedy: str) -> float:
+    """value as a finite float > 0."""
+    return real(name, value, "a finite number > 0", lambda x: x > 0, remedy=remedy)
+
+
+def alpha(value: Any, name: str = "alpha") -> float:
+    """value as a failure probability in (0, 1/2]."""
+    remedy = "pass the failure probability per input, e.g. 0.001"
+    return real(name, value, "a number in (0, 0.5]", lambda x: 0 < x <= 0.5, remedy=remedy)
+
+
+def array(name: str, value: Any, rule: str, holds: Callable[[Float], Any], *, remedy: str) -> Float:
+    """value as a float64 array all of whose entries satisfy holds (NaN never does)."""
+    try:
+        result = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise fail(name, rule, value, remedy) from None
+    good = np.asarray(holds(result)) & ~np.isnan(result)
+    if not good.all():
+        raise fail(name, rule, float(result[~good].flat[0]), remedy)
+    return result
+
+
+def probabilities(name: str, value: Any) -> Float:
+    """value as a float64 array in [0, 1]."""
+    remedy = "pass a lower confidence bound of a class probability"
+    return array(name, value, "in [0, 1]", lambda x: (x >= 0) & (x <= 1), remedy=remedy)
+
+
+def radii(name: str, value: Any) -> Float:
+    """value as a float64 array, finite and >= 0."""
+    remedy = "pass the attack's radius in input units"
+    return array(name, value, "finite and >= 0", lambda x: (x >= 0) & np.isfinite(x), remedy=remedy)
+
+
+def seed(value: Any) -> int:
+    """value as a 64-bit key."""
+    return integer("seed", value, 0, 2**64 - 1, remedy="pass any 64-bit unsigned integer")
+
+
+def choice(name: str, value: Any, options: Any) -> Any:
+    """value if it is one of the options."""
+    if not isinstance(value, str | int | float) or value not in tuple(options):
+        listed = ", ".join(repr(option) for option in options)
+        raise fail(name, f"one of {listed}", value, "choose one of these")
+    return value

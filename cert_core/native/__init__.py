@@ -1,0 +1,15 @@
+"""The compiled core: laws of the log-likelihood ratio by quadrature (engine.pyx)."""
+
+from __future__ import annotations
+
+from cert_core.errors import BackendMissing
+
+try:
+    from cert_core.native.engine import RadialLaw
+except ImportError as error:
+    raise BackendMissing(
+        "the compiled core cert_core.native.engine is missing: build it with "
+        "`pip install .` (needs a C compiler) in the project's folder, then import again"
+    ) from error
+
+__all__ = ["RadialLaw"]
