@@ -1,0 +1,391 @@
+"""The noise families: everything the toolkit knows of a family stands here.
+
+A family is a frozen dataclass whose fields are its parameters.  It names its
+level-set norm (which decides its worst shifts, see threats), the record of its
+log-ratio law (which laws turns into an engine), how its radius is drawn, and its
+normalised log density.  Command-line options and the tests follow from NOISES.
+
+Zhang et al. 2020, Eqs. 10-13.  All scales are in input units; 0 <= k < dim.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import MISSING, asdict, dataclass, fields
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from scipy import special
+
+from cert_core.errors import Float, array, choice, fail, integer, positive, real
+from cert_core.radii import LogQuantiles, gamma_log_quantiles, max_law, max_log_quantiles
+from cert_core.records import (
+    GaussianRecord,
+    LaplaceRecord,
+    LawRecord,
+    MixedRecord,
+    RadialRecord,
+    power_term,
+)
+
+NORMS = (1.0, 2.0, math.inf)
+
+
+class Noise(ABC):
+    """A symmetric noise on R^dim, non-increasing in every |z_i|."""
+
+    name: ClassVar[str]
+    dim: int
+
+    def __post_init__(self) -> None:
+        remedy = "pass the number of input coordinates"
+        object.__setattr__(self, "dim", integer("dim", self.dim, 1, remedy=remedy))
+        for field in fields(self):  # type: ignore[arg-type]
+            if field.name not in ("dim", "norm"):
+                self._check_field(field.name)
+
+    def _check_field(self, name: str) -> None:
+        value = getattr(self, name)
+        if name == "k":
+            rule = f"a number with 0 <= k < dim = {self.dim}"
+            remedy = "from k = dim on the density cannot be normalised"
+            value = real("k", value, rule, lambda k: 0 <= k < self.dim, remedy=remedy)
+        else:
+            value = positive(name, value, remedy="pass the noise's scale or power")
+        object.__setattr__(self, name, value)
+
+    @property
+    @abstractmethod
+    def level_norm(self) -> float | None:
+        """Order of the norm whose balls are the level sets; None where they are not."""
+
+    @property
+    @abstractmethod
+    def record(self) -> LawRecord:
+        """What the exact log-ratio law needs to know."""
+
+    @property
+    @abstractmethod
+    def scale_unit(self) -> float:
+        """The parameter every length scales with; laws depend on radius/scale_unit."""
+
+    @property
+    @abstractmethod
+    def rms(self) -> float:
+        """sqrt(E|z|_2^2 / dim), in input units: makes families comparable."""
+
+    @abstractmethod
+    def log_density(self, z: Any) -> Float | float:
+        """Normalised log density at the rows of z, shape (..., dim) -> (...)."""
+
+    @abstractmethod
+    def log_radius(self) -> LogQuantiles:
+        """Log-quantiles of the radius (in the norm of its direction), in scale_unit."""
+
+    @classmethod
+    @abstractmethod
+    def unit(cls, dim: int, k: float) -> Self:
+        """The member with scale 1."""
+
+    @classmethod
+    def with_rms(cls, dim: int, rms: float, k: float = 0.0) -> Self:
+        """Build the member of the family with this root mean square a coordinate."""
+        rms = positive("rms", rms, remedy="pass the noise level in input units")
+        unit = cls.unit(dim, k)
+        return unit.rescaled(rms / unit.rms)
+
+    @abstractmethod
+    def rescaled(self, factor: float) -> Self:
+        """The same noise with every length multiplied by factor."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The noise as JSON-able values; noise_from_dict reads it."""
+        values = {"noise": self.name, **asdict(self)}  # type: ignore[call-overload]
+        if values.get("norm") == math.inf:
+            values["norm"] = "inf"
+        return values
+
+
+def _points(z: Any, dim: int) -> Float:
+    """z as an array of rows of length dim."""
+    rule, remedy = "an array without NaN", "pass points of the input space"
+    points = array("z", z, rule, lambda x: ~np.isnan(x), remedy=remedy)
+    if points.ndim == 0 or points.shape[-1] != dim:
+        raise fail("z", f"of shape (..., {dim})", points.shape, "flatten each input to one row")
+    return points
+
+
+def _scalar(values: Any) -> Any:
+    """A Python float for a 0-d result, else the array."""
+    return float(values) if np.ndim(values) == 0 else values
+
+
+class _Radial(Noise):
+    """A noise whose density falls with one norm of z alone."""
+
+    scale_field: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def radial(self) -> RadialRecord:
+        """The noise as a member of the general radial family."""
+
+    @property
+    def record(self) -> LawRecord:
+        return self.radial
+
+    @property
+    def level_norm(self) -> float:
+        return self.radial.norm
+
+    @property
+    def scale_unit(self) -> float:
+        return self.radial.scale
+
+    @property
+    def rms(self) -> float:
+        return self.radial.rms()
+
+    def log_density(self, z: Any) -> Float | float:
+        """Normalised log density at the rows of z, shape (..., dim) -> (...)."""
+        value: Float | float = _scalar(
+            self.radial.log_density(_points(z, self.dim)) - self.radial.log_mass()
+        )
+        return value
+
+    def log_radius(self) -> LogQuantiles:
+        return gamma_log_quantiles(self.radial.shape, self.radial.power)
+
+    def rescaled(self, factor: float) -> Self:
+        values = asdict(self)  # type: ignore[call-overload]
+        values[self.scale_field] *= factor
+        return type(self)(**values)
+
+    @classmethod
+    def unit(cls, dim: int, k: float) -> Self:
+        return cls(dim, 1.0, k)  # type: ignore[call-arg]
+
+
+@dataclass(frozen=True)
+class RadialNoise(_Radial):
+    """The general family, density prop. to |z|_q^-k exp(-(|z|_q/scale)^power).
+
+    norm is q: 1, 2 or inf; power > 0; scale in input units.
+    """
+
+    name: ClassVar[str] = "radial"
+    scale_field: ClassVar[str] = "scale"
+    dim: int
+    norm: float
+    power: float
+    scale: float
+    k: float = 0.0
+
+    def __post_init__(self) -> None:
+        norm = math.inf if self.norm == "inf" else self.norm  # type: ignore[comparison-overlap]
+        object.__setattr__(self, "norm", float(choice("norm", norm, NORMS)))
+        super().__post_init__()
+
+    @property
+    def radial(self) -> RadialRecord:
+        return RadialRecord(self.dim, self.norm, self.power, self.scale, self.k)
+
+    @classmethod
+    def unit(cls, dim: int, k: float, norm: float = 2.0, power: float = 2.0) -> Self:
+        return cls(dim, norm, power, 1.0, k)
+
+    @classmethod
+    def with_rms(
+        cls, dim: int, rms: float, k: float = 0.0, *, norm: float = 2.0, power: float = 2.0
+    ) -> Self:
+        """Build the member of this norm and power with this root mean square."""
+        rms = positive("rms", rms, remedy="pass the noise level in input units")
+        unit = cls.unit(dim, k, norm, power)
+        return unit.rescaled(rms / unit.rms)
+
+
+@dataclass(frozen=True)
+class L1Noise(_Radial):
+    """|z|_1^-k exp(-|z|_1/b): Eq. 10; k = 0 is the Laplace law."""
+
+    name: ClassVar[str] = "l1"
+    scale_field: ClassVar[str] = "b"
+    dim: int
+    b: float
+    k: float = 0.0
+
+    @property
+    def radial(self) -> RadialRecord:
+        return RadialRecord(self.dim, 1.0, 1.0, self.b, self.k)
+
+
+@dataclass(frozen=True)
+class L2Noise(_Radial):
+    """|z|_2^-k exp(-|z|_2^2 / 2 sigma^2): Eq. 11; k = 0 is the Gaussian law."""
+
+    name: ClassVar[str] = "l2"
+    scale_field: ClassVar[str] = "sigma"
+    dim: int
+    sigma: float
+    k: float = 0.0
+
+    @property
+    def radial(self) -> RadialRecord:
+        return RadialRecord(self.dim, 2.0, 2.0, self.sigma * math.sqrt(2), self.k)
+
+
+@dataclass(frozen=True)
+class LinfNoise(_Radial):
+    """|z|_inf^-k exp(-|z|_inf^2 / 2 sigma^2): Eq. 12."""
+
+    name: ClassVar[str] = "linf"
+    scale_field: ClassVar[str] = "sigma"
+    dim: int
+    sigma: float
+    k: float = 0.0
+
+    @property
+    def radial(self) -> RadialRecord:
+        return RadialRecord(self.dim, math.inf, 2.0, self.sigma * math.sqrt(2), self.k)
+
+
+@dataclass(frozen=True)
+class Gaussian(_Radial):
+    """The Gaussian, by its closed law (Corollary 2)."""
+
+    name: ClassVar[str] = "gaussian"
+    scale_field: ClassVar[str] = "sigma"
+    dim: int
+    sigma: float
+
+    @property
+    def radial(self) -> RadialRecord:
+        return L2Noise(self.dim, self.sigma).radial
+
+    @property
+    def record(self) -> LawRecord:
+        return GaussianRecord(self.sigma)
+
+    @classmethod
+    def unit(cls, dim: int, k: float) -> Self:
+        return cls(_without_k(dim, k), 1.0)
+
+
+@dataclass(frozen=True)
+class Laplace(_Radial):
+    """The Laplace noise, by its closed law (Corollary 1)."""
+
+    name: ClassVar[str] = "laplace"
+    scale_field: ClassVar[str] = "b"
+    dim: int
+    b: float
+
+    @property
+    def radial(self) -> RadialRecord:
+        return L1Noise(self.dim, self.b).radial
+
+    @property
+    def record(self) -> LawRecord:
+        return LaplaceRecord(self.b)
+
+    @classmethod
+    def unit(cls, dim: int, k: float) -> Self:
+        return cls(_without_k(dim, k), 1.0)
+
+
+def _without_k(dim: int, k: float) -> int:
+    if k != 0:
+        raise fail("k", "0 for this noise", k, "use the family with a k instead")
+    return dim
+
+
+@dataclass(frozen=True)
+class MixedNoise(Noise):
+    """|z|_inf^-k exp(-|z|_2^2 / 2 sigma^2): Eq. 13; k = 0 is the Gaussian.
+
+    Drawn exactly: rho = |z|_inf by its one-dimensional law, a coordinate chosen
+    uniformly is +-rho, the others are normals truncated to [-rho, rho].
+    """
+
+    name: ClassVar[str] = "mixed"
+    dim: int
+    sigma: float
+    k: float = 0.0
+
+    @property
+    def level_norm(self) -> float | None:
+        return 2.0 if self.k == 0 or self.dim == 1 else None
+
+    @property
+    def record(self) -> LawRecord:
+        if self.dim == 1:
+            return L2Noise(1, self.sigma, self.k).radial
+        return MixedRecord(self.dim, self.sigma, self.k)
+
+    @property
+    def scale_unit(self) -> float:
+        return self.sigma
+
+    @property
+    def rms(self) -> float:
+        def square(rho: Float) -> Float:
+            half = 0.5 * rho * rho
+            truncated: Float = special.gammainc(1.5, half) / special.gammainc(0.5, half)
+            return rho * rho + (self.dim - 1) * truncated
+
+        return self.sigma * math.sqrt(max_law(self.dim, self.k).mean(square) / self.dim)
+
+    def log_density(self, z: Any) -> Float | float:
+        """Normalised log density at the rows of z, shape (..., dim) -> (...)."""
+        z = _points(z, self.dim) / self.sigma
+        unnormalised = power_term(self.k, np.abs(z).max(axis=-1)) - 0.5 * np.sum(z * z, axis=-1)
+        log_mass = (
+            0.5 * self.dim * math.log(2 * math.pi)
+            + math.log(self.dim)
+            + 0.5 * math.log(2 / math.pi)
+            + max_law(self.dim, self.k).log_mass
+            + self.dim * math.log(self.sigma)
+        )
+        value: Float | float = _scalar(unnormalised - log_mass)
+        return value
+
+    def log_radius(self) -> LogQuantiles:
+        return max_log_quantiles(self.dim, self.k)
+
+    def rescaled(self, factor: float) -> Self:
+        return type(self)(self.dim, self.sigma * factor, self.k)
+
+    @classmethod
+    def unit(cls, dim: int, k: float) -> Self:
+        return cls(dim, 1.0, k)
+
+
+NOISES: dict[str, type[Noise]] = {
+    "l1": L1Noise,
+    "l2": L2Noise,
+    "linf": LinfNoise,
+    "mixed": MixedNoise,
+    "gaussian": Gaussian,
+    "laplace": Laplace,
+    "radial": RadialNoise,
+}
+
+
+def noise_from_dict(values: dict[str, Any]) -> Noise:
+    """Rebuild a noise from Noise.to_dict.
+
+    Raises
+    ------
+    ValueError
+        Unknown family, or missing, extra or illegal parameters.
+    """
+    parameters = dict(values)
+    name = choice("noise", parameters.pop("noise", None), NOISES)
+    family = NOISES[name]
+    known = {f.name: f.default is MISSING for f in fields(family)}  # type: ignore[arg-type]
+    required = {key for key, needed in known.items() if needed}
+    if not required <= set(parameters) <= set(known):
+        rule = f"the fields {', '.join(known)} of {family.__name__}"
+        raise fail("noise parameters", rule, sorted(parameters), "write them with to_dict()")
+    return family(**parameters)

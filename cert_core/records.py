@@ -1,0 +1,99 @@
+"""Records of the densities: what a law, a sampler or a normalisation needs to know."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special
+
+from cert_core.errors import Float
+
+
+@dataclass(frozen=True)
+class RadialRecord:
+    """Density prop. to |z|^-k exp(-(|z|/scale)^power), |.| the norm of that order."""
+
+    dim: int
+    norm: float
+    power: float
+    scale: float
+    k: float
+
+    @property
+    def shape(self) -> float:
+        """(|z|/scale)^power ~ Gamma(shape)."""
+        return (self.dim - self.k) / self.power
+
+    def geometry(self, kind: str) -> str:
+        """The closed law of |z - delta| given |z| under a shift of this kind: "sphere" (caps),
+        "cone" (1-balls along an axis and max-balls along a diagonal share one), "edge"
+        (max-balls along an axis), or "open" where there is none."""
+        if self.dim == 1:
+            return "cone"
+        if self.norm == 2.0:
+            return "sphere"
+        if (self.norm == 1.0) == (kind == "axis"):
+            return "cone"
+        return "edge" if self.norm == math.inf else "open"
+
+    def log_mass(self) -> float:
+        """log of the integral of the unnormalised density over R^dim."""
+        d = self.dim
+        log_ball = {
+            1.0: d * math.log(2) - math.lgamma(d + 1),
+            2.0: 0.5 * d * math.log(math.pi) - math.lgamma(0.5 * d + 1),
+            math.inf: d * math.log(2),
+        }[self.norm]
+        return (
+            log_ball
+            + math.log(d / self.power)
+            + (d - self.k) * math.log(self.scale)
+            + math.lgamma(self.shape)
+        )
+
+    def log_density(self, z: Float) -> Float:
+        """log density of the rows of z, up to log_mass."""
+        s = np.linalg.norm(z, ord=self.norm, axis=-1)
+        value: Float = power_term(self.k, s) - (s / self.scale) ** self.power
+        return value
+
+    def rms(self) -> float:
+        """sqrt(E|z|_2^2 / dim)."""
+        square = self.scale**2 * float(special.poch(self.shape, 2 / self.power))
+        spread = {1.0: 2 / (self.dim + 1), 2.0: 1.0, math.inf: (self.dim + 2) / 3}[self.norm]
+        return math.sqrt(square * spread / self.dim)
+
+
+@dataclass(frozen=True)
+class GaussianRecord:
+    """The Gaussian law of Corollary 2."""
+
+    sigma: float
+
+
+@dataclass(frozen=True)
+class LaplaceRecord:
+    """The Laplace law of Corollary 1 (l1 attack)."""
+
+    b: float
+
+
+@dataclass(frozen=True)
+class MixedRecord:
+    """Density prop. to |z|_inf^-k exp(-|z|_2^2 / 2 sigma^2)."""
+
+    dim: int
+    sigma: float
+    k: float
+
+
+LawRecord = RadialRecord | GaussianRecord | LaplaceRecord | MixedRecord
+
+
+def power_term(k: float, s: Float) -> Float:
+    """-k log s; 0 where k = 0, +inf at s = 0 otherwise."""
+    with np.errstate(divide="ignore"):
+        result: Float = -k * np.log(s) if k > 0 else np.zeros_like(s)
+    return result
