@@ -1,0 +1,207 @@
+"""Bounds on a smoothed classifier, from the exact law of the log ratio.
+
+p is a lower bound of the class probability at the input; the bounds hold for every
+classifier with values in [0, 1] and are the best possible ones where the shift is tight.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from scipy import special
+
+from cert_core.errors import Float, NoBracket, array, probabilities, radii
+from cert_core.laws import GaussianLaw, LaplaceLaw, log_ratio_law
+from cert_core.noises import Noise
+from cert_core.threats import law_shift
+
+
+def _broadcast(function: Callable[..., float], *arguments: Float) -> Any:
+    """function over broadcast arrays; a float for scalars."""
+    arrays = np.broadcast_arrays(*arguments)
+    if arrays[0].ndim == 0:
+        return function(*(float(a) for a in arrays))
+    values = [function(*map(float, row)) for row in zip(*(a.flat for a in arrays), strict=True)]
+    return np.array(values, dtype=np.float64).reshape(arrays[0].shape)
+
+
+def discrepancy(lam: Any, noise: Noise, attack: str, radius: Any) -> Any:
+    """Compute D(lam), the largest E(lam - W)_+ over the attack ball.
+
+    Parameters
+    ----------
+    lam : float or array, >= 0
+    noise : Noise
+    attack : "l1", "l2" or "linf"
+    radius : float or array >= 0, in input units; broadcasts with lam
+
+    Returns
+    -------
+    float or array
+        Not below the truth; D(1) is the total variation distance of the two noises.
+
+    Raises
+    ------
+    UnsupportedPair, ValueError
+
+    References
+    ----------
+    Zhang et al. 2020, Theorem 1 and Eq. 8.
+    """
+
+    remedy = "pass the multiplier of Theorem 1"
+    lam = array("lam", lam, "finite and >= 0", lambda x: (x >= 0) & np.isfinite(x), remedy=remedy)
+    laws = _Laws(noise, attack)
+    return _broadcast(
+        lambda x, r: laws.at(r).discrepancy(x) if x > 0 else 0.0, lam, radii("radius", radius)
+    )
+
+
+class _Laws:
+    """The laws of one (noise, attack) pair, the latest kept."""
+
+    def __init__(self, noise: Noise, attack: str) -> None:
+        self._pair = noise, attack
+        self._law = log_ratio_law(noise, attack, 0.0)
+        self._radius = 0.0
+
+    def at(self, radius: float) -> Any:
+        if radius != self._radius:
+            self._law, self._radius = log_ratio_law(*self._pair, radius), radius
+        return self._law
+
+
+def lower_bound(p: Any, noise: Noise, attack: str, radius: Any) -> Any:
+    """Bound the smoothed classifier from below at the worst perturbed input.
+
+    Parameters
+    ----------
+    p : float or array in [0, 1]
+        (A lower bound of) the class probability under noise at the clean input.
+    noise : Noise
+    attack : "l1", "l2" or "linf"
+    radius : float or array >= 0, in input units; broadcasts with p
+
+    Returns
+    -------
+    float or array
+        L(p, radius) = max over lam of lam p - D(lam); never above the truth.
+
+    Raises
+    ------
+    UnsupportedPair, ValueError
+
+    References
+    ----------
+    Zhang et al. 2020, Theorem 1; Corollaries 1 (with the erratum of LaplaceLaw) and 2.
+    """
+    laws = _Laws(noise, attack)
+
+    def one(p: float, r: float) -> float:
+        if p in (0.0, 1.0):  # every noise here has full support
+            return p
+        return min(max(float(laws.at(r).lower(p)), 0.0), p)
+
+    return _broadcast(one, probabilities("p", p), radii("radius", radius))
+
+
+def required_probability(noise: Noise, attack: str, radius: Any) -> Any:
+    """Compute p_min, the class probability above which a radius is certified.
+
+    Parameters
+    ----------
+    noise : Noise
+    attack : "l1", "l2" or "linf"
+    radius : float or array >= 0, in input units
+
+    Returns
+    -------
+    float or array
+        p_min(radius) = 1 - L(1/2, radius), never below the truth: an input is certified at
+        radius if its probability exceeds this.  p_min(0) = 1/2.
+
+    Raises
+    ------
+    UnsupportedPair, ValueError
+
+    References
+    ----------
+    Zhang et al. 2020, Theorem 1: L(p) > 1/2.
+    """
+    laws = _Laws(noise, attack)
+
+    def one(r: float) -> float:
+        excess, deficit = laws.at(r).required()
+        if r == 0:
+            return 0.5
+        return _rounded_up(excess, deficit)
+
+    return _broadcast(one, radii("radius", radius))
+
+
+def _rounded_up(excess: float, deficit: float) -> float:
+    """The least float not below 1/2 + excess = 1 - deficit."""
+    value = 0.5 + excess if excess < 0.25 else 1.0 - deficit
+    short = value - 0.5 < excess if excess < 0.25 else 1.0 - value > deficit  # exact differences
+    return min(math.nextafter(value, 2.0) if short else value, 1.0)
+
+
+def score(excess: float, deficit: float) -> float:
+    """The z with Phi(z) = 1/2 + excess = 1 - deficit, right near 0 and in the tail."""
+    if excess < 0.25:
+        return math.sqrt(2) * float(special.erfinv(2 * excess))
+    return -float(special.ndtri(deficit)) if deficit > 0 else math.inf
+
+
+def closed_radius(noise: Noise, attack: str, p: float) -> float | None:
+    """The certified radius by a closed form, where the law has one; rounded down."""
+    law = log_ratio_law(noise, attack, noise.scale_unit)
+    if isinstance(law, GaussianLaw):
+        unit, value = law.mu, score(p - 0.5, 1.0 - p)
+    elif isinstance(law, LaplaceLaw):
+        unit, value = law.m, -math.log1p(-2 * (p - 0.5)) if p < 0.75 else -math.log(2 * (1 - p))
+    else:
+        return None
+    return noise.scale_unit * value / unit * (1 - 1e-14)
+
+
+def search_radius(noise: Noise, attack: str, p: float) -> float:
+    """The radius certified by p in (1/2, 1): certified at the value returned, and not
+    within 3e-10 above it, relatively.
+
+    log Phi^-1(p_min) is nearly linear in log radius: secants, kept inside the bracket
+    [low certified, high not]; the last two steps go to either side of the root.
+    """
+    target = math.log(score(p - 0.5, 1.0 - p))
+    low, high = -math.inf, math.inf
+    reach = law_shift(noise, attack, 1.0).norm(2.0, noise.dim)
+    x, slope, loss = math.log(noise.rms / reach) + target, 1.0, 1e-12
+    before: tuple[float, float] | None = None
+    for _ in range(200):
+        excess, deficit = log_ratio_law(noise, attack, math.exp(x)).required(loss)
+        certified = excess <= p - 0.5 if excess < 0.25 else deficit >= 1.0 - p
+        low, high = (max(low, x), high) if certified else (low, min(high, x))
+        if high - low < 3e-10:
+            return math.exp(low)
+        value = math.log(max(score(excess, deficit), 1e-300)) - target
+        if before is not None and math.isfinite(value) and x != before[0] and value != before[1]:
+            slope = (value - before[1]) / (x - before[0])
+        before = (x, value)
+        x, loss = _next_radius(x, x - value / slope, low, high)
+    raise NoBracket(f"the radius at p = {p!r} was not enclosed: try a p further from 1/2 and 1")
+
+
+def _next_radius(x: float, root: float, low: float, high: float) -> tuple[float, float]:
+    """The next log radius to try, and the loss a search may allow there."""
+    near = abs(root - x) < 1e-5
+    if near:
+        root += -1e-10 if low < root - 2e-10 else 1e-10
+    if not low < root < high or not abs(root - x) < 5.0:
+        if math.isfinite(high - low):
+            root = 0.5 * (low + high)
+        else:
+            root = x + (2.0 if math.isinf(high) else -2.0)
+    return root, (1e-17 if near else 1e-12)

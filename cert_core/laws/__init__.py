@@ -1,0 +1,108 @@
+"""The law of the log-likelihood ratio, from which every bound follows.
+
+l(z) = log pi0(z - delta) - log pi0(z) for z ~ pi0 and a shift delta; W = exp(l).
+F(t) = P(l <= t).  The noises are symmetric, so for z ~ pi_delta l has the law of -l
+under pi0, and with lam = exp(tau)
+
+    D(lam) = E(lam - W)_+ = lam F(tau) - P(l >= -tau),   D(lam) = lam - 1 + lam D(1/lam).
+
+A law answers twice: as a distribution (cdf, sf, ppf, enclose), and as what the bounds
+need (required, lower, discrepancy), each with its error put on the safe side.  The
+quadrature returns a difference of two rules and a rounding estimate; what special
+functions and exponents of large arguments add to that is quadrature.margin, which the oracle
+tests hold above every error seen.
+"""
+
+from __future__ import annotations
+
+from cert_core.errors import UnsupportedPair, fail
+from cert_core.laws.base import LogRatioLaw
+from cert_core.laws.closed import GaussianLaw, LaplaceLaw, PointLaw
+from cert_core.laws.empirical import EmpiricalLaw
+from cert_core.laws.quadrature import QuadratureLaw
+from cert_core.native import RadialLaw
+from cert_core.noises import Noise
+from cert_core.records import (
+    GaussianRecord,
+    LaplaceRecord,
+    LawRecord,
+    MixedRecord,
+    RadialRecord,
+)
+from cert_core.threats import Shift, law_shift, radius_value
+
+__all__ = ["EmpiricalLaw", "GaussianLaw", "LaplaceLaw", "LogRatioLaw", "log_ratio_law"]
+
+
+def _radial_law(record: RadialRecord, shift: Shift) -> LogRatioLaw:
+    geometry = record.geometry(shift.kind)
+    if geometry == "open":
+        raise UnsupportedPair(
+            f"shift must be along an axis for noises whose level sets are 1-balls, got {shift}: "
+            "use the inclusion of law_shift"
+        )
+    size = shift.norm(2.0, record.dim) if geometry == "sphere" else shift.size
+    reach = size / record.scale
+    jumps: tuple[float, ...] = (0.0,) if geometry == "edge" else ()
+    if record.power == 1.0 and record.k == 0.0 and geometry != "sphere":
+        jumps = (-reach, *jumps, reach)
+    engine = RadialLaw(geometry, float(record.dim), record.power, record.k, reach)
+    return QuadratureLaw(engine, jumps)
+
+
+def _gaussian_law(record: GaussianRecord, shift: Shift, dim: int) -> LogRatioLaw:
+    return GaussianLaw(shift.norm(2.0, dim) / record.sigma)
+
+
+def _laplace_law(record: LaplaceRecord, shift: Shift) -> LogRatioLaw:
+    return LaplaceLaw(shift.size / record.b)
+
+
+def build_law(record: LawRecord, shift: Shift, dim: int) -> LogRatioLaw:
+    """The law of a record under a shift of size > 0."""
+    match record:
+        case GaussianRecord():
+            return _gaussian_law(record, shift, dim)
+        case LaplaceRecord():
+            return _laplace_law(record, shift)
+        case RadialRecord():
+            return _radial_law(record, shift)
+        case MixedRecord():
+            raise UnsupportedPair(
+                "noise must have a closed conditional law of |z - delta|, got MixedNoise: "
+                "use cert_core.monte_carlo_bound for it"
+            )
+
+
+def log_ratio_law(noise: Noise, attack: str, radius: float) -> LogRatioLaw:
+    """Build the law of the log-likelihood ratio under the worst shift of an attack ball.
+
+    Parameters
+    ----------
+    noise : Noise
+    attack : "l1", "l2" or "linf"
+    radius : float >= 0, of the attack's ball, in input units
+
+    Returns
+    -------
+    LogRatioLaw
+        With cdf, sf, ppf and enclose.  Where no closed law of the worst shift exists it
+        is the law of a larger ball's (`tight` False): bounds from it err on the safe side.
+
+    Raises
+    ------
+    UnsupportedPair
+        No exact law for this pair.
+    ValueError
+        Unknown attack, negative or non-finite radius.
+
+    References
+    ----------
+    Zhang et al. 2020, Theorem 1; Corollaries 1 and 2.
+    """
+    if not isinstance(noise, Noise):
+        raise fail("noise", "a noise of cert_core.NOISES", noise, "e.g. L2Noise(3072, 1.0, 8)")
+    shift = law_shift(noise, attack, radius_value(radius))
+    law = PointLaw() if radius == 0 else build_law(noise.record, shift, noise.dim)
+    law.tight, law.reason = shift.tight, shift.reason
+    return law

@@ -1,0 +1,89 @@
+"""What a law of the log ratio answers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from cert_core.errors import array, probabilities
+
+EPS = float(np.finfo(np.float64).eps)
+
+
+class LogRatioLaw(ABC):
+    """The law of the log ratio under one shift, with z ~ pi0.
+
+    Attributes
+    ----------
+    tight : bool
+        Whether the shift is the worst of the attack ball (else bounds are loose, and sound).
+    reason : str
+        The proof of that, or the inclusion used.
+    """
+
+    tight: bool = True
+    reason: str = ""
+
+    def cdf(self, t: Any) -> Any:
+        """F(t) = P(l <= t); the middle of its enclosure, t of any shape."""
+        return self._each("t", t, lambda x: self._pair(x)[0])
+
+    def sf(self, t: Any) -> Any:
+        """P(l > t), in its own digits, t of any shape."""
+        return self._each("t", t, lambda x: self._pair(x)[1])
+
+    def ppf(self, p: Any) -> Any:
+        """inf {t : F(t) >= p}, p in [0, 1] of any shape; to about 1e-9 of the law's spread
+        (bounds that read it lose to second order only)."""
+        probabilities("p", p)
+        return self._each("p", p, lambda x: self._quantile(x, 1.0 - x))
+
+    def enclose(self, t: Any) -> tuple[Any, Any]:
+        """(lower, upper) of F(t), t of any shape: F(t) lies between them."""
+        lower = self._each("t", t, lambda x: self._interval(x)[0])
+        upper = self._each("t", t, lambda x: self._interval(x)[1])
+        return lower, upper
+
+    @staticmethod
+    def _each(name: str, values: Any, function: Callable[[float], float]) -> Any:
+        remedy = "pass log-ratio thresholds"
+        points = array(name, values, "a number", lambda x: ~np.isnan(x), remedy=remedy)
+        if points.ndim == 0:
+            return function(float(points))
+        return np.array([function(float(x)) for x in points.flat]).reshape(points.shape)
+
+    @abstractmethod
+    def _pair(self, t: float) -> tuple[float, float]:
+        """F(t) and P(l > t)."""
+
+    @abstractmethod
+    def _interval(self, t: float) -> tuple[float, float]:
+        """An enclosure of F(t)."""
+
+    @abstractmethod
+    def _quantile(self, p: float, q: float) -> float:
+        """ppf at p = 1 - q, both given so that neither tail loses digits."""
+
+    @abstractmethod
+    def required(self, loss: float = 1e-17) -> tuple[float, float]:
+        """(excess, deficit): p_min - 1/2, not below the truth, and 1 - p_min, not above it;
+        a search may ask for a lambda that loses more than rounding, relative to 1."""
+
+    @abstractmethod
+    def lower(self, p: float) -> float:
+        """L(p), not above the truth, p in (0, 1)."""
+
+    @abstractmethod
+    def discrepancy(self, lam: float) -> float:
+        """D(lam), not below the truth, lam > 0."""
+
+
+def down(value: float, ulps: float = 8.0) -> float:
+    return value - ulps * float(EPS) * abs(value)
+
+
+def up(value: float, ulps: float = 8.0) -> float:
+    return value + ulps * float(EPS) * abs(value)

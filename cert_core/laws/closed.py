@@ -1,0 +1,130 @@
+"""Closed laws: no shift, the Gaussian (Corollary 2), the Laplace noise (Corollary 1)."""
+
+from __future__ import annotations
+
+import math
+
+from scipy import special
+
+from cert_core.laws.base import EPS, LogRatioLaw, down, up
+
+
+class PointLaw(LogRatioLaw):
+    """No shift: l = 0, L(p) = p."""
+
+    def _pair(self, t: float) -> tuple[float, float]:
+        return (1.0, 0.0) if t >= 0 else (0.0, 1.0)
+
+    def _interval(self, t: float) -> tuple[float, float]:
+        return self._pair(t)[0], self._pair(t)[0]
+
+    def _quantile(self, p: float, q: float) -> float:
+        return 0.0 if p > 0 else -math.inf
+
+    def required(self, loss: float = 1e-17) -> tuple[float, float]:
+        return 0.0, 0.5
+
+    def lower(self, p: float) -> float:
+        return p
+
+    def discrepancy(self, lam: float) -> float:
+        return max(lam - 1.0, 0.0)
+
+
+class GaussianLaw(LogRatioLaw):
+    """l ~ N(-mu^2/2, mu^2), mu = |delta|_2/sigma: Corollary 2."""
+
+    def __init__(self, mu: float) -> None:
+        self.mu = mu
+
+    def _score(self, t: float) -> float:
+        return (t + 0.5 * self.mu**2) / self.mu
+
+    def _pair(self, t: float) -> tuple[float, float]:
+        z = self._score(t)
+        return float(special.ndtr(z)), float(special.ndtr(-z))
+
+    def _interval(self, t: float) -> tuple[float, float]:
+        z = self._score(t)
+        slack = 4 * EPS * (abs(z) + self.mu)
+        low, high = float(special.ndtr(z - slack)), float(special.ndtr(z + slack))
+        return max(down(low), 0.0), min(up(high), 1.0)
+
+    def _quantile(self, p: float, q: float) -> float:
+        z = special.ndtri(p) if p < 0.5 else -special.ndtri(q)
+        return float(self.mu * z - 0.5 * self.mu**2)
+
+    def required(self, loss: float = 1e-17) -> tuple[float, float]:
+        excess = 0.5 * float(special.erf(self.mu / math.sqrt(2)))
+        deficit = float(special.ndtr(-self.mu))
+        return up(excess), down(deficit, 8.0 + self.mu**2)
+
+    def lower(self, p: float) -> float:
+        z = float(special.ndtri(p)) if p < 0.5 else -float(special.ndtri(1.0 - p))
+        value = float(special.ndtr(z - self.mu))
+        return down(value, 8.0 + 4.0 * (abs(z) + self.mu) ** 2)
+
+    def discrepancy(self, lam: float) -> float:
+        tau = math.log(lam)
+        below, above = self._score(tau), self._score(-tau)
+        value = lam * float(special.ndtr(below)) - float(special.ndtr(-above))
+        scale = 8.0 + 2.0 * (abs(below) + abs(above) + self.mu)
+        return min(max(value, lam - 1.0, 0.0) + scale * EPS * min(lam, 1.0 + lam), lam)
+
+
+class LaplaceLaw(LogRatioLaw):
+    """Atoms 1/2 at -m and exp(-m)/2 at m = r/b, between them F(t) = 1 - exp(-(m + t)/2)/2.
+
+    Corollary 1, whose second case holds only for p >= 1/2: for p < 1/2 the bound is
+    p exp(-m), below the printed formula.
+    """
+
+    def __init__(self, m: float) -> None:
+        self.m = m
+
+    def _pair(self, t: float) -> tuple[float, float]:
+        if t < -self.m:
+            return 0.0, 1.0
+        if t >= self.m:
+            return 1.0, 0.0
+        survival = 0.5 * math.exp(-0.5 * (self.m + t))
+        return 1.0 - survival, survival
+
+    def _interval(self, t: float) -> tuple[float, float]:
+        value, survival = self._pair(t)
+        if survival in (0.0, 1.0):
+            return value, value
+        slack = 4 * EPS * survival * (1.0 + self.m)
+        return max(value - slack, 0.5), min(value + slack, 1.0)
+
+    def _quantile(self, p: float, q: float) -> float:
+        if p <= 0.0:
+            return -math.inf
+        if p <= 0.5:
+            return -self.m
+        if q <= 0.5 * math.exp(-self.m):
+            return self.m
+        return -2.0 * math.log(2.0 * q) - self.m
+
+    def required(self, loss: float = 1e-17) -> tuple[float, float]:
+        return up(-0.5 * math.expm1(-self.m)), down(0.5 * math.exp(-self.m), 8 + 4 * self.m)
+
+    def lower(self, p: float) -> float:
+        q = 1.0 - p
+        if p < 0.5:
+            value = p * math.exp(-self.m)
+        elif q > 0.5 * math.exp(-self.m):
+            value = 0.25 * math.exp(-self.m) / q
+        else:
+            value = 1.0 - math.exp(self.m) * q
+        return down(value, 8.0 + 4.0 * self.m)
+
+    def discrepancy(self, lam: float) -> float:
+        tau = math.log(lam)
+        if tau <= -self.m:
+            return 0.0
+        if tau >= self.m:
+            return max(lam - 1.0, 0.0)
+        # the integral of F over W, which is 1 - exp(-m/2) / (2 sqrt W) between the atoms
+        value = lam * -math.expm1(-0.5 * (tau + self.m))
+        return min(up(value, 16.0 + self.m + abs(tau)), lam)

@@ -1,0 +1,195 @@
+"""Laws that the compiled core evaluates, with their errors on the safe side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import cached_property
+from typing import Protocol
+
+from scipy import special
+
+from cert_core.errors import NoBracket
+from cert_core.laws.base import EPS, LogRatioLaw, down, up
+
+COARSE = 1e-9  # tolerance of searches, whose error enters a bound to second order
+
+
+class Engine(Protocol):
+    """A compiled law (native/engine.pyx): values with their errors."""
+
+    def distribution(
+        self, t: float, tolerance: float = ...
+    ) -> tuple[float, float, float, float]: ...
+
+    def bounds(self, tau: float, tolerance: float = ...) -> tuple[list[float], list[float]]: ...
+
+
+def margin(value: float, error: float) -> float:
+    """error, and what rounding adds: a probability is the exponential of its logarithm."""
+    if value <= 0.0:
+        return error
+    return error + EPS * value * (16.0 + 4.0 * abs(math.log(value)))
+
+
+class QuadratureLaw(LogRatioLaw):
+    """A law evaluated by the compiled core (engine.pyx): the radial families."""
+
+    def __init__(self, engine: Engine, jumps: tuple[float, ...] = ()) -> None:
+        self._engine = engine
+        self._jumps = jumps  # atoms of l, where F jumps and a bound's best lambda may sit
+
+    def _pair(self, t: float) -> tuple[float, float]:
+        if math.isinf(t):
+            return (1.0, 0.0) if t > 0 else (0.0, 1.0)
+        below, above, _, _ = self._engine.distribution(t)
+        return min(below, 1.0), min(above, 1.0)
+
+    def _interval(self, t: float) -> tuple[float, float]:
+        if math.isinf(t):
+            return (1.0, 1.0) if t > 0 else (0.0, 0.0)
+        # The thresholds are roots found to rounding: enclose F over that much of t.
+        slack = 0.0 if self._jumps else 16 * EPS * abs(t)
+        below, above, error, error_above = self._engine.distribution(t - slack)
+        low = max(below - margin(below, error), 1.0 - above - margin(above, error_above))
+        if slack:
+            below, above, error, error_above = self._engine.distribution(t + slack)
+        high = min(below + margin(below, error), 1.0 - above + margin(above, error_above))
+        return max(math.nextafter(low, 0.0), 0.0), min(math.nextafter(high, 1.0), 1.0)
+
+    def _quantile(self, p: float, q: float, loss: float = 1e-17) -> float:
+        if p <= 0.0:
+            return -math.inf
+        if q <= 0.0:
+            return max(self._jumps) if len(self._jumps) > 1 else math.inf
+        for jump in self._jumps:
+            before = jump - max(EPS * abs(jump), 1e-250)
+            if self._gap(jump, p, q) >= -10 * COARSE and self._gap(before, p, q) < 0:
+                return jump
+        # As for a Gaussian of the same F(0) = Phi(mu/2)
+        mu = 2 * float(special.ndtri(min(self._at_zero, 1 - 1e-15)))
+        guess = mu * (float(special.ndtri(p)) - 0.5 * mu)
+        step = 0.1 * min(mu, abs(guess)) + 1e-14
+        return _root(lambda t: self._gap(t, p, q), guess, step, loss * min(mu, 1.0))
+
+    @cached_property
+    def _at_zero(self) -> float:
+        return max(self._engine.distribution(0.0, COARSE)[0], 0.5)
+
+    def _gap(self, t: float, p: float, q: float) -> float:
+        """F(t) - p on a scale that resolves both tails, cut at +-2 for the secants."""
+        below, above, _, _ = self._engine.distribution(t, COARSE)
+        have = (
+            math.log(max(2 * below, 1e-300)) if below < 0.5 else -math.log(max(2 * above, 1e-300))
+        )
+        return max(min(have - (math.log(2 * p) if p < 0.5 else -math.log(2 * q)), 2.0), -2.0)
+
+    def _thresholds(self, t: float) -> list[float]:
+        """Log lambdas to try: any is safe, the quantile is best, beside an atom the atom is."""
+        return [t, *(jump for jump in self._jumps if jump != t)]
+
+    def required(self, loss: float = 1e-17) -> tuple[float, float]:
+        median = self._quantile(0.5, 0.5, loss)
+        best = (0.5, 0.0)
+        for tau in {max(-m, 0.0) for m in self._thresholds(median)}:
+            (excess, overlap, _, _), errors = self._engine.bounds(tau)
+            up = excess + margin(excess, errors[0])
+            half = 0.5 * math.exp(-tau)
+            down = overlap - half - margin(overlap, errors[1]) - 2 * EPS * half
+            best = (min(best[0], up), max(best[1], down))
+        return best
+
+    def lower(self, p: float) -> float:
+        q = 1.0 - p
+        return max(self._lower_at(tau, p, q) for tau in self._thresholds(self._quantile(p, q)))
+
+    def _lower_at(self, tau: float, p: float, q: float) -> float:
+        """lam p - D(lam) at lam = exp(tau), not above the truth."""
+        if abs(tau) > 600.0:  # lam over- or underflows, and so does L
+            return 0.0
+        values, errors = self._engine.bounds(abs(tau))
+        lam = math.exp(tau)
+        overlap = (values[1] - margin(values[1], errors[1])) * max(lam, 1.0)
+        best = down(overlap, 4.0) - up(lam * q, 4.0)
+        if p < 0.5 and tau < 0:
+            gain = p - self._small_discrepancy(values, errors, -tau)
+            best = max(best, lam * (gain - 4 * EPS * p))
+        return max(best, 0.0)
+
+    @staticmethod
+    def _small_discrepancy(values: list[float], errors: list[float], tau: float) -> float:
+        """D(lam)/lam at lam = exp(-tau), tau >= 0, not below the truth."""
+        direct = values[2] + margin(values[2], errors[2])
+        direct -= values[3] - margin(values[3], errors[3])
+        excess = values[0] + margin(values[0], errors[0])
+        return max(min(direct, math.exp(tau) * excess - 0.5 * math.expm1(tau) * (1 - 1e-15)), 0.0)
+
+    def discrepancy(self, lam: float) -> float:
+        tau = math.log(lam)
+        if tau > 600.0:
+            return lam
+        if tau < -600.0:
+            return lam * min(self._interval(tau)[1], 1.0)  # D(lam) <= lam F(log lam)
+        values, errors = self._engine.bounds(abs(tau))
+        if tau >= 0:
+            excess = values[0] + margin(values[0], errors[0])
+            value = lam * (excess - 0.5 * math.expm1(-tau))
+        else:
+            value = lam * self._small_discrepancy(values, errors, -tau)
+        return max(min(up(value, 4.0), lam), lam - 1.0, 0.0)
+
+
+def _root(gap: Callable[[float], float], guess: float, step: float, loss: float) -> float:
+    """Where an increasing function of t crosses 0, to |gap| times bracket below loss.
+
+    That product is what a bound loses at lam = exp(t), whose derivative in t is the gap.
+    Expansion from a guess, then the Illinois rule.
+    """
+    low = high = guess
+    at_low = at_high = gap(guess)
+    for _ in range(200):
+        if at_low <= 0 < at_high:
+            break
+        if at_high <= 0:
+            low, at_low, high = high, at_high, high + step
+            at_high = gap(high)
+        else:
+            high, at_high, low = low, at_low, low - step
+            at_low = gap(low)
+        step *= 2
+    else:
+        raise NoBracket(
+            "the log ratio's quantile could not be enclosed: the radius is too far outside "
+            "the noise's scale"
+        )
+    # Chandrupatla's method: inverse quadratic steps where they are safe, else halving.
+    near, at_near, far, at_far = high, at_high, low, at_low
+    other, at_other = far, at_far
+    share = 0.5
+    for _ in range(200):
+        middle = near + share * (far - near)
+        value = gap(middle)
+        if (value > 0) == (at_near > 0):
+            other, at_other = near, at_near
+        else:
+            other, at_other, far, at_far = far, at_far, near, at_near
+        near, at_near = middle, value
+        best = min(abs(at_near), abs(at_far))
+        width = abs(far - near)
+        if best * width <= loss or width <= 4 * EPS * abs(near):
+            break
+        x = (near - far) / (other - far)
+        y = (at_near - at_far) / (at_other - at_far)
+        share = 0.5
+        if y * y < x and (1 - y) ** 2 < 1 - x:
+            share = at_near / (at_far - at_near) * at_other / (at_far - at_other)
+            share += (
+                (other - near)
+                / (far - near)
+                * at_near
+                / (at_other - at_near)
+                * at_far
+                / (at_other - at_far)
+            )
+            share = min(max(share, 1e-3), 1 - 1e-3)
+    return near if abs(at_near) < abs(at_far) else far
