@@ -1,0 +1,94 @@
+"""The kernels that draw: one contract, several backends.
+
+A backend is a module with these four functions, same names and order everywhere:
+
+draw(noise, n, seed, *, start=0, center=None, out=None, dtype="float32", stream=DRAW)
+    (n, dim) noise, added to `center`; rows are samples start .. start + n - 1.
+log_ratio(noise, z, shift)
+    (n,) float64: log pi0(z - delta) - log pi0(z) for the rows of z.
+draw_log_ratio(noise, shift, n, seed, *, start=0, stream=PI0)
+    (n,) float64 draws of the log ratio under pi0, never holding (n, dim); O(1) a draw
+    where the law of |z - delta| given |z| is closed, O(dim) otherwise.
+hinge_bound(log_ratio, p, alpha)
+    The Monte-Carlo lower bound of Section 4.2 in closed form (see reference).
+
+Backends: "reference" (NumPy, the definition), "cpu" (Numba), "gpu" (CuPy).  They draw
+the same words and agree to rounding.
+
+Random numbers.  Philox4x32-10 (Salmon et al. 2011) with key = the 64-bit seed and
+counter = (sample index low, high, block, stream).  Sample i is the same whatever the
+batch, the thread, the worker or the start.  Streams keep apart what must not share a
+sample: selection and estimation votes, the two noise-side samples, plain draws; each
+has two parts, coordinates and row quantities.  Every input of a data set has its own
+key, input_seed(seed, index).
+
+Layout of a row.  Tiles of 256 blocks.  float32: a tile has up to 1024 coordinates; in
+one of c coordinates block j (of m = ceil(c/4)) gives word w to coordinate j + w m.
+float64: up to 512, two words a value, m = ceil(c/2).  Uniforms keep 40 bits (float32)
+or 53 (float64) towards 0: what is cut off a tail has mass 2^-40 (2^-53) a coordinate.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from cert_core.errors import BackendMissing, choice, integer
+
+BLOCKS = 256  # in a tile
+
+BACKENDS = ("reference", "cpu", "gpu")
+
+# Purposes, times two; the odd number after each is its row quantities.
+SELECTION, ESTIMATION, PI0, PI_DELTA, DRAW = range(0, 10, 2)
+
+STAGES = {"selection": SELECTION, "estimation": ESTIMATION}
+
+DTYPES = ("float32", "float64")
+
+
+def backend(name: str) -> ModuleType:
+    """Import a backend by name.
+
+    Raises
+    ------
+    BackendMissing
+        Its package is not installed, or there is no device.
+    """
+    name = choice("backend", name, BACKENDS)
+    try:
+        return importlib.import_module(f"cert_core.kernels.{name}")
+    except ModuleNotFoundError as error:
+        package = {"cpu": "numba", "gpu": "cupy"}.get(name, name)
+        raise BackendMissing(
+            f"backend {name!r} needs {package}, which is not installed: "
+            f"pip install {package}, or choose backend 'reference'"
+        ) from error
+
+
+def stream_of(stage: str) -> int:
+    """The stream of a stage of certification."""
+    return STAGES[choice("stage", stage, STAGES)]
+
+
+def input_seed(seed: Any, index: Any) -> int:
+    """The key of one input of a data set: injective in (seed, index), both below 2^32."""
+    remedy = "seeds and indices of a run are 32-bit unsigned integers"
+    high = integer("seed", seed, 0, 2**32 - 1, remedy=remedy)
+    return high << 32 | integer("index", index, 0, 2**32 - 1, remedy=remedy)
+
+
+def output_array(
+    out: Any, shape: tuple[int, int], dtype: str
+) -> np.ndarray[Any, np.dtype[np.floating[Any]]]:
+    """out checked against what draw will write, or a new array."""
+    dtype = choice("dtype", dtype, DTYPES)
+    if out is None:
+        return np.empty(shape, dtype)
+    if not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != dtype:
+        have = getattr(out, "shape", None), str(getattr(out, "dtype", type(out).__name__))
+        raise ValueError(f"out must be an array of shape {shape} and {dtype}, got {have}: match it")
+    return out

@@ -1,0 +1,186 @@
+"""The kernels on the CPU: Numba, tiled (see tiles.py), on a thread pool.
+
+Rows are cut into chunks that stay in the cache: a chunk's coordinates are filled tile by
+tile, then each row is reduced, scaled and moved to its center in place.  Rows of fewer
+than 256 coordinates, and the ends of longer ones, share tiles of 64 blocks.  Threads take
+whole chunks (nogil, no OpenMP: a parallel loop is 4-14 times slower when a core is busy).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from cert_core.errors import Float, array, fail, integer, probabilities
+from cert_core.errors import alpha as alpha_value
+from cert_core.errors import seed as seed_value
+from cert_core.kernels import DRAW, PI0, output_array
+from cert_core.kernels.ratios import SHAPES, changes, closed_changes
+from cert_core.kernels.reference import geometry, log_ratio_of_changes, radial_log_ratio
+from cert_core.kernels.reference import hinge_bound as reference_hinge_bound
+from cert_core.kernels.rows import EXPONENTIAL, NORMAL, TRUNCATED, UNIFORM, draw_rows
+from cert_core.kernels.selection import smallest
+from cert_core.kernels.tiles import (
+    U64,
+)
+from cert_core.noises import Noise
+from cert_core.radii import cosine_quantiles
+from cert_core.records import MixedRecord
+from cert_core.threats import Shift
+
+KINDS = {2.0: NORMAL, 1.0: EXPONENTIAL, math.inf: UNIFORM}
+CHUNK_BYTES = 1 << 18
+SERIAL = 1 << 17  # values below which threads cost more than they save
+
+
+@lru_cache(maxsize=8)
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="cert_core")
+
+
+def _spread(work: Callable[[int, int], None], n: int, size: int, threads: int | None) -> None:
+    """work(low, high) over the rows 0 .. n, in four pieces a thread."""
+    count = threads if threads is not None else len(os.sched_getaffinity(0))
+    if count <= 1 or n * size <= SERIAL:
+        work(0, n)
+        return
+    step = -(-n // (4 * count))
+    pieces = [(low, min(low + step, n)) for low in range(0, n, step)]
+    for done in [_pool(count).submit(work, *piece) for piece in pieces]:
+        done.result()
+
+
+def draw(
+    noise: Noise,
+    n: int,
+    seed: int,
+    *,
+    start: int = 0,
+    center: Any = None,
+    out: Any = None,
+    dtype: str = "float32",
+    stream: int = DRAW,
+    threads: int | None = None,
+) -> Any:
+    """See cert_core.kernels; threads defaults to the cores this process may use."""
+    n = integer("n", n, 0, remedy="pass how many samples to draw")
+    start = integer("start", start, 0, 2**64 - 1 - n, remedy="pass the first sample's index")
+    key = U64(seed_value(seed))
+    out = output_array(out, (n, noise.dim), dtype)
+    mixed = isinstance(noise.record, MixedRecord)
+    kind = TRUNCATED if mixed else KINDS[noise.radial.norm]  # type: ignore[attr-defined]
+    middle = np.zeros(0, dtype)
+    if center is not None:
+        middle = np.ascontiguousarray(np.asarray(center, dtype).reshape(noise.dim))
+    chunk = max(1, CHUNK_BYTES // (noise.dim * out.itemsize))
+    slots = 4 if dtype == "float32" else 2
+    cubics, unit = noise.log_radius().cubics, noise.scale_unit
+
+    def work(low: int, high: int) -> None:
+        first = U64(start + low)
+        draw_rows(kind, first, U64(stream), key, slots, chunk, cubics, unit, middle, out[low:high])
+
+    _spread(work, n, noise.dim, threads)
+    return out
+
+
+def log_ratio(noise: Noise, z: Any, shift: Shift, *, threads: int | None = None) -> Float:
+    """See cert_core.kernels."""
+    z = np.asarray(z)
+    if z.ndim != 2 or z.shape[1] != noise.dim:
+        raise fail("z", f"of shape (n, {noise.dim})", z.shape, "flatten each input to one row")
+    if z.dtype not in (np.float32, np.float64):
+        z = z.astype(np.float64)
+    z = np.ascontiguousarray(z)
+    s, change, along = np.empty((3, len(z)))
+    mixed = isinstance(noise.record, MixedRecord)
+    norm = math.inf if mixed else noise.radial.norm  # type: ignore[attr-defined]
+    code, axis = (0 if norm == math.inf else int(norm)), shift.kind == "axis"
+
+    def work(low: int, high: int) -> None:
+        part = slice(low, high)
+        changes(code, z[part], shift.size, axis, s[part], change[part], along[part])
+
+    _spread(work, len(z), noise.dim, threads)
+    return log_ratio_of_changes(noise, shift, s, change, along)
+
+
+def draw_log_ratio(
+    noise: Noise,
+    shift: Shift,
+    n: int,
+    seed: int,
+    *,
+    start: int = 0,
+    stream: int = PI0,
+    threads: int | None = None,
+) -> Float:
+    """See cert_core.kernels."""
+    n = integer("n", n, 0, remedy="pass how many samples to draw")
+    start = integer("start", start, 0, 2**64 - 1 - n, remedy="pass the first sample's index")
+    key, shape = U64(seed_value(seed)), geometry(noise, shift)
+    if shift.size == 0:
+        return np.zeros(n)
+    if shape == "open":
+        return _open_draws(noise, shift, n, seed, start, stream, threads)
+    record = noise.radial  # type: ignore[attr-defined]
+    size = shift.norm(2.0, noise.dim) if shape == "sphere" else shift.size
+    cubics = noise.log_radius().cubics
+    cosines = cosine_quantiles(noise.dim).cubics if shape == "sphere" else cubics
+    out = np.empty(n)
+
+    def work(low: int, high: int) -> None:
+        s, change = np.empty((2, high - low))
+        closed_changes(
+            SHAPES[shape], U64(start + low), U64(stream), key, cubics, cosines, record.scale,
+            size, noise.dim, s, change,
+        )  # fmt: skip
+        out[low:high] = radial_log_ratio(record, s, change)
+
+    _spread(work, n, 64, threads)
+    return out
+
+
+def _open_draws(
+    noise: Noise, shift: Shift, n: int, seed: int, start: int, stream: int, threads: int | None
+) -> Float:
+    """Rows drawn in double precision, reduced chunk by chunk."""
+    out = np.empty(n)
+    rows = max(1, (1 << 18) // noise.dim)
+
+    def work(low: int, high: int) -> None:
+        buffer = np.empty((min(rows, high - low), noise.dim))
+        for at in range(low, high, rows):
+            part = buffer[: min(rows, high - at)]
+            draw(
+                noise, len(part), seed, start=start + at, out=part, dtype="float64",
+                stream=stream, threads=1,
+            )  # fmt: skip
+            out[at : at + len(part)] = log_ratio(noise, part, shift, threads=1)
+
+    _spread(work, n, noise.dim, threads)
+    return out
+
+
+def hinge_bound(log_ratio: Any, p: Any, alpha: float) -> Any:
+    """See cert_core.kernels and reference.hinge_bound: one selection, no sort."""
+    points = probabilities("p", p)
+    sample = array("log_ratio", log_ratio, "numbers", lambda x: ~np.isnan(x), remedy="pass draws")
+    if points.size > 8 or sample.ndim != 1 or sample.size == 0 or np.isinf(sample).any():
+        return reference_hinge_bound(sample, p, alpha)
+    n = sample.size
+    epsilon = math.sqrt(math.log(2 / alpha_value(alpha)) / (2 * n))
+    result = np.zeros(points.shape)
+    for i, q in np.ndenumerate(points):
+        if q > epsilon:
+            m = min(max(math.ceil(n * (q - epsilon)), 1), n)
+            order, total = smallest(sample, m)
+            value = math.exp(order) * (q - epsilon - m / n) + total / n
+            result[i] = min(max(value, 0.0), q)
+    return float(result) if points.ndim == 0 else result

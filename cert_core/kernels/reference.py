@@ -1,0 +1,367 @@
+"""The kernels in plain NumPy: slow, and the definition that the others are held to."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from scipy import special
+
+from cert_core.errors import Float, array, fail, integer, probabilities
+from cert_core.errors import alpha as alpha_value
+from cert_core.errors import seed as seed_value
+from cert_core.kernels import BLOCKS, DRAW, PI0, output_array
+from cert_core.noises import Noise
+from cert_core.radii import cosine_quantiles
+from cert_core.records import MixedRecord, RadialRecord
+from cert_core.threats import Shift
+
+U64 = np.uint64
+MASK = U64(0xFFFFFFFF)
+CHUNK = 1 << 20  # values drawn at a time where a row is reduced to a number
+
+
+def philox(counter: list[Any], key: int) -> list[np.ndarray[Any, np.dtype[np.uint64]]]:
+    """Philox4x32-10: four 32-bit words (as uint64) for broadcast 32-bit counters."""
+    x0, x1, x2, x3 = np.broadcast_arrays(*(np.asarray(c, U64) for c in counter))
+    k0, k1 = key & 0xFFFFFFFF, key >> 32
+    for _ in range(10):
+        p0, p1 = x0 * U64(0xD2511F53), x2 * U64(0xCD9E8D57)
+        x0, x1, x2, x3 = (
+            p1 >> U64(32) ^ x1 ^ U64(k0),
+            p1 & MASK,
+            p0 >> U64(32) ^ x3 ^ U64(k1),
+            p0 & MASK,
+        )
+        k0, k1 = k0 + 0x9E3779B9 & 0xFFFFFFFF, k1 + 0xBB67AE85 & 0xFFFFFFFF
+    return [x0, x1, x2, x3]
+
+
+def _samples(start: int, n: int) -> list[Any]:
+    index = np.arange(start, start + n, dtype=U64)
+    return [(index & MASK)[:, None], (index >> U64(32))[:, None]]
+
+
+def _unit(high: Any, low: Any) -> Float:
+    """A uniform in (0, 1) of 53 bits from two words."""
+    bits = (high << U64(32) | low) >> U64(11)
+    result: Float = (bits.astype(np.float64) + 0.5) * 2.0**-53
+    return result
+
+
+def _box_muller(u: Float, angle: Float) -> tuple[Float, Float]:
+    """Two normals from a uniform and an angle in turns."""
+    radius = np.sqrt(-2.0 * np.log(u))
+    return radius * np.cos(2 * np.pi * angle), radius * np.sin(2 * np.pi * angle)
+
+
+# ---- coordinates: four 32-bit or two 64-bit words a block ----
+
+
+def _uniform32(word: Any, neighbour: Any, bits: int) -> Float:
+    """(0, 1] from the bits of a word and, below them, 8 of its neighbour, in float32."""
+    low = (neighbour & U64(255)).astype(np.float32) + np.float32(0.5)
+    value = word.astype(np.float32) + low * np.float32(2.0**-8)
+    result: Float = (value * np.float32(2.0**-bits)).astype(np.float64)
+    return result
+
+
+def _normals32(w: list[Any]) -> list[Float]:
+    """Radius from a word and the low 8 bits of the next, angle from its high 24 bits."""
+    values: list[Float] = []
+    for a, b in ((w[0], w[1]), (w[2], w[3])):
+        u = _uniform32(a, b, 32)
+        quarter = (b >> U64(30)).astype(np.float64) / 4
+        within = ((b >> U64(8) & U64(0x3FFFFF)).astype(np.float64) - 2.0**21 + 0.5) * 2.0**-24
+        values.extend(_box_muller(u, quarter + within))
+    return values
+
+
+def _normals64(w: list[Any]) -> list[Float]:
+    quarter = (w[2] >> U64(30)).astype(np.float64) / 4
+    bits = (w[2] << U64(32) | w[3]) >> U64(11) & U64(2**51 - 1)
+    within = (bits.astype(np.float64) - 2.0**50 + 0.5) * 2.0**-53
+    return list(_box_muller(_unit(w[0], w[1]), quarter + within))
+
+
+def _magnitudes32(w: list[Any]) -> tuple[list[Float], list[Float]]:
+    """Uniforms of 39 bits, high ones from a word and low ones from its neighbour; signs."""
+    uniforms, signs = [], []
+    for i in range(4):
+        uniforms.append(_uniform32(w[i] >> U64(1), w[i ^ 1], 31))
+        signs.append(1.0 - 2.0 * (w[i] & U64(1)).astype(np.float64))
+    return uniforms, signs
+
+
+def _magnitudes64(w: list[Any]) -> tuple[list[Float], list[Float]]:
+    uniforms = [_unit(w[0], w[1]), _unit(w[2], w[3])]
+    return uniforms, [1.0 - 2.0 * (w[i] & U64(1)).astype(np.float64) for i in (1, 3)]
+
+
+def _two_sided(tail: Float, rho: Float) -> Float:
+    """|x| of a normal truncated to [-rho, rho] with P(|x'| > x) = tail."""
+    inside, outside = special.erf(rho / math.sqrt(2)), special.erfc(rho / math.sqrt(2))
+    total = outside + inside * tail
+    with np.errstate(invalid="ignore"):
+        small = math.sqrt(2) * special.erfinv(inside * (1.0 - tail))
+        large = -special.ndtri(0.5 * total)
+    result: Float = np.minimum(np.where(total > 0.5, small, large), rho)
+    return result
+
+
+def _coordinates(kind: str, words: list[Any], wide: bool, rho: Float | None) -> list[Float]:
+    """Values of one block, a list over its slots of arrays (n, m)."""
+    if kind == "normal":
+        return _normals64(words) if wide else _normals32(words)
+    uniforms, signs = _magnitudes64(words) if wide else _magnitudes32(words)
+    if kind == "exponential":
+        return [-np.log(u) * s for u, s in zip(uniforms, signs, strict=True)]
+    if kind == "uniform":
+        return [u * s for u, s in zip(uniforms, signs, strict=True)]
+    assert rho is not None
+    return [_two_sided(u, rho) * s for u, s in zip(uniforms, signs, strict=True)]
+
+
+def _fill(
+    kind: str, n: int, dim: int, key: int, start: int, stream: int, wide: bool, rho: Any = None
+) -> Float:
+    """(n, dim) raw coordinates in the contract's layout."""
+    raw = np.empty((n, dim))
+    slots = 2 if wide else 4
+    for base in range(0, dim, BLOCKS * slots):
+        count = min(BLOCKS * slots, dim - base)
+        m = -(-count // slots)
+        blocks = np.arange(base // slots, base // slots + m, dtype=U64)[None, :]
+        words = philox([*_samples(start, n), blocks, U64(stream)], key)
+        for slot, values in enumerate(_coordinates(kind, words, wide, rho)):
+            low = base + slot * m
+            high = min(low + m, base + count)
+            if high > low:
+                raw[:, low:high] = values[:, : high - low]
+    return raw
+
+
+def row_normals(n: int, key: int, start: int, stream: int) -> tuple[Float, Float]:
+    """Two standard normals a sample, in 53 bits: scores of the radius and of the cosine."""
+    low, high = (c[:, 0] for c in _samples(start, n))
+    w = philox([low, high, U64(0), U64(stream + 1)], key)
+    first, second = _normals64(w)
+    return first, second
+
+
+def row_uniforms(n: int, key: int, start: int, stream: int) -> tuple[Float, Float, Any]:
+    """Two uniforms in (0, 1) a sample, and a sign bit."""
+    low, high = (c[:, 0] for c in _samples(start, n))
+    w = philox([low, high, U64(1), U64(stream + 1)], key)
+    return _unit(w[0], w[1]), _unit(w[2], w[3]), w[3] & U64(1)
+
+
+def draw(
+    noise: Noise,
+    n: int,
+    seed: int,
+    *,
+    start: int = 0,
+    center: Any = None,
+    out: Any = None,
+    dtype: str = "float32",
+    stream: int = DRAW,
+) -> Any:
+    """See cert_core.kernels."""
+    remedy = "pass how many samples to draw"
+    n = integer("n", n, 0, remedy=remedy)
+    start = integer("start", start, 0, 2**64 - 1 - n, remedy="pass the first sample's index")
+    key = seed_value(seed)
+    out = output_array(out, (n, noise.dim), dtype)
+    for low in range(0, n, max(1, CHUNK // noise.dim)):
+        high = min(n, low + max(1, CHUNK // noise.dim))
+        rows = _rows(noise, high - low, key, start + low, stream, dtype == "float64")
+        if center is not None:
+            # the sum is rounded once, from the rounded noise, as in the other backends
+            out[low:high] = np.asarray(center, dtype).reshape(noise.dim) + rows.astype(dtype)
+        else:
+            out[low:high] = rows
+    return out
+
+
+DIRECTIONS = {1.0: "exponential", 2.0: "normal", math.inf: "uniform"}
+
+
+def _rows(noise: Noise, n: int, key: int, start: int, stream: int, wide: bool) -> Float:
+    score, _ = row_normals(n, key, start, stream)
+    radius = np.exp(noise.log_radius()(score)) * noise.scale_unit
+    if isinstance(noise.record, MixedRecord):
+        raw = _fill("truncated", n, noise.dim, key, start, stream, wide, _column(noise, radius))
+        raw *= noise.scale_unit
+        return _on_face(raw, radius, n, key, start, stream)
+    norm = noise.radial.norm  # type: ignore[attr-defined]
+    raw = _fill(DIRECTIONS[norm], n, noise.dim, key, start, stream, wide)
+    if norm == math.inf:
+        return _on_face(raw * radius[:, None], radius, n, key, start, stream)
+    raw *= (radius / np.linalg.norm(raw, ord=norm, axis=1))[:, None]
+    return raw
+
+
+def _column(noise: Noise, radius: Float) -> Float:
+    return (radius / noise.scale_unit)[:, None]
+
+
+def _on_face(raw: Float, radius: Float, n: int, key: int, start: int, stream: int) -> Float:
+    """One coordinate, chosen uniformly, moved to +-radius."""
+    u, _, sign = row_uniforms(n, key, start, stream)
+    face = np.minimum((u * raw.shape[1]).astype(np.int64), raw.shape[1] - 1)
+    raw[np.arange(n), face] = np.where(sign == 1, -radius, radius)
+    return raw
+
+
+# ---- log ratios ----
+
+
+def norm_change(norm: float, z: Float, shift: Shift) -> tuple[Float, Float]:
+    """s = |z| and |z - delta| - s, without subtracting norms: the atoms at +-r are exact."""
+    s = np.linalg.norm(z, ord=norm, axis=1)
+    r, first = shift.size, z[:, 0]
+    if norm == 2.0:
+        along = first if shift.kind == "axis" else z.sum(axis=1)
+        square = r * r * (1 if shift.kind == "axis" else z.shape[1])
+        move = square - 2 * r * along
+        return s, move / (s + np.sqrt(np.maximum(s * s + move, 0.0)))
+    if norm == 1.0:
+        moved = z[:, :1] if shift.kind == "axis" else z
+        return s, np.clip(r - 2 * moved, -r, r).sum(axis=1)
+    if shift.kind == "diagonal":
+        return s, np.maximum(z.max(axis=1) - s - r, r - (z.min(axis=1) + s))
+    rest = np.abs(z[:, 1:]).max(axis=1, initial=0.0) - s
+    return s, np.maximum(rest, np.where(first < r, r - (first + s), first - s - r))
+
+
+def _log_growth(s: Float, change: Float) -> Float:
+    """log((s + change)/s); +inf at s = 0."""
+    with np.errstate(divide="ignore"):
+        result: Float = np.log1p(np.maximum(change / s, -1.0))
+    return result
+
+
+def radial_log_ratio(record: RadialRecord, s: Float, change: Float) -> Float:
+    """h(s) - h(s + change), h(s) = k log s + (s/scale)^power."""
+    if record.power == 1.0 and record.k == 0.0:
+        return -change / record.scale
+    u = _log_growth(s, change)
+    with np.errstate(invalid="ignore", over="ignore"):
+        tail = (s / record.scale) ** record.power * np.expm1(record.power * u)
+        tail = np.where(s > 0, tail, (np.abs(change) / record.scale) ** record.power)
+        result: Float = -(record.k * u + tail) if record.k > 0 else -tail
+    return result
+
+
+def log_ratio(noise: Noise, z: Any, shift: Shift) -> Float:
+    """See cert_core.kernels."""
+    z = np.asarray(z, dtype=np.float64)
+    if z.ndim != 2 or z.shape[1] != noise.dim:
+        raise fail("z", f"of shape (n, {noise.dim})", z.shape, "flatten each input to one row")
+    record = noise.record
+    norm = math.inf if isinstance(record, MixedRecord) else noise.radial.norm  # type: ignore[attr-defined]
+    along = z[:, 0] if shift.kind == "axis" else z.sum(axis=1)
+    return log_ratio_of_changes(noise, shift, *norm_change(norm, z, shift), along)
+
+
+def log_ratio_of_changes(
+    noise: Noise, shift: Shift, s: Float, change: Float, along: Float
+) -> Float:
+    """The log ratio from s = |z|, |z - delta| - s, and z . delta / size."""
+    if shift.size == 0:
+        return np.zeros(s.shape)
+    record = noise.record
+    if not isinstance(record, MixedRecord):
+        return radial_log_ratio(noise.radial, s, change)  # type: ignore[attr-defined]
+    square = shift.norm(2.0, noise.dim) ** 2
+    gaussian: Float = (shift.size * along - 0.5 * square) / record.sigma**2
+    return gaussian - record.k * _log_growth(s, change) if record.k > 0 else gaussian
+
+
+def geometry(noise: Noise, shift: Shift) -> str:
+    """Which closed law |z - delta| has given |z|; "open" where rows must be drawn."""
+    if isinstance(noise.record, MixedRecord):
+        return "open"
+    return noise.radial.geometry(shift.kind)  # type: ignore[attr-defined, no-any-return]
+
+
+def _sphere_change(s: Float, r: float, artanh: Float) -> Float:
+    """|z - delta| - s, from artanh of the cosine between z and delta."""
+    x = np.sqrt((r - s) ** 2 + 4.0 * r * s / (np.exp(2.0 * artanh) + 1.0))
+    result: Float = r * (r - 2.0 * s * np.tanh(artanh)) / (x + s)
+    return result
+
+
+def _cone_change(s: Float, r: float, u: Float, sign: Any, dim: int) -> Float:
+    """Half the mass at s + r; else |z - delta| = s (2q - 1) + r, q = u^(1/(dim-1))."""
+    lost = -np.expm1(np.log(u) / (dim - 1)) if dim > 1 else np.ones_like(u)
+    result: Float = np.where(sign == 1, r, np.maximum(r - 2.0 * s * lost, -r))
+    return result
+
+
+def _edge_change(s: Float, r: float, choice: Float, u: Float, dim: int) -> Float:
+    """Coordinate 1 is the largest with probability 1/dim, and then has either sign."""
+    along = np.maximum(np.where(s > r, -r, r - 2.0 * s), s * np.expm1(np.log(u) / (dim - 1)))
+    beside = np.maximum(0.0, r - 2.0 * s * u)
+    largest = np.where(choice < 0.5 / dim, r, along)
+    result: Float = np.where(choice < 1.0 / dim, largest, beside)
+    return result
+
+
+def _closed_draws(
+    noise: Noise, shift: Shift, shape: str, n: int, key: int, start: int, stream: int
+) -> Float:
+    record = noise.radial  # type: ignore[attr-defined]
+    score, cosine = row_normals(n, key, start, stream)
+    s = np.exp(noise.log_radius()(score)) * record.scale
+    if shape == "sphere":
+        size = shift.norm(2.0, noise.dim)
+        change = _sphere_change(s, size, cosine_quantiles(noise.dim)(cosine))
+        return radial_log_ratio(record, s, change)
+    first, second, sign = row_uniforms(n, key, start, stream)
+    if shape == "cone":
+        return radial_log_ratio(record, s, _cone_change(s, shift.size, first, sign, noise.dim))
+    return radial_log_ratio(record, s, _edge_change(s, shift.size, first, second, noise.dim))
+
+
+def draw_log_ratio(
+    noise: Noise, shift: Shift, n: int, seed: int, *, start: int = 0, stream: int = PI0
+) -> Float:
+    """See cert_core.kernels."""
+    n = integer("n", n, 0, remedy="pass how many samples to draw")
+    shape = geometry(noise, shift)
+    if shift.size == 0:
+        return np.zeros(n)
+    if shape != "open":
+        return _closed_draws(noise, shift, shape, n, seed_value(seed), start, stream)
+    rows = max(1, CHUNK // noise.dim)
+    parts = [np.zeros(0)]
+    for low in range(0, n, rows):
+        z = draw(noise, min(rows, n - low), seed, start=start + low, dtype="float64", stream=stream)
+        parts.append(log_ratio(noise, z, shift))
+    return np.concatenate(parts)
+
+
+def hinge_bound(log_ratio: Any, p: Any, alpha: float) -> Any:
+    """See cert_core.kernels; Section 4.2 with its maximum over lambda in closed form.
+
+    lam p - mean (lam - W_i)_+ - lam eps, eps = sqrt(log(2/alpha) / 2n), is concave and
+    piecewise linear in lam with its maximum at the order statistic W_(m), m = ceil(n (p -
+    eps)).  By the Dvoretzky-Kiefer-Wolfowitz-Massart inequality it is below L(p) with
+    probability 1 - alpha for all lam and all p at once, at one shift.
+    """
+    level = alpha_value(alpha)
+    sample = array("log_ratio", log_ratio, "numbers", lambda x: ~np.isnan(x), remedy="pass draws")
+    points = probabilities("p", p)
+    n = sample.size
+    if sample.ndim != 1 or n == 0:
+        raise fail("log_ratio", "a non-empty vector", sample.shape, "pass draws of the log ratio")
+    ratios = np.sort(np.exp(sample))
+    sums = np.concatenate([[0.0], np.cumsum(ratios)])
+    level_p = points - math.sqrt(math.log(2 / level) / (2 * n))
+    m = np.clip(np.ceil(n * level_p).astype(np.int64), 1, n)
+    value = ratios[m - 1] * (level_p - m / n) + sums[m] / n
+    result = np.where(level_p > 0, np.clip(value, 0.0, points), 0.0)
+    return float(result) if result.ndim == 0 else result

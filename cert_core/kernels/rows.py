@@ -1,0 +1,280 @@
+"""Rows of noise (Numba): coordinates by tiles, then radius, direction and center in place."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numba import njit, types
+from numba.extending import overload
+
+from cert_core.kernels.tiles import (
+    F64,
+    LANES,
+    OPTIONS,
+    U64,
+    exp64,
+    exponentials32,
+    exponentials64,
+    minus_log64,
+    normals32,
+    normals64,
+    philox,
+    truncated32,
+    truncated64,
+    turn64,
+    uniform64,
+    uniforms32,
+    uniforms64,
+    wide_vectors,
+    words,
+)
+from cert_core.radii import REACH
+
+NORMAL, EXPONENTIAL, UNIFORM, TRUNCATED = range(4)
+
+
+@njit(inline="always", **OPTIONS)
+def row_words(sample: Any, block: Any, stream: Any, key: Any) -> Any:
+    mask, shift = U64(0xFFFFFFFF), U64(32)
+    return philox(sample & mask, sample >> shift, block, stream + U64(1), key)
+
+
+@njit(inline="always", **OPTIONS)
+def row_normals(sample: Any, stream: Any, key: Any) -> Any:
+    a, b, c, d = row_words(sample, U64(0), stream, key)
+    radius = math.sqrt(2.0 * minus_log64(uniform64(a, b)))
+    x, y = turn64(c, d)
+    return radius * x, radius * y
+
+
+@njit(inline="always", **OPTIONS)
+def quantile(cubics: Any, score: Any) -> Any:
+    """A LogQuantiles table at one score."""
+    n = cubics.shape[0]
+    place = (min(max(score, -REACH), REACH) + REACH) * (n / (2.0 * REACH))
+    i = min(int(place), n - 1)
+    x = place - i
+    return ((cubics[i, 0] * x + cubics[i, 1]) * x + cubics[i, 2]) * x + cubics[i, 3]
+
+
+@njit(**OPTIONS)
+def _radii(first: Any, stream: Any, key: Any, cubics: Any, scale: Any, out: Any) -> None:
+    """The radii of samples first, first + 1, ..."""
+    wide_vectors()
+    lane_row, none = np.arange(LANES).astype(np.uint64), np.zeros(LANES, np.uint64)
+    w = np.empty((4, LANES), np.uint32)
+    scores, other = np.empty(LANES), np.empty(LANES)
+    for low in range(0, out.size, LANES):
+        words(lane_row, none, first + U64(low), U64(0), stream + U64(1), key, w)
+        normals64(w, scores, other)
+        for i in range(min(LANES, out.size - low)):
+            out[low + i] = scale * exp64(quantile(cubics, scores[i]))
+
+
+@njit(**OPTIONS)
+def _pattern(m: Any) -> Any:
+    """(rows in a tile, lane -> row, lane -> block) for m blocks a row."""
+    rows = max(1, LANES // m)
+    lanes = min(LANES, -(-rows * m // 16) * 16)  # whole vectors
+    lane_row, lane_block = np.zeros(LANES, np.uint64), np.zeros(LANES, np.uint64)
+    for i in range(rows * m):
+        lane_row[i], lane_block[i] = U64(i // m), U64(i % m)
+    return rows, lane_row[:lanes], lane_block[:lanes]
+
+
+def _transform(kind: Any, w: Any, inside: Any, outside: Any, rho: Any, out: Any) -> None:
+    """The words of a tile to values, by the type of out (compiled by the overload below)."""
+    raise NotImplementedError
+
+
+@overload(_transform)
+def _typed_transform(kind: Any, w: Any, inside: Any, outside: Any, rho: Any, out: Any) -> Any:
+    def single(kind: Any, w: Any, inside: Any, outside: Any, rho: Any, out: Any) -> None:
+        if kind == NORMAL:
+            normals32(w[0], w[1], out[0], out[1])
+            normals32(w[2], w[3], out[2], out[3])
+        elif kind == EXPONENTIAL:
+            for i in range(4):
+                exponentials32(w[i], w[i ^ 1], out[i])
+        elif kind == UNIFORM:
+            for i in range(4):
+                uniforms32(w[i], w[i ^ 1], out[i])
+        else:
+            for i in range(4):
+                truncated32(w[i], w[i ^ 1], inside, outside, rho, out[i])
+
+    def double(kind: Any, w: Any, inside: Any, outside: Any, rho: Any, out: Any) -> None:
+        if kind == NORMAL:
+            normals64(w, out[0], out[1])
+        elif kind == EXPONENTIAL:
+            exponentials64(w[0], w[1], out[0])
+            exponentials64(w[2], w[3], out[1])
+        elif kind == UNIFORM:
+            uniforms64(w[0], w[1], out[0])
+            uniforms64(w[2], w[3], out[1])
+        else:
+            truncated64(w[0], w[1], inside, outside, rho, out[0])
+            truncated64(w[2], w[3], inside, outside, rho, out[1])
+
+    return single if out.dtype == types.float32 else double
+
+
+@njit(**OPTIONS)
+def _copy(source: Any, target: Any) -> None:
+    wide_vectors()
+    for i in range(target.size):
+        target[i] = source[i]
+
+
+@njit(**OPTIONS)
+def _fill(kind: Any, first: Any, stream: Any, key: Any, slots: Any, bounds: Any, out: Any) -> None:
+    """Raw coordinates of the rows first, first + 1, ... in the contract's layout; bounds
+    holds erf, erfc and rho of each row (truncated normals only)."""
+    wide_vectors()
+    n, dim = out.shape
+    w = np.empty((4, LANES), np.uint32)
+    lanes = np.empty((3, LANES), out.dtype)
+    span = LANES * slots
+    whole = dim - dim % span
+    _, lane_row, lane_block = _pattern(LANES)
+    for row in range(n if whole > 0 else 0):
+        if kind == TRUNCATED:
+            lanes[0], lanes[1], lanes[2] = bounds[0, row], bounds[1, row], bounds[2, row]
+        for base in range(0, whole, span):
+            words(lane_row, lane_block, first + U64(row), U64(base // slots), stream, key, w)
+            tile = out[row, base : base + span].reshape((slots, LANES))
+            _transform(kind, w, lanes[0], lanes[1], lanes[2], tile)
+    if whole == dim:
+        return
+    m = -(-(dim - whole) // slots)
+    rows, lane_row, lane_block = _pattern(m)
+    count = lane_row.size
+    w = np.empty((4, count), np.uint32)
+    tile = np.empty((slots, count), out.dtype)
+    for row in range(0, n, rows):
+        if kind == TRUNCATED:
+            for i in range(count):
+                source = min(row + int(lane_row[i]), n - 1)
+                lanes[0, i], lanes[1, i] = bounds[0, source], bounds[1, source]
+                lanes[2, i] = bounds[2, source]
+        words(lane_row, lane_block, first + U64(row), U64(whole // slots), stream, key, w)
+        _transform(kind, w, lanes[0], lanes[1], lanes[2], tile)
+        for r in range(min(rows, n - row)):
+            for slot in range(slots):
+                low = whole + slot * m
+                size = min(m, dim - low)
+                if size > 0:
+                    _copy(tile[slot, r * m : r * m + size], out[row + r, low : low + size])
+
+
+@njit(inline="always", **OPTIONS)
+def fold(lanes: Any) -> Any:
+    """The sum of the lanes, by halves: an order that no vector width changes."""
+    half = lanes.size
+    while half > 1:
+        half //= 2
+        for i in range(half):
+            lanes[i] += lanes[half + i]
+    return lanes[0]
+
+
+@njit(**OPTIONS)
+def _add_squares(part: Any, lanes: Any) -> None:
+    wide_vectors()
+    for i in range(part.size):
+        lanes[i] += F64(part[i]) * F64(part[i])
+
+
+@njit(**OPTIONS)
+def _add_absolute(part: Any, lanes: Any) -> None:
+    wide_vectors()
+    for i in range(part.size):
+        lanes[i] += abs(F64(part[i]))
+
+
+@njit(**OPTIONS)
+def sum_squares(row: Any, lanes: Any) -> Any:
+    """Sum of squares in float64, in fixed lanes."""
+    lanes[:] = 0.0
+    for base in range(0, row.size, lanes.size):
+        _add_squares(row[base : base + lanes.size], lanes)
+    return fold(lanes)
+
+
+@njit(**OPTIONS)
+def sum_absolute(row: Any, lanes: Any) -> Any:
+    """Sum of absolute values, likewise."""
+    lanes[:] = 0.0
+    for base in range(0, row.size, lanes.size):
+        _add_absolute(row[base : base + lanes.size], lanes)
+    return fold(lanes)
+
+
+@njit(**OPTIONS)
+def _move(row: Any, factor: Any, center: Any) -> None:
+    """row = center + factor row, rounded once a product and once a sum."""
+    wide_vectors()
+    if center.size == 0:
+        for j in range(row.size):
+            row[j] = factor * row[j]
+    else:
+        for j in range(row.size):
+            row[j] = center[j] + factor * row[j]
+
+
+@njit(**OPTIONS)
+def _face(sample: Any, stream: Any, key: Any, dim: Any) -> Any:
+    """(coordinate, sign) of the largest coordinate of a row."""
+    a, b, _, d = row_words(sample, U64(1), stream, key)
+    return min(int(uniform64(a, b) * dim), dim - 1), (-1.0 if d & U64(1) else 1.0)
+
+
+@njit(**OPTIONS)
+def _rows(
+    kind: Any, first: Any, stream: Any, key: Any, slots: Any, cubics: Any, unit: Any,
+    center: Any, out: Any,
+) -> None:  # fmt: skip
+    """Samples first, first + 1, ... of a noise; unit is its scale (sigma for truncated)."""
+    wide_vectors()
+    n, dim = out.shape
+    lanes = np.empty(LANES if dim >= LANES else 64 if dim >= 64 else 16)
+    radius = np.empty(n)
+    _radii(first, stream, key, cubics, unit, radius)
+    bounds = np.empty((3, n if kind == TRUNCATED else 0))
+    if kind == TRUNCATED:
+        for i in range(n):
+            rho = radius[i] / unit
+            bounds[0, i], bounds[1, i] = (
+                math.erf(rho * 0.7071067811865476),
+                math.erfc(rho * 0.7071067811865476),
+            )
+            bounds[2, i] = rho
+    _fill(kind, first, stream, key, slots, bounds, out)
+    for i in range(n):
+        row = out[i]
+        factor = radius[i]
+        if kind == NORMAL:
+            factor /= math.sqrt(sum_squares(row, lanes))
+        elif kind == EXPONENTIAL:
+            factor /= sum_absolute(row, lanes)
+        elif kind == TRUNCATED:
+            factor = unit
+        _move(row, row.dtype.type(factor), center)
+        if kind in (UNIFORM, TRUNCATED):
+            j, sign = _face(first + U64(i), stream, key, dim)
+            row[j] = row.dtype.type(sign * radius[i])
+            if center.size > 0:
+                row[j] += center[j]
+
+
+@njit(**OPTIONS)
+def draw_rows(
+    kind: Any, first: Any, stream: Any, key: Any, slots: Any, chunk: Any, cubics: Any, unit: Any,
+    center: Any, out: Any,
+) -> None:  # fmt: skip
+    wide_vectors()
+    for low in range(0, out.shape[0], chunk):
+        part = out[low : low + chunk]
+        _rows(kind, first + U64(low), stream, key, slots, cubics, unit, center, part)

@@ -1,0 +1,372 @@
+"""Philox words and their transforms, in the tiled form that vectorises (Numba).
+
+A tile is 256 blocks: four arrays of words, then straight-line polynomials on them.
+What makes it fast, measured: 32-bit multiplications done in 64-bit lanes (one vpmuludq),
+rounds unrolled, words stored as uint32, every constant typed (one bare int turns uint64
+into float64), no scalar libm.  What makes it reproducible: no fast-math, sums in fixed
+lanes, so the bits do not depend on the vector width.
+
+Polynomials are minimax fits; the comments give their error.  The definitions that these
+functions restate are those of reference.py and formulas.h, which the tests compare.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numba import extending, njit, types
+
+from cert_core.kernels import BLOCKS
+
+OPTIONS: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy"}
+LANES = BLOCKS
+
+intrinsic: Any = extending.intrinsic
+
+U64, U32, F32, F64 = np.uint64, np.uint32, np.float32, np.float64
+
+
+@intrinsic
+def wide_vectors(typingctx: Any) -> Any:
+    """Let the loops of this function use 512-bit registers where there are some: LLVM
+    halves them by default on Intel's server chips, which costs these loops a third."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        set.add(builder.function.attributes, '"prefer-vector-width"="512"')
+        return context.get_dummy_value()
+
+    return types.none(), codegen
+
+
+@intrinsic
+def float_of_bits(typingctx: Any, bits: Any) -> Any:
+    """Reinterpret a uint32 as a float32."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.bitcast(args[0], context.get_value_type(types.float32))
+
+    return types.float32(types.uint32), codegen
+
+
+@intrinsic
+def bits_of_float(typingctx: Any, value: Any) -> Any:
+    """Reinterpret a float32 as a uint32."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.bitcast(args[0], context.get_value_type(types.uint32))
+
+    return types.uint32(types.float32), codegen
+
+
+@intrinsic
+def double_of_bits(typingctx: Any, bits: Any) -> Any:
+    """Reinterpret a uint64 as a float64."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.bitcast(args[0], context.get_value_type(types.float64))
+
+    return types.float64(types.uint64), codegen
+
+
+@intrinsic
+def bits_of_double(typingctx: Any, value: Any) -> Any:
+    """Reinterpret a float64 as a uint64."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.bitcast(args[0], context.get_value_type(types.uint64))
+
+    return types.uint64(types.float64), codegen
+
+
+@njit(inline="always", **OPTIONS)
+def philox(c0: Any, c1: Any, c2: Any, c3: Any, key: Any) -> Any:
+    """Philox4x32-10 on 32-bit words held in uint64."""
+    mask, shift = U64(0xFFFFFFFF), U64(32)
+    m0, m1, w0, w1 = U64(0xD2511F53), U64(0xCD9E8D57), U64(0x9E3779B9), U64(0xBB67AE85)
+    k0, k1 = key & mask, key >> shift
+    for _ in range(10):
+        p0, p1 = c0 * m0, c2 * m1
+        c0, c2 = (p1 >> shift) ^ c1 ^ k0, (p0 >> shift) ^ c3 ^ k1
+        c1, c3 = p1 & mask, p0 & mask
+        k0, k1 = (k0 + w0) & mask, (k1 + w1) & mask
+    return c0, c1, c2, c3
+
+
+@njit(**OPTIONS)
+def words(
+    lane_row: Any, lane_block: Any, first: Any, block: Any, stream: Any, key: Any, out: Any
+) -> None:
+    """The four words of every lane: sample first + lane_row, block block + lane_block."""
+    wide_vectors()
+    mask, shift = U64(0xFFFFFFFF), U64(32)
+    for i in range(out.shape[1]):
+        sample = first + lane_row[i]
+        a, b, c, d = philox(sample & mask, sample >> shift, block + lane_block[i], stream, key)
+        out[0, i] = U32(a)
+        out[1, i] = U32(b)
+        out[2, i] = U32(c)
+        out[3, i] = U32(d)
+
+
+# ---- single precision ----
+
+
+@njit(inline="always", **OPTIONS)
+def minus_log32(u: Any) -> Any:
+    """-log u, absolute error 1e-7 max(1, -log u), for 2^-42 <= u <= 1."""
+    bits = bits_of_float(u)
+    # exponent of u relative to sqrt(1/2): mantissa in [sqrt(1/2), sqrt 2)
+    shifted = U32(bits - U32(0x3F3504F3))
+    exponent = F32(np.int32(shifted) >> np.int32(23))
+    f = float_of_bits(U32((shifted & U32(0x7FFFFF)) + U32(0x3F3504F3))) - F32(1)
+    p = F32(-0.08305568942)
+    p = p * f + F32(0.1279896138)
+    p = p * f + F32(-0.1294338941)
+    p = p * f + F32(0.1419023013)
+    p = p * f + F32(-0.166434899)
+    p = p * f + F32(0.2000188006)
+    p = p * f + F32(-0.2500028083)
+    p = p * f + F32(0.3333332654)
+    square = f * f
+    mantissa = f - (F32(0.5) * square - square * f * p)
+    return -(exponent * F32(0.693147182) + mantissa)
+
+
+@njit(inline="always", **OPTIONS)
+def turn32(word: Any) -> Any:
+    """cos and sin of an angle of 24 bits, the word's high ones."""
+    t = F32(np.int32((word >> U32(8)) & U32(0x3FFFFF)) - np.int32(0x200000)) + F32(0.5)
+    t = t * F32(1.5707963267948966 / 2**22)
+    y = t * t
+    s = t + t * y * (
+        F32(-0.16666664667931576) + y * (F32(0.008332748998598587) + y * F32(-0.00019588008863627))
+    )
+    c = (F32(1) - F32(0.5) * y) + y * y * (
+        F32(0.04166666466418916) + y * (F32(-0.001388830364336445) + y * F32(2.45480405430595e-05))
+    )
+    odd = (word & U32(0x40000000)) != U32(0)
+    flip = U32(word & U32(0x80000000))
+    x, z = (s, c) if odd else (c, s)
+    # quadrants: (c, s), (-s, c), (-c, -s), (s, -c)
+    sign_x = U32(flip ^ (U32(0x80000000) if odd else U32(0)))
+    return float_of_bits(U32(bits_of_float(x) ^ sign_x)), float_of_bits(
+        U32(bits_of_float(z) ^ flip)
+    )
+
+
+@njit(**OPTIONS)
+def normals32(a: Any, b: Any, out0: Any, out1: Any) -> None:
+    """Box-Muller: radius from a and the low 8 bits of b, angle from the rest of b."""
+    wide_vectors()
+    for i in range(out0.size):
+        low = F32(np.int32(b[i] & U32(255))) + F32(0.5)
+        u = (F32(a[i]) + low * F32(2.0**-8)) * F32(2.0**-32)
+        radius = np.sqrt(F32(2) * minus_log32(u))
+        c, s = turn32(b[i])
+        out0[i] = radius * c
+        out1[i] = radius * s
+
+
+@njit(inline="always", **OPTIONS)
+def uniform32(word: Any, neighbour: Any) -> Any:
+    """(0, 1] from 31 bits of a word and, below them, 8 of its neighbour."""
+    low = F32(np.int32(neighbour & U32(255))) + F32(0.5)
+    return (F32(np.int32(word >> U32(1))) + low * F32(2.0**-8)) * F32(2.0**-31)
+
+
+@njit(inline="always", **OPTIONS)
+def signed32(magnitude: Any, word: Any) -> Any:
+    """The magnitude with the sign of the word's lowest bit."""
+    return float_of_bits(U32(bits_of_float(magnitude) ^ U32((word & U32(1)) << U32(31))))
+
+
+@njit(**OPTIONS)
+def exponentials32(a: Any, b: Any, out: Any) -> None:
+    """Two-sided exponentials from words a, low bits from b."""
+    wide_vectors()
+    for i in range(out.size):
+        out[i] = signed32(minus_log32(uniform32(a[i], b[i])), a[i])
+
+
+@njit(**OPTIONS)
+def uniforms32(a: Any, b: Any, out: Any) -> None:
+    """Uniforms on [-1, 1]."""
+    wide_vectors()
+    for i in range(out.size):
+        out[i] = signed32(uniform32(a[i], b[i]), a[i])
+
+
+@njit(inline="always", **OPTIONS)
+def truncated_from(u: Any, inside: Any, outside: Any) -> Any:
+    """|x| with P(|x'| > x) = outside + inside u for a standard normal; relative 5e-7."""
+    y = inside * (F32(1) - u)
+    w = minus_log32((outside + inside * u) * (F32(1) + y))
+    v = w - F32(2.5)
+    p = F32(4.035374175e-08)
+    p = p * v + F32(4.861047459e-07)
+    p = p * v + F32(-4.990552342e-06)
+    p = p * v + F32(-6.218003051e-06)
+    p = p * v + F32(0.0003091501439)
+    p = p * v + F32(-0.001773010118)
+    p = p * v + F32(-0.005908170884)
+    p = p * v + F32(0.3488026599)
+    p = p * v + F32(2.123313567)
+    v = np.sqrt(w if w > F32(0) else F32(0)) - F32(4)
+    q = F32(9.0904838e-06)
+    q = q * v + F32(5.273342949e-05)
+    q = q * v + F32(-0.0001370267416)
+    q = q * v + F32(7.439334781e-06)
+    q = q * v + F32(-3.778988104e-05)
+    q = q * v + F32(0.0005299187743)
+    q = q * v + F32(-0.001297559385)
+    q = q * v + F32(0.001754470819)
+    q = q * v + F32(1.427648975)
+    q = q * v + F32(5.430275853)
+    return y * (p if w < F32(5) else q)
+
+
+@njit(**OPTIONS)
+def truncated32(a: Any, b: Any, inside: Any, outside: Any, rho: Any, out: Any) -> None:
+    """Normals truncated to [-rho, rho]; inside = erf(rho/sqrt 2), a value a lane."""
+    wide_vectors()
+    for i in range(out.size):
+        x = truncated_from(uniform32(a[i], b[i]), inside[i], outside[i])
+        out[i] = signed32(x if x < rho[i] else rho[i], a[i])
+
+
+# ---- double precision ----
+
+
+@njit(inline="always", **OPTIONS)
+def minus_log64(u: Any) -> Any:
+    """-log u to 2e-16 max(1, -log u), u in (0, 1]."""
+    bits = bits_of_double(u)
+    shifted = U64(bits - U64(0x3FE6A09E667F3BCD))
+    exponent = F64(np.int64(shifted) >> np.int64(52))
+    f = double_of_bits(U64((shifted & U64(0xFFFFFFFFFFFFF)) + U64(0x3FE6A09E667F3BCD))) - F64(1)
+    s = f / (F64(2) + f)
+    y = s * s
+    p = F64(0.14617731718969093893)
+    p = p * y + F64(0.15331608391353953875)
+    p = p * y + F64(0.1818289287401125198)
+    p = p * y + F64(0.22222211077584150275)
+    p = p * y + F64(0.2857142862637008708)
+    p = p * y + F64(0.39999999999898509517)
+    p = p * y + F64(0.66666666666666697267)
+    # log(1 + f) = f - s (f - y p), as 2s = f - s f
+    mantissa = f - s * (f - y * p)
+    return -(
+        exponent * F64(0.6931471803691238) + (mantissa + exponent * F64(1.9082149292705877e-10))
+    )
+
+
+@njit(inline="always", **OPTIONS)
+def exp64(x: Any) -> Any:
+    """exp x to 2 ulp for |x| <= 708; the ends beyond."""
+    x = min(max(x, F64(-708)), F64(708))
+    n = x * F64(1.4426950408889634) + F64(6755399441055744)  # rounds in the last bits
+    bits = bits_of_double(n) << U64(52)
+    n = n - F64(6755399441055744)
+    r = (x - n * F64(0.6931471803691238)) - n * F64(1.9082149292705877e-10)
+    p = F64(2.5110026226305288481e-8)
+    p = p * r + F64(2.7620088202617798639e-7)
+    p = p * r + F64(2.755724239319975322e-6)
+    p = p * r + F64(0.000024801521296476725632)
+    p = p * r + F64(0.0001984126988654642691)
+    p = p * r + F64(0.0013888888917213453428)
+    p = p * r + F64(0.0083333333333222217061)
+    p = p * r + F64(0.04166666666662412798)
+    p = p * r + F64(0.16666666666666674513)
+    p = p * r + F64(0.50000000000000010221)
+    return double_of_bits(bits_of_double(F64(1) + (r + r * r * p)) + bits)
+
+
+@njit(inline="always", **OPTIONS)
+def turn64(high: Any, low: Any) -> Any:
+    """cos and sin of an angle of 53 bits from two words."""
+    bits = (high << U64(32)) | low
+    t = F64(np.int64((bits >> U64(11)) & U64(0x7FFFFFFFFFFFF)) - np.int64(0x4000000000000)) + F64(
+        0.5
+    )
+    t = t * F64(1.5707963267948966 / 2**51)
+    y = t * t
+    s = F64(-7.5867010019315249811e-13)
+    s = s * y + F64(1.6058531690867897519e-10)
+    s = s * y + F64(-2.5052106232946424114e-8)
+    s = s * y + F64(2.7557319219340762145e-6)
+    s = s * y + F64(-0.00019841269841265067254)
+    s = s * y + F64(0.0083333333333333314933)
+    s = s * y + F64(-0.16666666666666666666)
+    s = t + t * y * s
+    c = F64(4.7458738452760601834e-14)
+    c = c * y + F64(-1.1470460923571420221e-11)
+    c = c * y + F64(2.0876755791329988768e-9)
+    c = c * y + F64(-2.7557319221403622656e-7)
+    c = c * y + F64(0.000024801587301584647582)
+    c = c * y + F64(-0.0013888888888888887866)
+    c = c * y + F64(0.041666666666666666666)
+    c = (F64(1) - F64(0.5) * y) + y * y * c
+    odd = (high & U64(0x40000000)) != U64(0)
+    flip = (high >> U64(31)) << U64(63)
+    x, z = (s, c) if odd else (c, s)
+    sign_x = flip ^ (U64(0x8000000000000000) if odd else U64(0))
+    return double_of_bits(bits_of_double(x) ^ sign_x), double_of_bits(bits_of_double(z) ^ flip)
+
+
+@njit(inline="always", **OPTIONS)
+def uniform64(high: Any, low: Any) -> Any:
+    """(0, 1) in 53 bits from two words."""
+    bits = ((high << U64(32)) | low) >> U64(11)
+    return (F64(np.int64(bits)) + F64(0.5)) * F64(2.0**-53)
+
+
+@njit(**OPTIONS)
+def normals64(w: Any, out0: Any, out1: Any) -> None:
+    """Box-Muller from the four words of each lane."""
+    wide_vectors()
+    for i in range(out0.size):
+        radius = np.sqrt(F64(2) * minus_log64(uniform64(U64(w[0, i]), U64(w[1, i]))))
+        c, s = turn64(U64(w[2, i]), U64(w[3, i]))
+        out0[i] = radius * c
+        out1[i] = radius * s
+
+
+@njit(inline="always", **OPTIONS)
+def signed64(magnitude: Any, word: Any) -> Any:
+    """The magnitude with the sign of the word's lowest bit."""
+    return double_of_bits(bits_of_double(magnitude) ^ ((U64(word) & U64(1)) << U64(63)))
+
+
+@njit(**OPTIONS)
+def exponentials64(high: Any, low: Any, out: Any) -> None:
+    """Two-sided exponentials from pairs of words."""
+    wide_vectors()
+    for i in range(out.size):
+        out[i] = signed64(minus_log64(uniform64(U64(high[i]), U64(low[i]))), low[i])
+
+
+@njit(**OPTIONS)
+def uniforms64(high: Any, low: Any, out: Any) -> None:
+    """Uniforms on (-1, 1)."""
+    wide_vectors()
+    for i in range(out.size):
+        out[i] = signed64(uniform64(U64(high[i]), U64(low[i])), low[i])
+
+
+@njit(**OPTIONS)
+def truncated64(high: Any, low: Any, inside: Any, outside: Any, rho: Any, out: Any) -> None:
+    """Normals truncated to [-rho, rho]: the single-precision value, and one Halley step."""
+    wide_vectors()
+    for i in range(out.size):
+        u = uniform64(U64(high[i]), U64(low[i]))
+        x = F64(truncated_from(F32(u), F32(inside[i]), F32(outside[i])))
+        tail = outside[i] + inside[i] * u
+        if tail > 0.5:
+            gap = math.erf(x / math.sqrt(2.0)) - inside[i] * (1.0 - u)
+        else:
+            gap = tail - math.erfc(x / math.sqrt(2.0))
+        newton = gap / (2.0 * 0.3989422804014327 * math.exp(-0.5 * x * x))
+        x = x - newton / (1.0 + 0.5 * x * newton)
+        out[i] = signed64(min(x, rho[i]), low[i])
