@@ -1,0 +1,299 @@
+"""Bounds from draws of the log ratio, with confidence (Section 4.2 of the paper).
+
+The way for densities without an exact law, and the cross-check of those with one.  Let
+W = exp(l), F its law under pi0, D(lam) = E(lam - W)_+ = int_0^lam F.  Three methods:
+
+hoeffding        the paper's, eps = sqrt(log(2/alpha) / 2n)
+dkw              the same with log(1/alpha): only F <= F_n + eps is needed, one-sided
+clopper-pearson  two counts of one set {W < t}: t an order statistic of one sample, the
+                 other sample counted, alpha/2 each; far tighter near p = 1
+
+The first two rest on the Dvoretzky-Kiefer-Wolfowitz-Massart inequality: F <= F_n + eps
+for all t at once gives D <= D_n + lam eps for all lam at once, so the maximum over lam
+is free, and the whole noise error is a shift of p by eps, simultaneous in p too - at one
+radius.  A radius comes from a preset ascending grid, stopped at the first failure: "not
+certified at r" is nested in r, so no correction is due.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from scipy import special
+
+from cert_core import kernels
+from cert_core.confidence import binomial_lower, binomial_upper
+from cert_core.errors import Float, array, choice, fail, integer, probabilities, real
+from cert_core.errors import alpha as alpha_value
+from cert_core.errors import seed as seed_value
+from cert_core.noises import Noise
+from cert_core.samples import CustomNoise, Sample, source_of
+
+Method = Literal["hoeffding", "dkw", "clopper-pearson"]
+METHODS: tuple[Method, ...] = ("hoeffding", "dkw", "clopper-pearson")
+
+
+@dataclass(frozen=True)
+class MonteCarloBound:
+    """A bound from draws of the log ratio.
+
+    Attributes
+    ----------
+    lower : float or array
+        L(p, radius), not above the truth with probability 1 - alpha (NaN where asked for
+        something else).
+    required : float
+        p_min(radius), not below the truth with that probability.
+    alpha, n : the failure probability of this bound; draws of each sample
+    alpha_split : how alpha was shared among the noise-side samples
+    method, radius, attack, shift_reason : what was asked
+    """
+
+    lower: Any
+    required: float
+    alpha: float
+    n: int
+    method: str
+    radius: float
+    attack: str
+    shift_reason: str
+    alpha_split: dict[str, float] = field(default_factory=dict)
+
+
+class MonteCarlo:
+    """The Monte-Carlo bounds of one (noise, attack, radius), from samples drawn once.
+
+    Parameters
+    ----------
+    noise : Noise or CustomNoise
+    attack : "l1", "l2" or "linf"
+    radius : float > 0
+    n : int
+        Draws of each sample.
+    alpha : float in (0, 1/2]
+        Failure probability of each answer (hoeffding and dkw: of all answers at once).
+    seed : int
+    method : "hoeffding", "dkw" or "clopper-pearson"
+    backend : "cpu", "reference" or "gpu"
+    """
+
+    def __init__(
+        self,
+        noise: Noise | CustomNoise,
+        attack: str,
+        radius: Any,
+        *,
+        n: int,
+        alpha: float,
+        seed: int,
+        method: str = "hoeffding",
+        backend: str = "cpu",
+    ) -> None:
+        self.method = choice("method", method, METHODS)
+        self.alpha = alpha_value(alpha)
+        self.n = integer("n", n, 1, remedy="pass the number of draws")
+        remedy = "pass the attack's radius in input units"
+        self.radius = real("radius", radius, "finite and >= 0", lambda x: x >= 0, remedy=remedy)
+        self.attack = attack
+        source, self.shift_reason = source_of(noise, attack, self.radius, backend)
+        key = seed_value(seed)
+        self._pi0 = Sample(source, self.n, key, kernels.PI0)
+        self._pi_delta = Sample(source, self.n, key, kernels.PI_DELTA)
+
+    @property
+    def _epsilon(self) -> float:
+        failures = 2 / self.alpha if self.method == "hoeffding" else 1 / self.alpha
+        return math.sqrt(math.log(failures) / (2 * self.n))
+
+    @cached_property
+    def _hinge(self) -> tuple[Float, Float]:
+        return self._pi0.hinge()
+
+    def lower_bound(self, p: Any) -> Any:
+        """L(p), not above the truth with probability 1 - alpha; p of any shape."""
+        points = probabilities("p", p)
+        if self.radius == 0:
+            return _scalar(points)
+        if self.method == "clopper-pearson":
+            values = np.array([self._two_count(q) for q in points.flat])
+        else:
+            lam, hinge = self._hinge
+            values = np.array(
+                [np.max(lam * (q - self._epsilon) - hinge, initial=0.0) for q in points.flat]
+            )
+        return _scalar(np.clip(values.reshape(points.shape), 0.0, points))
+
+    def required_probability(self) -> float:
+        """p_min, not below the truth with probability 1 - alpha; 1.0 where none is known."""
+        if self.radius == 0:
+            return 0.5
+        if self.method == "clopper-pearson":
+            return self._two_count_required()
+        lam, hinge = self._hinge
+        with np.errstate(divide="ignore", over="ignore"):
+            needed = (0.5 + hinge) / lam + self._epsilon
+        return float(min(np.min(needed, initial=1.0), 1.0))
+
+    def _two_count(self, p: float) -> float:
+        """P_delta(W < t), t an order statistic with P_0(W < t) <= p."""
+        half, n = self.alpha / 2, self.n
+        k = _largest(lambda k: special.betaincinv(k, n - k + 1, 1 - half) <= p, n)
+        if k == 0:
+            return 0.0
+        votes = self._pi_delta.count(self._pi0.order(k), strict=True)
+        return float(binomial_lower(votes, n, half))
+
+    def _two_count_required(self) -> float:
+        """P_0(W <= t), t an order statistic with P_delta(W <= t) >= 1/2."""
+        half, n = self.alpha / 2, self.n
+        k = 1 + _largest(lambda k: special.betaincinv(k, n - k + 1, half) < 0.5, n)
+        if k > n:
+            return 1.0
+        votes = self._pi0.count(self._pi_delta.order(k), strict=False)
+        return float(binomial_upper(votes, n, half))
+
+    def record(self, lower: Any = math.nan, required: float = math.nan) -> MonteCarloBound:
+        """An answer with everything it depends on."""
+        split = {"pi0": self.alpha}
+        if self.method == "clopper-pearson":
+            split = {"pi0": self.alpha / 2, "pi_delta": self.alpha / 2}
+        return MonteCarloBound(
+            lower, required, self.alpha, self.n, self.method, self.radius, self.attack,
+            self.shift_reason, split,
+        )  # fmt: skip
+
+
+def _largest(holds: Callable[[int], Any], n: int) -> int:
+    """The largest k in [1, n] with holds(k), for a property that only ever ends; or 0."""
+    low, high = 0, n + 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if holds(middle) else (low, middle)
+    return low
+
+
+def _scalar(values: Float) -> Any:
+    return float(values) if values.ndim == 0 else values
+
+
+def monte_carlo_bound(
+    p: Any,
+    noise: Noise | CustomNoise,
+    attack: str,
+    radius: float,
+    *,
+    n: int,
+    alpha: float,
+    seed: int,
+    method: str = "hoeffding",
+    backend: str = "cpu",
+) -> MonteCarloBound:
+    """Bound the smoothed classifier from below by Monte Carlo.
+
+    Parameters
+    ----------
+    p : float or array in [0, 1]
+    noise, attack, radius : the threat, as in lower_bound; or a CustomNoise
+    n : int
+        Draws of each sample; up to 1e9 in bounded memory.
+    alpha : float in (0, 1/2]
+        Probability that `lower` exceeds the truth, at most; hoeffding and dkw hold for
+        all p of one call at once, clopper-pearson for each p.
+    seed : int
+    method : "hoeffding" (the paper's constant), "dkw", "clopper-pearson"
+    backend : "cpu", "reference" or "gpu"
+
+    Returns
+    -------
+    MonteCarloBound
+        With `.lower`.
+
+    Raises
+    ------
+    ValueError, UnsupportedPair
+
+    References
+    ----------
+    Zhang et al. 2020, Section 4.2 and Eq. 9; Massart 1990 for the validity in lambda.
+    """
+    bounds = MonteCarlo(
+        noise, attack, radius, n=n, alpha=alpha, seed=seed, method=method, backend=backend
+    )
+    return bounds.record(lower=bounds.lower_bound(p))
+
+
+def monte_carlo_required(
+    noise: Noise | CustomNoise,
+    attack: str,
+    radius: float,
+    *,
+    n: int,
+    alpha: float,
+    seed: int,
+    method: str = "hoeffding",
+    backend: str = "cpu",
+) -> MonteCarloBound:
+    """Compute p_min by Monte Carlo; parameters as in monte_carlo_bound.
+
+    Returns
+    -------
+    MonteCarloBound
+        With `.required`, not below the truth with probability 1 - alpha; 1.0 where the
+        sample shows no probability that would be enough.
+    """
+    bounds = MonteCarlo(
+        noise, attack, radius, n=n, alpha=alpha, seed=seed, method=method, backend=backend
+    )
+    return bounds.record(required=bounds.required_probability())
+
+
+def monte_carlo_radius(
+    p: Any,
+    noise: Noise | CustomNoise,
+    attack: str,
+    grid: Any,
+    *,
+    n: int,
+    alpha: float,
+    seed: int,
+    method: str = "clopper-pearson",
+    backend: str = "cpu",
+) -> Any:
+    """Certify radii by Monte Carlo on a preset ascending grid.
+
+    Parameters
+    ----------
+    p : float or array in [0, 1]
+        Lower bounds of the class probability.
+    grid : ascending array of radii > 0, fixed before any draw
+    others : as in monte_carlo_bound
+
+    Returns
+    -------
+    float or array
+        The last grid radius before the first one that is not certified, or 0.0.  At every
+        p it exceeds the truth with probability at most alpha: testing in ascending order
+        and stopping at the first failure needs no correction, as certification is nested.
+    """
+    points = probabilities("p", p)
+    remedy = "pass the grid before looking at any result"
+    levels = array(
+        "grid", grid, "finite and > 0", lambda x: (x > 0) & np.isfinite(x), remedy=remedy
+    )
+    if levels.ndim != 1 or not (np.diff(levels) > 0).all():
+        raise fail("grid", "an ascending vector", levels.tolist(), remedy)
+    result, going = np.zeros(points.shape), points > 0.5
+    for radius in levels:
+        if not going.any():
+            break
+        needed = MonteCarlo(
+            noise, attack, radius, n=n, alpha=alpha, seed=seed, method=method, backend=backend
+        ).required_probability()
+        going &= points > needed
+        result = np.where(going, radius, result)
+    return _scalar(result)

@@ -1,0 +1,189 @@
+"""Samples of the log ratio under pi0 and pi_delta, of built-in noises and of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+
+from cert_core import kernels
+from cert_core.errors import Float, array, fail, integer
+from cert_core.noises import Noise
+from cert_core.threats import Shift, worst_shift
+
+CHUNK = 1 << 20  # draws held at a time
+KEEP = 1 << 23  # samples up to this size are kept, longer ones are drawn again
+GRID = 4096  # lambdas (or bins) for samples that are not kept
+
+
+@dataclass(frozen=True)
+class CustomNoise:
+    """A noise of one's own: certified by Monte Carlo alone.
+
+    Parameters
+    ----------
+    dim : int
+    log_density : callable (n, dim) -> (n,)
+        log density up to a constant, at float64 rows.
+    sampler : callable (n, numpy.random.Generator) -> (n, dim)
+    worst_shift : callable (attack, radius) -> (dim,) array
+        The perturbation of the attack ball that is worst for this noise.
+    symmetric : bool
+        density(z) = density(-z): then under the shifted law the log ratio has the law of
+        its negative, which is used; else the shifted law is drawn from itself.
+    justification : str
+        Why that shift is worst: kept in every certificate.
+    """
+
+    dim: int
+    log_density: Callable[[Float], Any]
+    sampler: Callable[[int, np.random.Generator], Any]
+    worst_shift: Callable[[str, float], Any]
+    symmetric: bool
+    justification: str
+
+    def __post_init__(self) -> None:
+        integer("dim", self.dim, 1, remedy="pass the number of input coordinates")
+        for name in ("log_density", "sampler", "worst_shift"):
+            if not callable(getattr(self, name)):
+                raise fail(name, "callable", getattr(self, name), "pass a function")
+        if not isinstance(self.justification, str) or len(self.justification.split()) < 3:
+            remedy = "state the proof or citation that the shift is worst"
+            raise fail("justification", "a sentence", self.justification, remedy)
+
+
+class Source(Protocol):
+    """Chunks of draws of the log ratio under pi0 or pi_delta, the same at every call."""
+
+    def chunks(self, n: int, seed: int, stream: int) -> Iterator[Float]: ...
+
+
+@dataclass(frozen=True)
+class _KernelSource:
+    """Draws of a built-in noise; under pi_delta the log ratio has the law of its negative."""
+
+    noise: Noise
+    shift: Shift
+    backend: str
+
+    def chunks(self, n: int, seed: int, stream: int) -> Iterator[Float]:
+        kernel = kernels.backend(self.backend)
+        sign = -1.0 if stream == kernels.PI_DELTA else 1.0
+        for start in range(0, n, CHUNK):
+            size = min(CHUNK, n - start)
+            draws = kernel.draw_log_ratio(
+                self.noise, self.shift, size, seed, start=start, stream=stream
+            )
+            yield sign * np.asarray(draws)
+
+
+@dataclass(frozen=True)
+class _CustomSource:
+    """Draws of a user's noise, in blocks with generators of their own."""
+
+    noise: CustomNoise
+    shift: Float
+
+    def chunks(self, n: int, seed: int, stream: int) -> Iterator[Float]:
+        rows = max(1, (1 << 22) // self.noise.dim)
+        for block, start in enumerate(range(0, n, rows)):
+            generator = np.random.Generator(
+                np.random.Philox(np.random.SeedSequence([seed, stream, block]))
+            )
+            z = np.asarray(self.noise.sampler(rows, generator), dtype=np.float64)
+            if z.shape != (rows, self.noise.dim):
+                rule = f"rows of shape ({rows}, {self.noise.dim})"
+                raise fail("sampler", rule, z.shape, "return n rows of dim values")
+            z = z[: n - start]
+            shifted = stream == kernels.PI_DELTA
+            if shifted and not self.noise.symmetric:
+                z = z + self.shift
+            ratio = self._log_density(z - self.shift) - self._log_density(z)
+            if shifted and self.noise.symmetric:
+                ratio = -ratio
+            if np.isnan(ratio).any():
+                raise fail("log_density", "a number at every sample", "NaN", "check the density")
+            yield ratio
+
+    def _log_density(self, z: Float) -> Float:
+        values = np.asarray(self.noise.log_density(z), dtype=np.float64)
+        if values.shape != (len(z),):
+            raise fail("log_density", f"of shape ({len(z)},)", values.shape, "one value a row")
+        return values
+
+
+def source_of(
+    noise: Noise | CustomNoise, attack: str, radius: float, backend: str
+) -> tuple[Source, str]:
+    if isinstance(noise, Noise):
+        shift = worst_shift(noise, attack, radius)
+        return _KernelSource(noise, shift, backend), shift.reason
+    if not isinstance(noise, CustomNoise):
+        raise fail("noise", "a noise or a CustomNoise", noise, "e.g. L2Noise(3072, 1.0, 8)")
+    rule = f"a vector of {noise.dim} finite numbers"
+    vector = array(
+        "worst_shift", noise.worst_shift(attack, radius), rule, np.isfinite, remedy="return delta"
+    )
+    if vector.shape != (noise.dim,):
+        raise fail("worst_shift", rule, vector.shape, "return the perturbation as a vector")
+    return _CustomSource(noise, vector), noise.justification
+
+
+class Sample:
+    """n draws of one stream, kept if they are few; else drawn again for every question."""
+
+    def __init__(self, source: Source, n: int, seed: int, stream: int) -> None:
+        self._ask = (n, seed, stream)
+        self._source, self.n = source, n
+
+    @cached_property
+    def _kept(self) -> Float | None:
+        if self.n > KEEP:
+            return None
+        return np.sort(np.concatenate(list(self._source.chunks(*self._ask))))
+
+    def chunks(self) -> Iterator[Float]:
+        if self._kept is not None:
+            yield self._kept
+        else:
+            yield from self._source.chunks(*self._ask)
+
+    def grid(self) -> Float:
+        """Ascending log lambdas that resolve the law: draws, or quantiles of the first."""
+        if self._kept is not None:
+            return np.unique(self._kept)
+        first = np.sort(next(self.chunks()))
+        return np.unique(first[:: max(1, first.size // GRID)])
+
+    def order(self, k: int) -> float:
+        """The k-th smallest draw, k >= 1."""
+        if self._kept is not None:
+            return float(self._kept[k - 1])
+        edges = self.grid()
+        counts = np.zeros(edges.size + 1, np.int64)
+        for chunk in self.chunks():
+            counts += np.bincount(np.searchsorted(edges, chunk), minlength=edges.size + 1)
+        before = np.cumsum(counts) - counts
+        chosen = int(np.searchsorted(before, k, side="left")) - 1
+        inside = [chunk[np.searchsorted(edges, chunk) == chosen] for chunk in self.chunks()]
+        return float(np.sort(np.concatenate(inside))[k - 1 - before[chosen]])
+
+    def count(self, t: float, *, strict: bool) -> int:
+        """How many draws are <= t, or < t."""
+        return int(sum(np.count_nonzero(c < t if strict else c <= t) for c in self.chunks()))
+
+    def hinge(self) -> tuple[Float, Float]:
+        """(lam, D_n(lam)) at exp of the grid: exact sums, one pass."""
+        edges = self.grid()
+        counts = np.zeros(edges.size + 1)
+        sums = np.zeros(edges.size + 1)
+        for chunk in self.chunks():
+            place = np.searchsorted(edges, chunk)
+            counts += np.bincount(place, minlength=edges.size + 1)
+            sums += np.bincount(place, np.exp(chunk), minlength=edges.size + 1)
+        lam = np.exp(edges)
+        below, mass = np.cumsum(counts)[:-1], np.cumsum(sums)[:-1]
+        return lam, np.maximum(lam * below - mass, 0.0) / self.n
