@@ -1,0 +1,56 @@
+"""The command `cert`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from collections.abc import Sequence
+
+import cert_core as cc
+from cert_models.commands import certify, demo, numbers
+from cert_models.commands.options import UsageError
+
+GROUPS = (numbers, certify, demo)
+USAGE = (UsageError, ValueError, cc.UnsupportedPair, cc.BackendMissing, cc.NoBracket, OSError)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = argparse.ArgumentParser(
+        prog="cert", description="Certify classifiers by randomized smoothing."
+    )
+    top.add_argument("--version", action="version", version=f"cert {cc.__version__}")
+    commands = top.add_subparsers(required=True, metavar="command")
+    for group in GROUPS:
+        group.add(commands)
+    return top
+
+
+def _warn(message: Warning | str, *_: object, **__: object) -> None:
+    print(f"cert: warning: {message}", file=sys.stderr)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `cert`; returns the exit status: 2 for wrong usage, 130 when interrupted."""
+    warnings.showwarning = _warn
+    options = parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except USAGE as error:
+        print(f"cert: error: {error}", file=sys.stderr)
+        return 2
+    except ImportError as error:
+        print(
+            f"cert: error: this command needs {error.name or error}, which is not installed: "
+            "pip install 'cert-core[models]'",
+            file=sys.stderr,
+        )
+        return 2
+    except KeyboardInterrupt:
+        print("cert: interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,183 @@
+"""cert radius, cert bound, cert verify: numbers from p, a noise and an attack."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from decimal import Decimal
+from typing import Any
+
+import cert_core as cc
+from cert_models.commands.options import (
+    UsageError,
+    add_attack,
+    add_noise,
+    add_output,
+    emit,
+    noise_of,
+)
+from cert_models.logs import rounded_down
+
+MONTE_CARLO = ("hoeffding", "dkw", "clopper-pearson")
+
+
+def add(commands: Any) -> None:
+    """The parsers of this group."""
+    radius = commands.add_parser("radius", help="certified radius of a probability")
+    bound = commands.add_parser("bound", help="lower bound at a radius, and the p it needs")
+    for parser in (radius, bound):
+        add_noise(parser)
+        add_attack(parser)
+        add_output(parser)
+        parser.add_argument("--p", type=float, required=True, help="class probability under noise")
+    radius.set_defaults(run=run_radius)
+    bound.add_argument("--radius", type=float, required=True, help="radius of the attack")
+    bound.add_argument("--method", choices=("exact", *MONTE_CARLO), default="exact")
+    add_sampling(bound)
+    bound.set_defaults(run=run_bound)
+    verify = commands.add_parser(
+        "verify", help="closed forms, exact laws, Monte Carlo side by side"
+    )
+    add_output(verify)
+    add_sampling(verify)
+    verify.add_argument("--dims", default="1,2,5,64,784,3072", help="dimensions, comma-separated")
+    verify.set_defaults(run=run_verify)
+
+
+def add_sampling(parser: argparse.ArgumentParser) -> None:
+    """What a Monte-Carlo method needs."""
+    parser.add_argument("--n", type=int, default=100_000, help="draws of each sample")
+    parser.add_argument("--alpha", type=float, default=0.001, help="failure probability")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--backend", choices=("cpu", "reference", "gpu"), default="cpu")
+
+
+def run_radius(options: argparse.Namespace) -> int:
+    """cert radius."""
+    noise = noise_of(options)
+    radius = cc.certified_radius(options.p, noise, options.attack)
+    tight = cc.is_tight(noise, options.attack)
+    values = {
+        "radius": radius, "p": options.p, "attack": options.attack, "tight": tight,
+        "rms": noise.rms, "noise": noise.to_dict(),
+    }  # fmt: skip
+    text = (
+        f"certified {options.attack} radius  {rounded_down(radius, 10)}\n"
+        f"in units of the noise's rms  {rounded_down(radius / noise.rms, 6)}  "
+        f"(rms {noise.rms:.6g} a coordinate)"
+    )
+    if not tight:
+        text += "\nsound but not tight: " + cc.log_ratio_law(noise, options.attack, 1.0).reason
+    emit(options, values, text)
+    return 0
+
+
+def run_bound(options: argparse.Namespace) -> int:
+    """cert bound."""
+    noise = noise_of(options)
+    pair = (noise, options.attack, options.radius)
+    values: dict[str, Any] = {"p": options.p, "radius": options.radius, "method": options.method}
+    if options.method == "exact":
+        lower, needed = cc.lower_bound(options.p, *pair), cc.required_probability(*pair)
+    else:
+        sampling = {
+            "n": options.n, "alpha": options.alpha, "seed": options.seed,
+            "method": options.method, "backend": options.backend,
+        }  # fmt: skip
+        lower = cc.monte_carlo_bound(options.p, *pair, **sampling).lower
+        needed = cc.monte_carlo_required(*pair, **sampling).required
+        values.update(sampling)
+    values.update(lower=lower, required=needed, certified=options.p > needed)
+    certified = "yes" if options.p > needed else "no"
+    text = (
+        f"lower bound at radius {options.radius:g}  {rounded_down(lower, 12)}\n"
+        f"p needed to certify it      {_up(needed)}\n"
+        f"certified at p = {options.p:g}        {certified}"
+    )
+    emit(options, values, text)
+    return 0
+
+
+def _up(value: float) -> str:
+    """12 decimals, never below the value."""
+    return str(-Decimal(rounded_down(-value, 12)))
+
+
+def verification_grid(dims: list[int]) -> list[tuple[cc.Noise, str, float]]:
+    """(noise, attack, radius) over families, attacks and sizes."""
+    grid: list[tuple[cc.Noise, str, float]] = []
+    for dim in dims:
+        noises: list[cc.Noise] = [cc.Gaussian(dim, 1.0), cc.Laplace(dim, 1.0)]
+        for k in (0.0, 0.5 * dim):
+            noises += [
+                family.with_rms(dim, 1.0, k) for family in (cc.L1Noise, cc.L2Noise, cc.LinfNoise)
+            ]
+        for noise in noises:
+            for attack in cc.ATTACKS:
+                shift = cc.worst_shift(noise, attack, 1.0)
+                reach = noise.rms / shift.norm(2.0, dim)
+                grid += [(noise, attack, z * reach) for z in (0.3, 2.0)]
+    return grid
+
+
+def closed_twin(noise: cc.Noise) -> cc.Noise | None:
+    """The same distribution through the quadrature, where the noise has a closed form."""
+    if isinstance(noise, cc.Gaussian):
+        return cc.L2Noise(noise.dim, noise.sigma)
+    if isinstance(noise, cc.Laplace):
+        return cc.L1Noise(noise.dim, noise.b)
+    return None
+
+
+def check(
+    noise: cc.Noise, attack: str, radius: float, options: argparse.Namespace
+) -> dict[str, Any]:
+    """One row of the verification: exact against closed form and against Monte Carlo."""
+    needed = cc.required_probability(noise, attack, radius)
+    law = cc.log_ratio_law(noise, attack, radius)
+    row: dict[str, Any] = {
+        "noise": noise.to_dict(), "attack": attack, "radius": radius, "required": needed,
+        "tight": law.tight, "ok": True,
+    }  # fmt: skip
+    twin = closed_twin(noise)
+    if twin is not None:
+        row["quadrature"] = cc.required_probability(twin, attack, radius)
+        row["ok"] &= abs(row["quadrature"] - needed) <= 1e-11 * needed
+    estimate = cc.monte_carlo_required(
+        noise, attack, radius, n=options.n, alpha=options.alpha, seed=options.seed,
+        method="dkw", backend=options.backend,
+    ).required  # fmt: skip
+    row["monte_carlo"] = estimate
+    # dkw's bound is p_min's estimate plus epsilon; the estimate is within band of p_min
+    # but for a chance of 2e-9.  A loose exact bound may lie above it by any amount.
+    epsilon, band = (math.sqrt(math.log(x) / (2 * options.n)) for x in (1 / options.alpha, 1e9))
+    low, high = (min(needed + epsilon + sign * band, 1.0) for sign in (-1, 1))
+    row["ok"] &= bool(estimate <= high and (estimate >= low or not law.tight))
+    return row
+
+
+def run_verify(options: argparse.Namespace) -> int:
+    """cert verify: exit status 1 where two of them disagree."""
+    try:
+        dims = [int(text) for text in options.dims.split(",")]
+    except ValueError:
+        raise UsageError(
+            f"--dims must be integers like 2,64, got {options.dims!r}: list them"
+        ) from None
+    rows = [check(*place, options) for place in verification_grid(dims)]
+    bad = [row for row in rows if not row["ok"]]
+    lines = [
+        f"{'noise':9}{'dim':>7}{'k':>8} {'attack':6}{'radius':>11}  "
+        f"{'p_min':<15}{'quadrature':<15}{'monte carlo':<13}"
+    ]
+    for row in rows:
+        noise = row["noise"]
+        twin = f"{row['quadrature']:.11f}" if "quadrature" in row else "-"
+        lines.append(
+            f"{noise['noise']:9}{noise['dim']:>7}{noise.get('k', 0):>8g} {row['attack']:6}"
+            f"{row['radius']:>11.5g}  {row['required']:<15.11f}{twin:<15}{row['monte_carlo']:<9.6f}"
+            f"{'' if row['ok'] else '  DISAGREES'}{'' if row['tight'] else '  (not tight)'}"
+        )
+    lines.append(f"{len(rows)} checked, {len(bad)} disagree (Monte Carlo with n = {options.n})")
+    emit(options, {"rows": rows, "disagree": len(bad)}, "\n".join(lines))
+    return 1 if bad else 0

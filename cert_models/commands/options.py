@@ -1,0 +1,71 @@
+"""Options that subcommands share, made from the noises' own fields."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from typing import Any
+
+import cert_core as cc
+
+
+class UsageError(Exception):
+    """Wrong arguments: one line on stderr, exit status 2."""
+
+
+def add_noise(parser: argparse.ArgumentParser) -> None:
+    """--noise and one option for every field of every noise."""
+    parser.add_argument("--noise", required=True, choices=sorted(cc.NOISES), help="noise family")
+    helps = {
+        "dim": "number of input coordinates",
+        "k": "exponent of the singularity, 0 <= k < dim (default 0)",
+        "norm": "norm of the general family: 1, 2 or inf",
+        "power": "power of the general family",
+    }
+    names = {f.name for family in cc.NOISES.values() for f in dataclasses.fields(family)}  # type: ignore[arg-type]
+    for name in sorted(names):
+        kind = int if name == "dim" else float
+        parser.add_argument(f"--{name}", type=kind, help=helps.get(name, "scale, input units"))
+
+
+def noise_of(options: argparse.Namespace, dim: int | None = None) -> cc.Noise:
+    """The noise that the options describe; dim from the data where it is given."""
+    family = cc.NOISES[options.noise]
+    values: dict[str, Any] = {"noise": options.noise}
+    for field in dataclasses.fields(family):  # type: ignore[arg-type]
+        given = getattr(options, field.name)
+        if field.name == "dim" and dim is not None:
+            if given not in (None, dim):
+                raise UsageError(
+                    f"--dim must be {dim}, the size of one input, got {given}: drop it"
+                )
+            given = dim
+        if given is not None:
+            values[field.name] = given
+        elif field.default is dataclasses.MISSING:
+            raise UsageError(f"--{field.name} must be given for --noise {options.noise}: add it")
+    fields = {f.name for f in dataclasses.fields(family)}  # type: ignore[arg-type]
+    others = {f.name for g in cc.NOISES.values() for f in dataclasses.fields(g)} - fields  # type: ignore[arg-type]
+    for name in sorted(others):
+        if getattr(options, name, None) is not None:
+            raise UsageError(f"--{name} must not be given for --noise {options.noise}: drop it")
+    return cc.noise_from_dict(values)
+
+
+def add_attack(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--attack", required=True, choices=cc.ATTACKS, help="norm of the attack")
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def emit(options: argparse.Namespace, values: dict[str, Any], text: str) -> None:
+    """Print the text, or the values as JSON."""
+    if options.json:
+        json.dump(values, sys.stdout)
+        print()
+    else:
+        print(text)
