@@ -5,8 +5,8 @@ W = exp(l), F its law under pi0, D(lam) = E(lam - W)_+ = int_0^lam F.  Three met
 
 hoeffding        the paper's, eps = sqrt(log(2/alpha) / 2n)
 dkw              the same with log(1/alpha): only F <= F_n + eps is needed, one-sided
-clopper-pearson  two counts of one set {W < t}: t an order statistic of one sample, the
-                 other sample counted, alpha/2 each; far tighter near p = 1
+clopper-pearson  two counts of one set {W < lam}, lam from a pilot: D(lam) = lam P_0 - P_delta,
+                 alpha/2 each; far tighter near p = 1, for each p by itself
 
 The first two rest on the Dvoretzky-Kiefer-Wolfowitz-Massart inequality: F <= F_n + eps
 for all t at once gives D <= D_n + lam eps for all lam at once, so the maximum over lam
@@ -18,13 +18,11 @@ certified at r" is nested in r, so no correction is due.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
-from scipy import special
 
 from cert_core import kernels
 from cert_core.confidence import binomial_lower, binomial_upper
@@ -35,6 +33,7 @@ from cert_core.noises import Noise
 from cert_core.samples import CustomNoise, Sample, source_of
 
 Method = Literal["hoeffding", "dkw", "clopper-pearson"]
+PILOT_DRAWS = 1 << 16  # draws that choose lam for the two counts
 METHODS: tuple[Method, ...] = ("hoeffding", "dkw", "clopper-pearson")
 
 
@@ -103,7 +102,10 @@ class MonteCarlo:
         source, self.shift_reason = source_of(noise, attack, self.radius, backend)
         key = seed_value(seed)
         self._pi0 = Sample(source, self.n, key, kernels.PI0)
-        self._pi_delta = Sample(source, self.n, key, kernels.PI_DELTA)
+        self._pi_delta = Sample(source, self.n, key, kernels.PI_DELTA, shifted=True)
+        pilot = min(self.n, PILOT_DRAWS)
+        self._pilot = Sample(source, pilot, key, kernels.PILOT)
+        self._pilot_delta = Sample(source, pilot, key, kernels.PILOT, shifted=True)
 
     @property
     def _epsilon(self) -> float:
@@ -139,23 +141,23 @@ class MonteCarlo:
             needed = (0.5 + hinge) / lam + self._epsilon
         return float(min(np.min(needed, initial=1.0), 1.0))
 
+    def _counts(self, log_lam: float) -> tuple[float, float]:
+        """(upper bound of P_0(W < lam), lower bound of P_delta(W < lam)), alpha/2 each."""
+        below, moved = (s.count_below(log_lam) for s in (self._pi0, self._pi_delta))
+        half = self.alpha / 2
+        return binomial_upper(below, self.n, half), binomial_lower(moved, self.n, half)
+
     def _two_count(self, p: float) -> float:
-        """P_delta(W < t), t an order statistic with P_0(W < t) <= p."""
-        half, n = self.alpha / 2, self.n
-        k = _largest(lambda k: special.betaincinv(k, n - k + 1, 1 - half) <= p, n)
-        if k == 0:
-            return 0.0
-        votes = self._pi_delta.count(self._pi0.order(k), strict=True)
-        return float(binomial_lower(votes, n, half))
+        """lam p - D(lam) at the pilot's quantile of p: D(lam) = lam P_0 - P_delta of {W < lam}."""
+        log_lam = self._pilot.quantile(p)
+        upper, lower = self._counts(log_lam)
+        return math.exp(min(log_lam, 700.0)) * (p - upper) + lower
 
     def _two_count_required(self) -> float:
-        """P_0(W <= t), t an order statistic with P_delta(W <= t) >= 1/2."""
-        half, n = self.alpha / 2, self.n
-        k = 1 + _largest(lambda k: special.betaincinv(k, n - k + 1, half) < 0.5, n)
-        if k > n:
-            return 1.0
-        votes = self._pi0.count(self._pi_delta.order(k), strict=False)
-        return float(binomial_upper(votes, n, half))
+        """(1/2 + D(lam))/lam at the pilot's median under pi_delta."""
+        log_lam = self._pilot_delta.quantile(0.5)
+        upper, lower = self._counts(log_lam)
+        return min(max(upper + (0.5 - lower) * math.exp(min(-log_lam, 700.0)), 0.5), 1.0)
 
     def record(self, lower: Any = math.nan, required: float = math.nan) -> MonteCarloBound:
         """An answer with everything it depends on."""
@@ -166,15 +168,6 @@ class MonteCarlo:
             lower, required, self.alpha, self.n, self.method, self.radius, self.attack,
             self.shift_reason, split,
         )  # fmt: skip
-
-
-def _largest(holds: Callable[[int], Any], n: int) -> int:
-    """The largest k in [1, n] with holds(k), for a property that only ever ends; or 0."""
-    low, high = 0, n + 1
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if holds(middle) else (low, middle)
-    return low
 
 
 def _scalar(values: Float) -> Any:

@@ -62,6 +62,11 @@ class Noise(ABC):
 
     @property
     @abstractmethod
+    def radial(self) -> RadialRecord | None:
+        """The noise as a member of the general radial family; None where it is none."""
+
+    @property
+    @abstractmethod
     def record(self) -> LawRecord:
         """What the exact log-ratio law needs to know."""
 
@@ -318,10 +323,12 @@ class MixedNoise(Noise):
         return 2.0 if self.k == 0 or self.dim == 1 else None
 
     @property
+    def radial(self) -> RadialRecord | None:
+        return L2Noise(1, self.sigma, self.k).radial if self.dim == 1 else None
+
+    @property
     def record(self) -> LawRecord:
-        if self.dim == 1:
-            return L2Noise(1, self.sigma, self.k).radial
-        return MixedRecord(self.dim, self.sigma, self.k)
+        return self.radial or MixedRecord(self.dim, self.sigma, self.k)
 
     @property
     def scale_unit(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -58,7 +59,7 @@ class CustomNoise:
 class Source(Protocol):
     """Chunks of draws of the log ratio under pi0 or pi_delta, the same at every call."""
 
-    def chunks(self, n: int, seed: int, stream: int) -> Iterator[Float]: ...
+    def chunks(self, n: int, seed: int, stream: int, shifted: bool) -> Iterator[Float]: ...
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,9 @@ class _KernelSource:
     shift: Shift
     backend: str
 
-    def chunks(self, n: int, seed: int, stream: int) -> Iterator[Float]:
+    def chunks(self, n: int, seed: int, stream: int, shifted: bool) -> Iterator[Float]:
         kernel = kernels.backend(self.backend)
-        sign = -1.0 if stream == kernels.PI_DELTA else 1.0
+        sign = -1.0 if shifted else 1.0
         for start in range(0, n, CHUNK):
             size = min(CHUNK, n - start)
             draws = kernel.draw_log_ratio(
@@ -87,7 +88,7 @@ class _CustomSource:
     noise: CustomNoise
     shift: Float
 
-    def chunks(self, n: int, seed: int, stream: int) -> Iterator[Float]:
+    def chunks(self, n: int, seed: int, stream: int, shifted: bool) -> Iterator[Float]:
         rows = max(1, (1 << 22) // self.noise.dim)
         for block, start in enumerate(range(0, n, rows)):
             generator = np.random.Generator(
@@ -98,7 +99,6 @@ class _CustomSource:
                 rule = f"rows of shape ({rows}, {self.noise.dim})"
                 raise fail("sampler", rule, z.shape, "return n rows of dim values")
             z = z[: n - start]
-            shifted = stream == kernels.PI_DELTA
             if shifted and not self.noise.symmetric:
                 z = z + self.shift
             ratio = self._log_density(z - self.shift) - self._log_density(z)
@@ -135,8 +135,10 @@ def source_of(
 class Sample:
     """n draws of one stream, kept if they are few; else drawn again for every question."""
 
-    def __init__(self, source: Source, n: int, seed: int, stream: int) -> None:
-        self._ask = (n, seed, stream)
+    def __init__(
+        self, source: Source, n: int, seed: int, stream: int, *, shifted: bool = False
+    ) -> None:
+        self._ask = (n, seed, stream, shifted)
         self._source, self.n = source, n
 
     @cached_property
@@ -158,22 +160,14 @@ class Sample:
         first = np.sort(next(self.chunks()))
         return np.unique(first[:: max(1, first.size // GRID)])
 
-    def order(self, k: int) -> float:
-        """The k-th smallest draw, k >= 1."""
-        if self._kept is not None:
-            return float(self._kept[k - 1])
-        edges = self.grid()
-        counts = np.zeros(edges.size + 1, np.int64)
-        for chunk in self.chunks():
-            counts += np.bincount(np.searchsorted(edges, chunk), minlength=edges.size + 1)
-        before = np.cumsum(counts) - counts
-        chosen = int(np.searchsorted(before, k, side="left")) - 1
-        inside = [chunk[np.searchsorted(edges, chunk) == chosen] for chunk in self.chunks()]
-        return float(np.sort(np.concatenate(inside))[k - 1 - before[chosen]])
+    def quantile(self, p: float) -> float:
+        """The ceil(p n)-th smallest draw."""
+        ordered = np.sort(np.concatenate(list(self.chunks())))
+        return float(ordered[min(max(math.ceil(p * self.n), 1), self.n) - 1])
 
-    def count(self, t: float, *, strict: bool) -> int:
-        """How many draws are <= t, or < t."""
-        return int(sum(np.count_nonzero(c < t if strict else c <= t) for c in self.chunks()))
+    def count_below(self, t: float) -> int:
+        """How many draws are < t."""
+        return int(sum(np.count_nonzero(chunk < t) for chunk in self.chunks()))
 
     def hinge(self) -> tuple[Float, Float]:
         """(lam, D_n(lam)) at exp of the grid: exact sums, one pass."""

@@ -18,9 +18,9 @@ the same words and agree to rounding.
 Random numbers.  Philox4x32-10 (Salmon et al. 2011) with key = the 64-bit seed and
 counter = (sample index low, high, block, stream).  Sample i is the same whatever the
 batch, the thread, the worker or the start.  Streams keep apart what must not share a
-sample: selection and estimation votes, the two noise-side samples, plain draws; each
-has two parts, coordinates and row quantities.  Every input of a data set has its own
-key, input_seed(seed, index).
+sample: selection and estimation votes, the two noise-side samples and their pilot,
+plain draws; each has two parts, coordinates and row quantities.  Every input of a data
+set has its own key, input_seed(seed, index).
 
 Layout of a row.  Tiles of 256 blocks.  float32: a tile has up to 1024 coordinates; in
 one of c coordinates block j (of m = ceil(c/4)) gives word w to coordinate j + w m.
@@ -43,7 +43,7 @@ BLOCKS = 256  # in a tile
 BACKENDS = ("reference", "cpu", "gpu")
 
 # Purposes, times two; the odd number after each is its row quantities.
-SELECTION, ESTIMATION, PI0, PI_DELTA, DRAW = range(0, 10, 2)
+SELECTION, ESTIMATION, PI0, PI_DELTA, PILOT, DRAW = range(0, 12, 2)
 
 STAGES = {"selection": SELECTION, "estimation": ESTIMATION}
 

@@ -31,7 +31,6 @@ from cert_core.kernels.tiles import (
 )
 from cert_core.noises import Noise
 from cert_core.radii import cosine_quantiles
-from cert_core.records import MixedRecord
 from cert_core.threats import Shift
 
 KINDS = {2.0: NORMAL, 1.0: EXPONENTIAL, math.inf: UNIFORM}
@@ -73,8 +72,7 @@ def draw(
     start = integer("start", start, 0, 2**64 - 1 - n, remedy="pass the first sample's index")
     key = U64(seed_value(seed))
     out = output_array(out, (n, noise.dim), dtype)
-    mixed = isinstance(noise.record, MixedRecord)
-    kind = TRUNCATED if mixed else KINDS[noise.radial.norm]  # type: ignore[attr-defined]
+    kind = TRUNCATED if noise.radial is None else KINDS[noise.radial.norm]
     middle = np.zeros(0, dtype)
     if center is not None:
         middle = np.ascontiguousarray(np.asarray(center, dtype).reshape(noise.dim))
@@ -99,8 +97,7 @@ def log_ratio(noise: Noise, z: Any, shift: Shift, *, threads: int | None = None)
         z = z.astype(np.float64)
     z = np.ascontiguousarray(z)
     s, change, along = np.empty((3, len(z)))
-    mixed = isinstance(noise.record, MixedRecord)
-    norm = math.inf if mixed else noise.radial.norm  # type: ignore[attr-defined]
+    norm = noise.radial.norm if noise.radial is not None else math.inf
     code, axis = (0 if norm == math.inf else int(norm)), shift.kind == "axis"
 
     def work(low: int, high: int) -> None:
@@ -127,9 +124,9 @@ def draw_log_ratio(
     key, shape = U64(seed_value(seed)), geometry(noise, shift)
     if shift.size == 0:
         return np.zeros(n)
-    if shape == "open":
+    record = noise.radial
+    if record is None or shape == "open":
         return _open_draws(noise, shift, n, seed, start, stream, threads)
-    record = noise.radial  # type: ignore[attr-defined]
     size = shift.norm(2.0, noise.dim) if shape == "sphere" else shift.size
     cubics = noise.log_radius().cubics
     cosines = cosine_quantiles(noise.dim).cubics if shape == "sphere" else cubics
@@ -138,7 +135,7 @@ def draw_log_ratio(
     def work(low: int, high: int) -> None:
         s, change = np.empty((2, high - low))
         closed_changes(
-            SHAPES[shape], U64(start + low), U64(stream), key, cubics, cosines, record.scale,
+            SHAPES[shape], U64(start + low), U64(stream), key, cubics, cosines, noise.scale_unit,
             size, noise.dim, s, change,
         )  # fmt: skip
         out[low:high] = radial_log_ratio(record, s, change)

@@ -52,6 +52,17 @@ def _sum(row: Any, lanes: Any) -> Any:
 
 
 @njit(**OPTIONS)
+def _sum_moved_squares(row: Any, r: Any, lanes: Any) -> Any:
+    """Sum of (z_i - r)^2."""
+    lanes[:] = 0.0
+    for base in range(0, row.size, lanes.size):
+        part = row[base : base + lanes.size]
+        for i in range(part.size):
+            lanes[i] += (F64(part[i]) - r) ** 2
+    return fold(lanes)
+
+
+@njit(**OPTIONS)
 def _sum_moves(row: Any, r: Any, lanes: Any) -> Any:
     """Sum of |z_i - r| - |z_i|."""
     lanes[:] = 0.0
@@ -73,9 +84,14 @@ def changes(norm: Any, z: Any, r: Any, axis: Any, s: Any, change: Any, along: An
         first = F64(row[0])
         along[i] = first if axis else _sum(row, lanes)
         if norm == 2:
-            s[i] = math.sqrt(sum_squares(row, lanes))
+            if axis:
+                rest = sum_squares(row[1:], lanes)
+                square, moved = rest + first * first, rest + (first - r) ** 2
+            else:
+                square, moved = sum_squares(row, lanes), _sum_moved_squares(row, r, lanes)
+            s[i] = math.sqrt(square)
             move = r * r * (1 if axis else dim) - 2.0 * r * along[i]
-            change[i] = move / (s[i] + math.sqrt(max(s[i] * s[i] + move, 0.0)))
+            change[i] = move / (s[i] + math.sqrt(moved))
         elif norm == 1:
             s[i] = sum_absolute(row, lanes)
             change[i] = min(max(r - 2.0 * first, -r), r) if axis else _sum_moves(row, r, lanes)

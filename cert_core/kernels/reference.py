@@ -191,11 +191,11 @@ DIRECTIONS = {1.0: "exponential", 2.0: "normal", math.inf: "uniform"}
 def _rows(noise: Noise, n: int, key: int, start: int, stream: int, wide: bool) -> Float:
     score, _ = row_normals(n, key, start, stream)
     radius = np.exp(noise.log_radius()(score)) * noise.scale_unit
-    if isinstance(noise.record, MixedRecord):
+    if noise.radial is None:
         raw = _fill("truncated", n, noise.dim, key, start, stream, wide, _column(noise, radius))
         raw *= noise.scale_unit
         return _on_face(raw, radius, n, key, start, stream)
-    norm = noise.radial.norm  # type: ignore[attr-defined]
+    norm = noise.radial.norm
     raw = _fill(DIRECTIONS[norm], n, noise.dim, key, start, stream, wide)
     if norm == math.inf:
         return _on_face(raw * radius[:, None], radius, n, key, start, stream)
@@ -223,10 +223,10 @@ def norm_change(norm: float, z: Float, shift: Shift) -> tuple[Float, Float]:
     s = np.linalg.norm(z, ord=norm, axis=1)
     r, first = shift.size, z[:, 0]
     if norm == 2.0:
+        delta = shift.as_array(z.shape[1])
         along = first if shift.kind == "axis" else z.sum(axis=1)
-        square = r * r * (1 if shift.kind == "axis" else z.shape[1])
-        move = square - 2 * r * along
-        return s, move / (s + np.sqrt(np.maximum(s * s + move, 0.0)))
+        move = shift.norm(2.0, z.shape[1]) ** 2 - 2 * r * along
+        return s, move / (s + np.linalg.norm(z - delta, axis=1))
     if norm == 1.0:
         moved = z[:, :1] if shift.kind == "axis" else z
         return s, np.clip(r - 2 * moved, -r, r).sum(axis=1)
@@ -260,8 +260,7 @@ def log_ratio(noise: Noise, z: Any, shift: Shift) -> Float:
     z = np.asarray(z, dtype=np.float64)
     if z.ndim != 2 or z.shape[1] != noise.dim:
         raise fail("z", f"of shape (n, {noise.dim})", z.shape, "flatten each input to one row")
-    record = noise.record
-    norm = math.inf if isinstance(record, MixedRecord) else noise.radial.norm  # type: ignore[attr-defined]
+    norm = noise.radial.norm if noise.radial is not None else math.inf
     along = z[:, 0] if shift.kind == "axis" else z.sum(axis=1)
     return log_ratio_of_changes(noise, shift, *norm_change(norm, z, shift), along)
 
@@ -272,9 +271,10 @@ def log_ratio_of_changes(
     """The log ratio from s = |z|, |z - delta| - s, and z . delta / size."""
     if shift.size == 0:
         return np.zeros(s.shape)
+    if noise.radial is not None:
+        return radial_log_ratio(noise.radial, s, change)
     record = noise.record
-    if not isinstance(record, MixedRecord):
-        return radial_log_ratio(noise.radial, s, change)  # type: ignore[attr-defined]
+    assert isinstance(record, MixedRecord)
     square = shift.norm(2.0, noise.dim) ** 2
     gaussian: Float = (shift.size * along - 0.5 * square) / record.sigma**2
     return gaussian - record.k * _log_growth(s, change) if record.k > 0 else gaussian
@@ -282,9 +282,7 @@ def log_ratio_of_changes(
 
 def geometry(noise: Noise, shift: Shift) -> str:
     """Which closed law |z - delta| has given |z|; "open" where rows must be drawn."""
-    if isinstance(noise.record, MixedRecord):
-        return "open"
-    return noise.radial.geometry(shift.kind)  # type: ignore[attr-defined, no-any-return]
+    return noise.radial.geometry(shift.kind) if noise.radial is not None else "open"
 
 
 def _sphere_change(s: Float, r: float, artanh: Float) -> Float:
@@ -311,11 +309,11 @@ def _edge_change(s: Float, r: float, choice: Float, u: Float, dim: int) -> Float
 
 
 def _closed_draws(
-    noise: Noise, shift: Shift, shape: str, n: int, key: int, start: int, stream: int
+    noise: Noise, record: RadialRecord, shift: Shift, n: int, key: int, start: int, stream: int
 ) -> Float:
-    record = noise.radial  # type: ignore[attr-defined]
+    shape = record.geometry(shift.kind)
     score, cosine = row_normals(n, key, start, stream)
-    s = np.exp(noise.log_radius()(score)) * record.scale
+    s = np.exp(noise.log_radius()(score)) * noise.scale_unit
     if shape == "sphere":
         size = shift.norm(2.0, noise.dim)
         change = _sphere_change(s, size, cosine_quantiles(noise.dim)(cosine))
@@ -334,8 +332,8 @@ def draw_log_ratio(
     shape = geometry(noise, shift)
     if shift.size == 0:
         return np.zeros(n)
-    if shape != "open":
-        return _closed_draws(noise, shift, shape, n, seed_value(seed), start, stream)
+    if noise.radial is not None and shape != "open":
+        return _closed_draws(noise, noise.radial, shift, n, seed_value(seed), start, stream)
     rows = max(1, CHUNK // noise.dim)
     parts = [np.zeros(0)]
     for low in range(0, n, rows):

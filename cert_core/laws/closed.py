@@ -67,9 +67,14 @@ class GaussianLaw(LogRatioLaw):
     def discrepancy(self, lam: float) -> float:
         tau = math.log(lam)
         below, above = self._score(tau), self._score(-tau)
-        value = lam * float(special.ndtr(below)) - float(special.ndtr(-above))
-        scale = 8.0 + 2.0 * (abs(below) + abs(above) + self.mu)
-        return min(max(value, lam - 1.0, 0.0) + scale * EPS * min(lam, 1.0 + lam), lam)
+        terms = lam * float(special.ndtr(below)), float(special.ndtr(-above))
+        # the relative error of Phi(z) is that of z times z phi/Phi, about z^2 in the tail
+        slack = sum(
+            term * (4.0 + max(0.0, -z) * (abs(z) + abs(tau) / self.mu + self.mu))
+            for term, z in zip(terms, (below, -above), strict=True)
+        )
+        value = max(terms[0] - terms[1], lam - 1.0, 0.0)
+        return min(value + 2 * EPS * slack, lam)
 
 
 class LaplaceLaw(LogRatioLaw):

@@ -43,7 +43,7 @@ class QuadratureLaw(LogRatioLaw):
         if math.isinf(t):
             return (1.0, 0.0) if t > 0 else (0.0, 1.0)
         below, above, _, _ = self._engine.distribution(t)
-        return min(below, 1.0), min(above, 1.0)
+        return (below, 1.0 - below) if below <= above else (1.0 - above, above)
 
     def _interval(self, t: float) -> tuple[float, float]:
         if math.isinf(t):

@@ -1,0 +1,322 @@
+"""The kernel contract over every backend and family: equal streams, exact laws.
+
+Distribution tests are statistical: fixed seeds, a false alarm has chance below 1e-8 each.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import special, stats
+
+import cert_core as cc
+from cert_core import kernels
+from cert_core.kernels import reference
+from cert_core.threats import Shift
+
+FAMILIES = [
+    cc.L1Noise(7, 1.3, 2.0), cc.L2Noise(5, 0.7, 3.0), cc.LinfNoise(6, 1.1, 1.5),
+    cc.MixedNoise(6, 0.8, 2.5), cc.Gaussian(300, 2.0), cc.Laplace(2, 1.0),
+    cc.L2Noise(1, 1.0, 0.4), cc.LinfNoise(1100, 1.0, 100.0), cc.MixedNoise(600, 1.0, 590.0),
+    cc.L1Noise(1024, 1.0, 10.0), cc.L2Noise(64, 0.25, 63.9), cc.RadialNoise(9, math.inf, 1.0, 1.0),
+]  # fmt: skip
+IDS = [f"{n.name}-{n.dim}" for n in FAMILIES]
+
+
+def backend_or_skip(name: str) -> ModuleType:
+    try:
+        return kernels.backend(name)
+    except cc.BackendMissing as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(params=["reference", "cpu"])
+def kernel(request: pytest.FixtureRequest) -> ModuleType:
+    return backend_or_skip(request.param)
+
+
+def test_philox_known_answers() -> None:
+    """Random123's kat_vectors for philox4x32-10."""
+    full, pi = 2**32 - 1, (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344)
+    for counter, key, words in (
+        ((0, 0, 0, 0), 0, "6627e8d5 e169c58d bc57ac4c 9b00dbd8"),
+        ((full,) * 4, 2**64 - 1, "408f276d 41c83b0e a20bc7c6 6d5451fd"),
+        (pi, 0x299F31D0A4093822, "d16cfe09 94fdcceb 5001e420 24126ea1"),
+    ):
+        got = reference.philox(list(counter), key)
+        assert " ".join(f"{int(w):08x}" for w in got) == words
+
+
+def test_streams_are_disjoint() -> None:
+    """No purpose's words, coordinates or row quantities, are another's."""
+    purposes = (
+        kernels.SELECTION, kernels.ESTIMATION, kernels.PI0, kernels.PI_DELTA, kernels.PILOT,
+        kernels.DRAW,
+    )  # fmt: skip
+    used = [p + part for p in purposes for part in (0, 1)]
+    assert len(set(used)) == len(used)
+    words = {tuple(map(int, reference.philox([5, 0, 0, s], 9))) for s in used}
+    assert len(words) == len(used)
+
+
+def test_input_seeds_are_injective() -> None:
+    seeds = {kernels.input_seed(s, i) for s in (0, 1, 7, 2**32 - 1) for i in (0, 1, 7, 2**32 - 1)}
+    assert len(seeds) == 16
+    assert max(seeds) < 2**64
+
+
+@pytest.mark.parametrize("noise", FAMILIES, ids=IDS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_cpu_draws_what_reference_draws(noise: cc.Noise, dtype: str) -> None:
+    cpu = backend_or_skip("cpu")
+    options: dict[str, Any] = {"start": 2**32 - 250, "dtype": dtype}
+    one, two = cpu.draw(noise, 500, 5, **options), reference.draw(noise, 500, 5, **options)
+    assert one.dtype == two.dtype == dtype
+    size = np.abs(two).max(axis=1, keepdims=True)
+    tolerance = 1e-6 if dtype == "float32" else 1e-12
+    assert (np.abs(one - two) / size).max() < tolerance
+    center = np.linspace(0, 1, noise.dim)
+    moved = cpu.draw(noise, 500, 5, center=center, **options)
+    expected = center.astype(dtype) + one
+    np.testing.assert_allclose(moved, expected, atol=4e-7 * (1 + size.max()), rtol=1e-6)
+
+
+@pytest.mark.parametrize("noise", FAMILIES, ids=IDS)
+def test_a_sample_is_the_same_however_it_is_drawn(kernel: ModuleType, noise: cc.Noise) -> None:
+    whole = kernel.draw(noise, 300, 77)
+    np.testing.assert_array_equal(kernel.draw(noise, 40, 77, start=130), whole[130:170])
+    out = np.empty((300, noise.dim), np.float32)
+    assert kernel.draw(noise, 300, 77, out=out) is out
+    np.testing.assert_array_equal(out, whole)
+    assert not np.array_equal(kernel.draw(noise, 300, 78), whole)
+    assert kernel.draw(noise, 0, 77).shape == (0, noise.dim)
+    shift = Shift("axis", 0.5, True, "")
+    fused = kernel.draw_log_ratio(noise, shift, 300, 77)
+    np.testing.assert_array_equal(
+        kernel.draw_log_ratio(noise, shift, 40, 77, start=130), fused[130:170]
+    )
+
+
+@pytest.mark.parametrize("noise", FAMILIES, ids=IDS)
+def test_threads_change_nothing(noise: cc.Noise) -> None:
+    cpu = backend_or_skip("cpu")
+    n = 2 + (1 << 19) // noise.dim
+    one = cpu.draw(noise, n, 3, threads=1)
+    np.testing.assert_array_equal(cpu.draw(noise, n, 3, threads=5), one)
+    shift = Shift("diagonal", 0.2, True, "")
+    n = min(n, 20_000)
+    np.testing.assert_array_equal(
+        cpu.draw_log_ratio(noise, shift, n, 3, threads=1),
+        cpu.draw_log_ratio(noise, shift, n, 3, threads=4),
+    )
+
+
+@pytest.mark.parametrize("noise", FAMILIES, ids=IDS)
+@pytest.mark.parametrize("kind", ["axis", "diagonal"])
+@pytest.mark.parametrize("size", [1e-3, 0.6, 4.0])
+def test_log_ratio_is_the_density_ratio(
+    kernel: ModuleType, noise: cc.Noise, kind: Any, size: float
+) -> None:
+    z = kernel.draw(noise, 400, 11, dtype="float64")
+    shift = Shift(kind, size, True, "")
+    exact = noise.log_density(z - shift.as_array(noise.dim)) - noise.log_density(z)
+    got = kernel.log_ratio(noise, z, shift)
+    scale = np.abs(noise.log_density(z)) + np.abs(exact) + size
+    assert (np.abs(got - exact) / scale).max() < 1e-11
+    single = kernel.log_ratio(noise, z.astype(np.float32), shift)
+    assert np.median(np.abs(single - exact) / scale) < 1e-5
+
+
+@pytest.mark.parametrize("noise", FAMILIES, ids=IDS)
+@pytest.mark.parametrize("attack", cc.ATTACKS)
+def test_fused_draws_have_the_law_of_rows(kernel: ModuleType, noise: cc.Noise, attack: str) -> None:
+    shift = cc.worst_shift(noise, attack, 0.7 * noise.rms / math.sqrt(noise.dim))
+    n = 20_000
+    rows = kernel.log_ratio(noise, kernel.draw(noise, n, 1, dtype="float64"), shift)
+    fused = kernel.draw_log_ratio(noise, shift, n, 2)
+    assert stats.ks_2samp(rows, fused).pvalue > 1e-8
+    assert np.unique(fused).size > 2
+
+
+def radius_score(noise: cc.Noise, z: Any) -> Any:
+    """The normal score of every row's radius under its exact law."""
+    record: Any = noise.radial  # type: ignore[attr-defined]
+    s = np.linalg.norm(z.astype(np.float64), ord=record.norm, axis=1)
+    gamma = (s / record.scale) ** record.power
+    low, high = special.gammainc(record.shape, gamma), special.gammaincc(record.shape, gamma)
+    return np.where(low < 0.5, special.ndtri(low), -special.ndtri(high))
+
+
+RADIAL = [n for n in FAMILIES if n.name != "mixed" and n.dim - getattr(n, "k", 0) > 0.5]
+
+
+@pytest.mark.parametrize("noise", RADIAL, ids=[f"{n.name}-{n.dim}" for n in RADIAL])
+def test_radius_and_direction(kernel: ModuleType, noise: cc.Noise) -> None:
+    n = max(20_000, 4_000_000 // max(noise.dim, 200))
+    z = kernel.draw(noise, n, 2024)
+    score = radius_score(noise, z)
+    assert stats.kstest(score, "norm").pvalue > 1e-8
+    # signs and places of coordinates
+    signs = (z > 0).mean(axis=0)
+    assert np.abs(signs - 0.5).max() < 7 * 0.5 / math.sqrt(n)
+    order = noise.radial.norm  # type: ignore[attr-defined]
+    share = np.abs(z[:, 0].astype(np.float64)) / np.linalg.norm(
+        z.astype(np.float64), ord=order, axis=1
+    )
+    if noise.dim > 1 and order == 1.0:
+        assert stats.kstest(share, "beta", args=(1, noise.dim - 1)).pvalue > 1e-8
+    if noise.dim > 1 and order == 2.0:
+        beta = stats.kstest(share**2, "beta", args=(0.5, 0.5 * (noise.dim - 1)))
+        assert beta.pvalue > 1e-8
+    if order == math.inf:
+        face = np.abs(z).argmax(axis=1)
+        counts = np.bincount(face, minlength=noise.dim)
+        assert stats.chisquare(counts).pvalue > 1e-8
+        inside = share[face != 0]
+        assert noise.dim == 1 or stats.kstest(inside, "uniform").pvalue > 1e-8
+
+
+def test_mixed_marginals(kernel: ModuleType) -> None:
+    """Given the largest coordinate the others are truncated normals, independent of it."""
+    noise = cc.MixedNoise(6, 0.8, 2.5)
+    z = kernel.draw(noise, 100_000, 31).astype(np.float64)
+    top = np.abs(z).argmax(axis=1)
+    assert stats.chisquare(np.bincount(top, minlength=6)).pvalue > 1e-8
+    rho = np.abs(z).max(axis=1)
+    other = np.where(top == 0, z[:, 1], z[:, 0])
+    u = special.ndtr(other / 0.8) - special.ndtr(-rho / 0.8)
+    u /= special.ndtr(rho / 0.8) - special.ndtr(-rho / 0.8)
+    assert stats.kstest(u, "uniform").pvalue > 1e-8
+    assert abs(np.corrcoef(u, rho)[0, 1]) < 6 / math.sqrt(len(u))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_tails(kernel: ModuleType, dtype: str) -> None:
+    """Coordinates beyond two-sided tails of 1e-3 ... 1e-6 among 8e6: Poisson counts."""
+    rows = 8_000 if kernel is reference else 80_000
+    cases = [(cc.Gaussian(100, 1.0), special.ndtri), (cc.Laplace(100, 1.0), None)]
+    for noise, _ in cases:
+        z = np.abs(kernel.draw(noise, rows, 404, dtype=dtype)).ravel()
+        for tail in (1e-3, 1e-4, 1e-5, 1e-6):
+            edge = -special.ndtri(tail / 2) if noise.name == "gaussian" else -math.log(tail)
+            count, mean = int((z > edge).sum()), tail * z.size
+            assert stats.poisson.cdf(count, mean) > 1e-9
+            assert stats.poisson.sf(count - 1, mean) > 1e-9
+        assert np.isfinite(z).all()
+
+
+def test_moments_and_correlations_of_normals(kernel: ModuleType) -> None:
+    z = kernel.draw(cc.Gaussian(40, 1.0), 50_000, 12).astype(np.float64)
+    n = z.size
+    assert abs(z.mean()) < 6 / math.sqrt(n)
+    assert abs((z**2).mean() - 1) < 6 * math.sqrt(2 / n)
+    assert abs((z**3).mean()) < 6 * math.sqrt(15 / n)
+    assert abs((z**4).mean() - 3) < 6 * math.sqrt(96 / n)
+    correlations = np.corrcoef(z.T)[np.triu_indices(40, 1)]
+    assert np.abs(correlations).max() < 6.5 / math.sqrt(len(z))
+    assert stats.kstest(z.ravel()[:400_000], "norm").pvalue > 1e-8
+
+
+@pytest.mark.parametrize("n", [1, 5, 1000, 200_000])
+@pytest.mark.parametrize("alpha", [0.001, 0.5])
+def test_hinge_bound_is_the_maximum_over_lambda(kernel: ModuleType, n: int, alpha: float) -> None:
+    rng = np.random.default_rng(n)
+    draws = rng.normal(-1.0, 1.4, n)
+    draws[: n // 3] = -0.7  # ties
+    ratios, epsilon = np.exp(draws), math.sqrt(math.log(2 / alpha) / (2 * n))
+    lams = np.exp(np.linspace(-8, 8, 4001) if n > 1000 else draws)
+    for p in (0.0, 0.3, 0.9, 0.999, 1.0):
+        got = kernel.hinge_bound(draws, p, alpha)
+        some = np.r_[lams[:: max(1, lams.size // 400)], 0.0]
+        values = [lam * (p - epsilon) - np.maximum(lam - ratios, 0).mean() for lam in some]
+        assert got >= max(values) - 1e-12
+        if n <= 1000 and 0 < got < p:
+            everywhere = [x * (p - epsilon) - np.maximum(x - ratios, 0).mean() for x in ratios]
+            assert got == pytest.approx(max(everywhere), rel=1e-10)
+        assert got == pytest.approx(reference.hinge_bound(draws, p, alpha), rel=1e-10, abs=1e-14)
+    points = np.linspace(0, 1, 30)
+    np.testing.assert_allclose(
+        kernel.hinge_bound(draws, points, alpha), reference.hinge_bound(draws, points, alpha)
+    )
+
+
+DIGEST = """
+import hashlib, sys
+import cert_core as cc
+for family in ("l1", "l2", "linf", "mixed"):
+    for dim in (64, 1100):
+        noise = cc.NOISES[family].with_rms(dim, 1.0, dim / 3)
+        for dtype in ("float32", "float64"):
+            z = cc.draw(noise, 70, 9, dtype=dtype)
+            print(family, dim, dtype, hashlib.md5(z.tobytes()).hexdigest())
+"""
+
+
+def digests(**environment: str) -> str:
+    env = {**os.environ, **environment}
+    done = subprocess.run(
+        [sys.executable, "-c", DIGEST], env=env, capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_bits_do_not_depend_on_the_vector_width(tmp_path: Path) -> None:
+    """Code for AVX2 and for SSE draws the same bits as the native one."""
+    native = digests()
+    assert len(native.splitlines()) == 16
+    for name in ("haswell", "x86-64-v2"):
+        assert digests(NUMBA_CPU_NAME=name, NUMBA_CACHE_DIR=str(tmp_path)) == native
+
+
+def test_a_second_process_compiles_nothing() -> None:
+    """The kernels' machine code is cached on disk beside them."""
+    from cert_core.kernels import rows
+
+    cc.draw(cc.Gaussian(3, 1.0), 1, 0)
+    stats_ = rows.draw_rows.stats
+    assert stats_.cache_path is not None
+    program = (
+        "import cert_core as cc; cc.draw(cc.Gaussian(3, 1.0), 1, 0);"
+        "from cert_core.kernels import rows; print(sum(rows.draw_rows.stats.cache_misses.values()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "0"
+
+
+BAD = [
+    (lambda: cc.draw(FAMILIES[0], -1, 0), "n must be an integer >= 0, got -1"),
+    (lambda: cc.draw(FAMILIES[0], 3, 2**64), "seed must be an integer in"),
+    (lambda: cc.draw(FAMILIES[0], 3, 0, start=-1), "start must be an integer in"),
+    (lambda: cc.draw(FAMILIES[0], 3, 0, dtype="float16"), "dtype must be one of 'float32'"),
+    (lambda: cc.draw(FAMILIES[0], 3, 0, out=np.empty((3, 6), "f4")), "out must be an array of"),
+    (lambda: cc.draw(FAMILIES[0], 3, 0, backend="mkl"), "backend must be one of"),
+    (
+        lambda: cc.log_ratio(FAMILIES[0], np.zeros((3, 6)), Shift("axis", 1.0, True, "")),
+        "z must be of shape (n, 7), got (3, 6)",
+    ),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), BAD, ids=[m[:30] for _, m in BAD])
+def test_bad_input(call: Any, message: str) -> None:
+    with pytest.raises(ValueError, match="must be") as caught:
+        call()
+    assert message in str(caught.value)
+
+
+def test_digest_is_of_content() -> None:
+    """The reproducibility test can fail: another seed has another digest."""
+    one, two = (hashlib.md5(cc.draw(FAMILIES[0], 9, s).tobytes()).hexdigest() for s in (1, 2))
+    assert one != two

@@ -1,0 +1,94 @@
+"""Votes: streams by input, any batch, any subset; what predict must return."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import cert_core as cc
+
+NOISE = cc.L2Noise(12, 0.5, 3.0)
+X = np.random.default_rng(0).uniform(size=(7, 3, 4)).astype(np.float32)
+
+
+def predict(batch: Any) -> Any:
+    return (batch.sum(axis=(1, 2)) > 6).astype(int) + 2 * (batch[:, 0, 0] > 0.7)
+
+
+def count(x: Any = X, n: int = 250, seed: int = 3, **options: Any) -> Any:
+    return cc.count_votes(predict, x, NOISE, 4, n, seed, **options)
+
+
+def test_rows_sum_to_n() -> None:
+    counts = count()
+    assert counts.dtype == np.int64
+    assert (counts.sum(axis=1) == 250).all()
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 100, 250, 1000, 10_000])
+def test_batches_change_nothing(batch_size: int) -> None:
+    np.testing.assert_array_equal(count(batch_size=batch_size), count())
+
+
+def test_subsets_have_the_counts_of_the_whole() -> None:
+    whole = count(indices=range(7))
+    np.testing.assert_array_equal(count(X[2:5], indices=range(2, 5)), whole[2:5])
+    np.testing.assert_array_equal(count(X[[4, 1]], indices=[4, 1]), whole[[4, 1]])
+
+
+def test_streams_differ() -> None:
+    """Seeds, inputs and stages draw apart."""
+    same = np.repeat(X[:1], 2, axis=0)
+    assert not np.array_equal(*count(same))
+    assert not np.array_equal(count(), count(seed=4))
+    assert not np.array_equal(count(), count(stage="selection"))
+    np.testing.assert_array_equal(count(), count())
+
+
+def test_backends_agree() -> None:
+    """float32 noise that differs in the last bit moves almost no vote."""
+    assert np.abs(count() - count(backend="reference")).sum() <= 4
+
+
+def test_noisy_batches_share_inputs() -> None:
+    batches = [
+        (segments, len(batch))
+        for segments, batch in cc.noisy_batches(X[:3], NOISE, 40, 0, batch_size=50)
+    ]
+    assert batches == [([(0, 40), (1, 10)], 50), ([(1, 30), (2, 20)], 50), ([(2, 20)], 20)]
+
+
+def test_noise_is_centred_on_the_input() -> None:
+    mean = np.zeros((3, 4))
+    for _, batch in cc.noisy_batches(X[:1], NOISE, 20_000, 0):
+        mean += batch.sum(axis=0) / 20_000
+    assert np.abs(mean - X[0]).max() < 6 * NOISE.rms / np.sqrt(20_000)
+
+
+BAD = [
+    (lambda: count(X[0]), "x must be of shape (n_inputs, ...) with noise.dim = 12"),
+    (lambda: count(X * np.nan), "x must be finite"),
+    (lambda: count(n=0), "n must be an integer >= 1, got 0"),
+    (lambda: count(seed=-1), "seed must be an integer in [0, 4294967295], got -1"),
+    (lambda: count(seed=2**32), "seed must be an integer in"),
+    (lambda: count(indices=[0, 1]), "indices must be 7 distinct indices"),
+    (lambda: count(X[:2], indices=[3, 3]), "indices must be 2 distinct indices"),
+    (lambda: count(batch_size=0), "batch_size must be an integer >= 1"),
+    (lambda: count(stage="final"), "stage must be one of 'selection', 'estimation'"),
+    (lambda: count(backend="tpu"), "backend must be one of 'reference', 'cpu', 'gpu'"),
+    (lambda: cc.count_votes(predict, X, NOISE, 1, 10, 0), "num_classes must be an integer >= 2"),
+    (lambda: cc.count_votes(predict, X, NOISE, 2, 100, 0), "must be labels in [0, 2)"),
+    (
+        lambda: cc.count_votes(lambda b: np.zeros((len(b), 2)), X, NOISE, 2, 10, 0),
+        "predict(batch) must be an integer label for each of the",
+    ),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), BAD, ids=[m[:35] for _, m in BAD])
+def test_bad_input(call: object, message: str) -> None:
+    with pytest.raises(ValueError, match="must be") as caught:
+        call()  # type: ignore[operator]
+    assert message in str(caught.value)

@@ -1,0 +1,147 @@
+"""The PyTorch adapter: votes of modules, batches, memory, modes, and certificates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import cert_core as cc
+from cert_models.smooth import SmoothedClassifier
+
+NOISE = cc.L1Noise.with_rms(12, 0.3, 4.0)
+X = np.random.default_rng(0).uniform(size=(5, 3, 2, 2)).astype(np.float32)
+
+
+def module() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(12, 8), nn.ReLU(), nn.Linear(8, 3)).eval()
+
+
+def smoothed(net: Any = None, **options: Any) -> SmoothedClassifier:
+    return SmoothedClassifier(net if net is not None else module(), NOISE, 3, **options)
+
+
+def test_counts_equal_those_of_any_predict_function() -> None:
+    net = module()
+
+    def predict(batch: Any) -> Any:
+        with torch.inference_mode():
+            return net(torch.from_numpy(batch)).argmax(dim=1).numpy()
+
+    expected = cc.count_votes(predict, X, NOISE, 3, 700, 9)
+    np.testing.assert_array_equal(smoothed(net).counts(X, 700, 9), expected)
+    np.testing.assert_array_equal(smoothed(net).counts(torch.from_numpy(X), 700, 9), expected)
+    np.testing.assert_allclose(smoothed(net).probabilities(X, 700, 9), expected / 700)
+
+
+@pytest.mark.parametrize("batch_size", [1, 64, 699, 5000])
+def test_batches_and_subsets_change_nothing(batch_size: int) -> None:
+    whole = smoothed().counts(X, 700, 9)
+    np.testing.assert_array_equal(smoothed(batch_size=batch_size).counts(X, 700, 9), whole)
+    part = smoothed(batch_size=batch_size).counts(X[3:], 700, 9, indices=[3, 4])
+    np.testing.assert_array_equal(part, whole[3:])
+
+
+class Hungry(nn.Module):
+    """Runs out of memory above a batch of 100, like an allocator."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.net, self.error, self.largest = module(), error, 0
+
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        if len(batch) > 100:
+            raise self.error
+        self.largest = max(self.largest, len(batch))
+        return self.net(batch)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried to"),
+        MemoryError(),
+    ],
+    ids=["cuda", "cpu", "python"],
+)
+def test_a_batch_too_large_is_cut(error: BaseException) -> None:
+    net = Hungry(error).eval()
+    classifier = smoothed(net, batch_size=1000)
+    np.testing.assert_array_equal(classifier.counts(X, 700, 9), smoothed().counts(X, 700, 9))
+    assert 50 < net.largest <= 100
+    assert classifier.batch_size <= 100
+
+
+def test_other_errors_are_not_swallowed() -> None:
+    with pytest.raises(RuntimeError, match="shape mismatch"):
+        smoothed(Hungry(RuntimeError("shape mismatch")).eval(), batch_size=500).counts(X, 300, 0)
+
+
+def test_training_mode_is_refused() -> None:
+    """Batch statistics make a vote depend on the other noisy copies (a false certificate)."""
+    net = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(12), nn.Linear(12, 3))
+    with pytest.raises(ValueError, match="must be in evaluation mode, got training mode"):
+        smoothed(net.train()).counts(X, 10, 0)
+    net.eval()
+    net[1].train()
+    with pytest.raises(ValueError, match="evaluation mode"):
+        smoothed(net).counts(X, 10, 0)
+    assert smoothed(net.eval()).counts(X, 10, 0).sum() == 50
+
+
+def test_certify_is_two_stages() -> None:
+    classifier = smoothed()
+    result = classifier.certify(X, 100, 2000, 0.001, "l1", 4)
+    selection = classifier.counts(X, 100, 4, stage="selection")
+    estimation = classifier.counts(X, 2000, 4)
+    expected = cc.certify(selection, estimation, NOISE, "l1", alpha=0.001)
+    np.testing.assert_array_equal(result.label, expected.label)
+    np.testing.assert_array_equal(result.radius, expected.radius)
+    assert not np.array_equal(selection, classifier.counts(X, 100, 4))
+
+
+def test_predict_abstains() -> None:
+    constant = smoothed(lambda batch: torch.tensor([[0.0, 1.0, 0.0]]).expand(len(batch), 3))
+    assert constant.predict(X, 100, 0.001, 0).tolist() == [1] * 5
+    coin = smoothed(lambda batch: torch.stack([b := batch.flatten(1)[:, 0] - 0.5, -b, b - 9], 1))
+    half = np.full_like(X, 0.5)
+    assert (coin.predict(half, 100, 1e-9, 0) == cc.ABSTAIN).all()
+
+
+def test_a_half_space_gets_its_true_radius() -> None:
+    """f = 1{x_1 <= c} under Gaussian noise is exactly robust up to c - x_1."""
+    noise, sigma = cc.Gaussian(12, 0.5), 0.5
+    inputs = np.zeros((40, 12), np.float32)
+    distances = np.linspace(0.05, 1.0, 40)
+    inputs[:, 0] = -distances
+    net = SmoothedClassifier(lambda b: torch.stack([-b[:, 0], b[:, 0]], dim=1), noise, 2)
+    result = net.certify(inputs, 100, 10_000, 1e-6, "l2", 0)
+    assert (result.label == 0).sum() >= 38
+    assert (result.radius <= distances).all()
+    assert np.median(result.radius / distances) > 0.85
+    assert (result.radius[distances > 0.2] > distances[distances > 0.2] - 0.2 * sigma).all()
+
+
+BAD = [
+    (lambda: SmoothedClassifier(module(), "l2", 3), "noise must be a noise of cert_core"),  # type: ignore[arg-type]
+    (lambda: SmoothedClassifier(module(), NOISE, 1), "num_classes must be an integer >= 2"),
+    (lambda: smoothed(batch_size=0), "batch_size must be an integer >= 1"),
+    (lambda: smoothed().counts(X, 0, 0), "n must be an integer >= 1, got 0"),
+    (lambda: smoothed().counts(X[0], 10, 0), "x must be of shape (n_inputs, ...)"),
+    (lambda: SmoothedClassifier(module(), NOISE, 4).counts(X, 10, 0), "must be a tensor of shape"),
+    (lambda: smoothed(lambda b: b.numpy()).counts(X, 10, 0), "got ndarray"),
+    (lambda: smoothed().certify(X, 10, 5, 0.001, "l1", 0), "n must be at least 10 for alpha"),
+    (lambda: smoothed().certify(X, 10, 50, 0.001, "l0", 0), "attack must be one of"),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), BAD, ids=[m[:30] for _, m in BAD])
+def test_bad_input(call: Any, message: str) -> None:
+    with pytest.raises(ValueError, match="must be") as caught:
+        call()
+    assert message in str(caught.value)

@@ -1,0 +1,132 @@
+"""The layout: modules import from strictly lower floors alone, and little at import time."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+# Each module may import from lower floors only; a package's own modules stand together.
+FLOORS = [
+    {"cert_core.errors"},
+    {"cert_core.confidence", "cert_core.threats", "cert_core.native", "cert_core.radii"},
+    {"cert_core.records"},
+    {"cert_core.noises"},
+    {"cert_core.laws", "cert_core.kernels"},
+    {"cert_core.bounds", "cert_core.samples", "cert_core.votes"},
+    {"cert_core.calibration", "cert_core.monte_carlo"},
+    {"cert_core.certify"},
+    {"cert_core"},
+    {"cert_models.datasets", "cert_models.logs", "cert_models.report", "cert_models.smooth"},
+    {"cert_models.train"},
+    {"cert_models.run"},
+    {"cert_models.commands"},
+    {"cert_models.cli"},
+]
+PACKAGES = ("cert_core.laws", "cert_core.kernels", "cert_core.native", "cert_models.commands")
+
+
+def room(module: str) -> str:
+    """The floor entry a module belongs to."""
+    for package in PACKAGES:
+        if module == package or module.startswith(package + "."):
+            return package
+    return module
+
+
+def floor_of(module: str) -> int:
+    for level, rooms in enumerate(FLOORS):
+        if room(module) in rooms:
+            return level
+    raise AssertionError(f"{module} stands on no floor: add it to FLOORS")
+
+
+def modules() -> dict[str, Path]:
+    found = {}
+    for package in ("cert_core", "cert_models"):
+        for path in (ROOT / package).rglob("*.py"):
+            name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            found[name.removesuffix(".__init__")] = path
+    found.pop("cert_models")
+    return found
+
+
+def imports(path: Path) -> set[str]:
+    """Modules of the project that a file imports, anywhere in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            both = {f"{node.module}.{alias.name}" for alias in node.names}
+            known = {name for name in both if name in modules()}
+            names |= known or {node.module}
+    return {name for name in names if name.startswith(("cert_core", "cert_models"))}
+
+
+@pytest.mark.parametrize("module", sorted(modules()))
+def test_imports_come_from_lower_floors(module: str) -> None:
+    for name in imports(modules()[module]):
+        if room(name) != room(module):
+            assert floor_of(name) < floor_of(module), f"{module} imports {name}"
+
+
+@pytest.mark.parametrize("module", sorted(m for m in modules() if m.startswith("cert_models")))
+def test_cert_models_uses_the_public_face(module: str) -> None:
+    core = {name for name in imports(modules()[module]) if name.startswith("cert_core")}
+    assert core <= {"cert_core"}
+
+
+def loaded_by(statement: str) -> set[str]:
+    program = f"import sys, json; {statement}; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    return set(json.loads(done.stdout))
+
+
+def test_importing_the_core_is_light() -> None:
+    heavy = {"torch", "numba", "cupy", "scipy.stats", "matplotlib", "sklearn"}
+    assert not heavy & loaded_by("import cert_core")
+
+
+def test_the_command_starts_without_torch() -> None:
+    assert not {"torch", "matplotlib"} & loaded_by("import cert_models.cli")
+
+
+def test_core_never_mentions_torch() -> None:
+    for name, path in modules().items():
+        if name.startswith("cert_core"):
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            for node in ast.walk(tree):
+                if isinstance(node, ast.Import | ast.ImportFrom):
+                    assert "torch" not in ast.unparse(node), name
+
+
+def test_a_missing_extension_says_how_to_build_it() -> None:
+    program = (
+        "import sys; sys.modules['cert_core.native.engine'] = None\n"
+        "try:\n import cert_core\n"
+        "except ImportError as error:\n print(error)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert "pip install ." in done.stdout
+    assert "C compiler" in done.stdout
+
+
+def test_public_names_are_documented() -> None:
+    import cert_core as cc
+
+    for name in cc.__all__:
+        value = getattr(cc, name)
+        if callable(value):
+            assert value.__doc__, name
+    assert sorted(cc.__all__) == sorted(set(cc.__all__))
