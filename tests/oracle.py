@@ -75,11 +75,27 @@ class Law:
         # 1 - c^2 by factors of the triangle's sides
         sin2 = (x - s + r) * (x + s - r) * (s + r - x) * (s + r + x) / (2 * r * s) ** 2
         a = mp.mpf(d - 1) / 2
+        if d > 10000:
+            return self._wide_cap(c, a)
         if c * c < mp.mpf(2) / (d + 2):
             half = mp.betainc(mp.mpf(1) / 2, a, 0, c * c, regularized=True) / 2
             return mp.mpf(1) / 2 + (half if c > 0 else -half)
         tail = mp.betainc(a, mp.mpf(1) / 2, 0, sin2, regularized=True) / 2
         return 1 - tail if c > 0 else tail
+
+    @staticmethod
+    def _wide_cap(c: Any, a: Any) -> Any:
+        """P(cosine <= c) on a sphere of many dimensions, where mpmath's series gives up: a
+        series of positive terms for P(0 < cosine < c), with digits to lose in 1/2 - that."""
+        if c * c * a > 230:
+            return mp.mpf(c > 0)
+        with mp.workdps(160):
+            y, term = c * c, mp.mpf(1)
+            total, n = term, 0
+            while term > total * mp.mpf(10) ** -150:
+                term *= (a + mp.mpf(1) / 2 + n) / (mp.mpf(3) / 2 + n) * y
+                total, n = total + term, n + 1
+            return mp.mpf(1) / 2 + c * (1 - y) ** a * total / mp.beta(mp.mpf(1) / 2, a)
 
     def _l1(self, x: Any, s: Any, strict: bool) -> Any:
         r, d = self.r, self.d
@@ -206,6 +222,8 @@ class Law:
     def split(self, t: Any, strict: bool = False) -> tuple[Any, Any]:
         """P(l <= t) and P(l > t) (strict: < and >=), each integrated for itself."""
         t = mp.mpf(t)
+        if self.shape != "l2" and (self.power, self.k) == (1, 0):
+            t += mp.mpf(10) ** -30 * (-1 if strict else 1)  # atoms at -r and r: their sides
 
         def parts(y: Any) -> tuple[Any, Any]:
             s = mp.exp(y)
@@ -269,12 +287,18 @@ def package(shape: str, dim: int, power: float, k: float) -> tuple[Any, str]:
 
 
 def write() -> None:
-    """Compute the table; radii and thresholds are suggested by the package, values are not."""
+    """Add what the table lacks; radii and thresholds are suggested by the package, values
+    are not.  Cases already in the table stay as they are: delete the file to start afresh."""
     from cert_core.bounds import search_radius
     from cert_core.laws import log_ratio_law
 
-    rows = []
+    rows: list[dict[str, Any]] = []
+    if TABLE.exists():
+        rows = json.loads(TABLE.read_text(encoding="utf-8"))
+    there = {(r["shape"], r["dim"], r["power"], r["k"]) for r in rows}
     for shape, dim, power, k in cases():
+        if (shape, dim, power, k) in there:
+            continue
         noise, attack = package(shape, dim, power, k)
         targets = (0.6, 0.99, 1 - 1e-12) if dim < 100000 else (0.6, 1 - 1e-9)
         for r in [1e-6, *(search_radius(noise, attack, p) for p in targets)]:
@@ -291,8 +315,10 @@ def write() -> None:
             row["L"] = mp.nstr(exact.lower(row["p"], row["tau_p"]), 22)
             rows.append(row)
             print(len(rows), row, flush=True)
-            text = ",\n".join(json.dumps(r) for r in rows)
-            TABLE.write_text(f"[\n{text}\n]\n", encoding="utf-8")
+        order = {case: i for i, case in enumerate(cases())}
+        rows.sort(key=lambda r: order[r["shape"], r["dim"], r["power"], r["k"]])
+        text = ",\n".join(json.dumps(r) for r in rows)
+        TABLE.write_text(f"[\n{text}\n]\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ def margin(value: float, error: float) -> float:
     """error, and what rounding adds: a probability is the exponential of its logarithm."""
     if value <= 0.0:
         return error
-    return error + EPS * value * (16.0 + 4.0 * abs(math.log(value)))
+    return error + EPS * value * (12.0 + 3.0 * abs(math.log(value)))
 
 
 class QuadratureLaw(LogRatioLaw):
@@ -38,15 +38,19 @@ class QuadratureLaw(LogRatioLaw):
     def __init__(self, engine: Engine, jumps: tuple[float, ...] = ()) -> None:
         self._engine = engine
         self._jumps = jumps  # atoms of l, where F jumps and a bound's best lambda may sit
+        bounded = len(jumps) > 1  # h is linear: l stays between its outer atoms
+        self._support = (min(jumps), max(jumps)) if bounded else (-math.inf, math.inf)
 
     def _pair(self, t: float) -> tuple[float, float]:
-        if math.isinf(t):
+        low, high = self._support
+        if math.isinf(t) or t >= high or t < low:
             return (1.0, 0.0) if t > 0 else (0.0, 1.0)
         below, above, _, _ = self._engine.distribution(t)
         return (below, 1.0 - below) if below <= above else (1.0 - above, above)
 
     def _interval(self, t: float) -> tuple[float, float]:
-        if math.isinf(t):
+        low, high = self._support
+        if math.isinf(t) or t >= high or t < low:
             return (1.0, 1.0) if t > 0 else (0.0, 0.0)
         # The thresholds are roots found to rounding: enclose F over that much of t.
         slack = 0.0 if self._jumps else 16 * EPS * abs(t)
@@ -61,7 +65,7 @@ class QuadratureLaw(LogRatioLaw):
         if p <= 0.0:
             return -math.inf
         if q <= 0.0:
-            return max(self._jumps) if len(self._jumps) > 1 else math.inf
+            return self._support[1]
         for jump in self._jumps:
             before = jump - max(EPS * abs(jump), 1e-250)
             if self._gap(jump, p, q) >= -10 * COARSE and self._gap(before, p, q) < 0:
@@ -113,12 +117,13 @@ class QuadratureLaw(LogRatioLaw):
         best = down(overlap, 4.0) - up(lam * q, 4.0)
         if p < 0.5 and tau < 0:
             gain = p - self._small_discrepancy(values, errors, -tau)
-            best = max(best, lam * (gain - 4 * EPS * p))
+            best = max(best, lam * (gain - (4 + abs(tau)) * EPS * p))
         return max(best, 0.0)
 
-    @staticmethod
-    def _small_discrepancy(values: list[float], errors: list[float], tau: float) -> float:
+    def _small_discrepancy(self, values: list[float], errors: list[float], tau: float) -> float:
         """D(lam)/lam at lam = exp(-tau), tau >= 0, not below the truth."""
+        if tau >= self._support[1]:
+            return 0.0
         direct = values[2] + margin(values[2], errors[2])
         direct -= values[3] - margin(values[3], errors[3])
         excess = values[0] + margin(values[0], errors[0])

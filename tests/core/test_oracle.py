@@ -3,7 +3,7 @@
 Tolerances: relative 1e-11 for l1 and l2, 1e-9 for linf and for dim 150528.  p_min near 1/2
 is compared through p_min - 1/2, near 1 through 1 - p_min, so digits are counted where the
 number has them.  Where the last digits go: the thresholds and exponents of large
-arguments (16 + 4 |log P| units of the last place are allowed for, see quadrature.margin).
+arguments (12 + 3 |log P| units of the last place are allowed for, see quadrature.margin).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import pytest
 import cert_core as cc
 from cert_core.laws import log_ratio_law
 
+ORACLE_LEAVES_OUT = mp.mpf(10) ** -42  # its integrals end where 1e-45 of the mass is left
 ROWS = json.loads(oracle.TABLE.read_text(encoding="utf-8"))
 NAMES = [f"{r['shape']}-{r['dim']}-{r['power']}-{r['k']:.4g}-{r['r']:.3g}" for r in ROWS]
 
@@ -59,8 +60,8 @@ def test_required_probability_rounds_up_once(row: dict[str, Any]) -> None:
 @pytest.mark.parametrize("row", ROWS, ids=NAMES)
 def test_lower_bound(row: dict[str, Any]) -> None:
     lower, truth = law_of(row).lower(row["p"]), mp.mpf(row["L"])
-    assert 0 <= mp.mpf(lower) <= truth
-    assert mp.mpf(lower) >= truth * (1 - tolerance(row))
+    assert 0 <= mp.mpf(lower) <= truth + ORACLE_LEAVES_OUT
+    assert mp.mpf(lower) >= truth * (1 - tolerance(row)) - ORACLE_LEAVES_OUT
 
 
 @pytest.mark.parametrize("row", ROWS, ids=NAMES)
