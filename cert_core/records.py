@@ -26,6 +26,13 @@ class RadialRecord:
         """(|z|/scale)^power ~ Gamma(shape)."""
         return (self.dim - self.k) / self.power
 
+    @property
+    def coordinate_scale(self) -> float | None:
+        """The scale of independent normal or Laplace coordinates; None where they depend."""
+        if self.k > 0 or self.power != self.norm:
+            return None
+        return self.scale / math.sqrt(2) if self.norm == 2.0 else self.scale
+
     def geometry(self, kind: str) -> str:
         """The closed law of |z - delta| given |z| under a shift of this kind: "sphere" (caps),
         "cone" (1-balls along an axis and max-balls along a diagonal share one), "edge"

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from cert_core.errors import Float, array, fail, integer, probabilities
+from cert_core.errors import Float, fail, integer, probabilities
 from cert_core.errors import alpha as alpha_value
 from cert_core.errors import seed as seed_value
 from cert_core.kernels import DRAW, PI0, output_array
@@ -79,10 +79,15 @@ def draw(
     chunk = max(1, CHUNK_BYTES // (noise.dim * out.itemsize))
     slots = 4 if dtype == "float32" else 2
     cubics, unit = noise.log_radius().cubics, noise.scale_unit
+    scale = noise.radial.coordinate_scale if noise.radial is not None else None
+    independent, unit = scale is not None, unit if scale is None else scale
 
     def work(low: int, high: int) -> None:
         first = U64(start + low)
-        draw_rows(kind, first, U64(stream), key, slots, chunk, cubics, unit, middle, out[low:high])
+        draw_rows(
+            kind, independent, first, U64(stream), key, slots, chunk, cubics, unit, middle,
+            out[low:high],
+        )  # fmt: skip
 
     _spread(work, n, noise.dim, threads)
     return out
@@ -167,10 +172,10 @@ def _open_draws(
 
 def hinge_bound(log_ratio: Any, p: Any, alpha: float) -> Any:
     """See cert_core.kernels and reference.hinge_bound: one selection, no sort."""
-    points = probabilities("p", p)
-    sample = array("log_ratio", log_ratio, "numbers", lambda x: ~np.isnan(x), remedy="pass draws")
-    if points.size > 8 or sample.ndim != 1 or sample.size == 0 or np.isinf(sample).any():
-        return reference_hinge_bound(sample, p, alpha)
+    points, sample = probabilities("p", p), np.asarray(log_ratio)
+    plain = sample.ndim == 1 and sample.size > 0 and sample.dtype == np.float64
+    if points.size > 8 or not plain or not math.isfinite(sample.sum()):
+        return reference_hinge_bound(log_ratio, p, alpha)
     n = sample.size
     epsilon = math.sqrt(math.log(2 / alpha_value(alpha)) / (2 * n))
     result = np.zeros(points.shape)

@@ -195,8 +195,10 @@ def _rows(noise: Noise, n: int, key: int, start: int, stream: int, wide: bool) -
         raw = _fill("truncated", n, noise.dim, key, start, stream, wide, _column(noise, radius))
         raw *= noise.scale_unit
         return _on_face(raw, radius, n, key, start, stream)
-    norm = noise.radial.norm
+    norm, scale = noise.radial.norm, noise.radial.coordinate_scale
     raw = _fill(DIRECTIONS[norm], n, noise.dim, key, start, stream, wide)
+    if scale is not None:
+        return raw * scale
     if norm == math.inf:
         return _on_face(raw * radius[:, None], radius, n, key, start, stream)
     raw *= (radius / np.linalg.norm(raw, ord=norm, axis=1))[:, None]

@@ -65,10 +65,10 @@ def _radii(first: Any, stream: Any, key: Any, cubics: Any, scale: Any, out: Any)
     wide_vectors()
     lane_row, none = np.arange(LANES).astype(np.uint64), np.zeros(LANES, np.uint64)
     w = np.empty((4, LANES), np.uint32)
-    scores, other = np.empty(LANES), np.empty(LANES)
+    scores = np.empty(2 * LANES)
     for low in range(0, out.size, LANES):
         words(lane_row, none, first + U64(low), U64(0), stream + U64(1), key, w)
-        normals64(w, scores, other)
+        normals64(w, U64(0), U64(LANES), scores)
         for i in range(min(LANES, out.size - low)):
             out[low + i] = scale * exp64(quantile(cubics, scores[i]))
 
@@ -84,56 +84,43 @@ def _pattern(m: Any) -> Any:
     return rows, lane_row[:lanes], lane_block[:lanes]
 
 
-def _transform(kind: Any, w: Any, inside: Any, outside: Any, rho: Any, out: Any) -> None:
-    """The words of a tile to values, by the type of out (compiled by the overload below)."""
+def _transform(kind: Any, w: Any, bounds: Any, at: Any, m: Any, out: Any) -> None:
+    """The words of a tile of m blocks to values out[at:], by the type of out (compiled by
+    the overload below)."""
     raise NotImplementedError
 
 
 @overload(_transform)
-def _typed_transform(kind: Any, w: Any, inside: Any, outside: Any, rho: Any, out: Any) -> Any:
-    def single(kind: Any, w: Any, inside: Any, outside: Any, rho: Any, out: Any) -> None:
+def _typed_transform(kind: Any, w: Any, bounds: Any, at: Any, m: Any, out: Any) -> Any:
+    def single(kind: Any, w: Any, bounds: Any, at: Any, m: Any, out: Any) -> None:
         if kind == NORMAL:
-            normals32(w[0], w[1], out[0], out[1])
-            normals32(w[2], w[3], out[2], out[3])
+            normals32(w, at, m, out)
         elif kind == EXPONENTIAL:
-            for i in range(4):
-                exponentials32(w[i], w[i ^ 1], out[i])
+            exponentials32(w, at, m, out)
         elif kind == UNIFORM:
-            for i in range(4):
-                uniforms32(w[i], w[i ^ 1], out[i])
+            uniforms32(w, at, m, out)
         else:
-            for i in range(4):
-                truncated32(w[i], w[i ^ 1], inside, outside, rho, out[i])
+            truncated32(w, bounds, at, m, out)
 
-    def double(kind: Any, w: Any, inside: Any, outside: Any, rho: Any, out: Any) -> None:
+    def double(kind: Any, w: Any, bounds: Any, at: Any, m: Any, out: Any) -> None:
         if kind == NORMAL:
-            normals64(w, out[0], out[1])
+            normals64(w, at, m, out)
         elif kind == EXPONENTIAL:
-            exponentials64(w[0], w[1], out[0])
-            exponentials64(w[2], w[3], out[1])
+            exponentials64(w, at, m, out)
         elif kind == UNIFORM:
-            uniforms64(w[0], w[1], out[0])
-            uniforms64(w[2], w[3], out[1])
+            uniforms64(w, at, m, out)
         else:
-            truncated64(w[0], w[1], inside, outside, rho, out[0])
-            truncated64(w[2], w[3], inside, outside, rho, out[1])
+            truncated64(w, bounds, at, m, out)
 
     return single if out.dtype == types.float32 else double
-
-
-@njit(**OPTIONS)
-def _copy(source: Any, target: Any) -> None:
-    wide_vectors()
-    for i in range(target.size):
-        target[i] = source[i]
 
 
 @njit(**OPTIONS)
 def _fill(kind: Any, first: Any, stream: Any, key: Any, slots: Any, bounds: Any, out: Any) -> None:
     """Raw coordinates of the rows first, first + 1, ... in the contract's layout; bounds
     holds erf, erfc and rho of each row (truncated normals only)."""
-    wide_vectors()
     n, dim = out.shape
+    flat = out.reshape(n * dim)
     w = np.empty((4, LANES), np.uint32)
     lanes = np.empty((3, LANES), out.dtype)
     span = LANES * slots
@@ -141,18 +128,38 @@ def _fill(kind: Any, first: Any, stream: Any, key: Any, slots: Any, bounds: Any,
     _, lane_row, lane_block = _pattern(LANES)
     for row in range(n if whole > 0 else 0):
         if kind == TRUNCATED:
-            lanes[0], lanes[1], lanes[2] = bounds[0, row], bounds[1, row], bounds[2, row]
+            for i in range(LANES):
+                lanes[0, i], lanes[1, i] = bounds[0, row], bounds[1, row]
+                lanes[2, i] = bounds[2, row]
         for base in range(0, whole, span):
             words(lane_row, lane_block, first + U64(row), U64(base // slots), stream, key, w)
-            tile = out[row, base : base + span].reshape((slots, LANES))
-            _transform(kind, w, lanes[0], lanes[1], lanes[2], tile)
-    if whole == dim:
-        return
+            _transform(kind, w, lanes, U64(row * dim + base), U64(LANES), flat)
+    if whole < dim:
+        _fill_ends(kind, first, stream, key, slots, bounds, whole, w, lanes, out)
+
+
+@njit(**OPTIONS)
+def _fill_ends(
+    kind: Any, first: Any, stream: Any, key: Any, slots: Any, bounds: Any, whole: Any, w: Any,
+    lanes: Any, out: Any,
+) -> None:  # fmt: skip
+    """The coordinates beyond a row's whole tiles: several rows share one if they are few."""
+    wide_vectors()
+    n, dim = out.shape
     m = -(-(dim - whole) // slots)
     rows, lane_row, lane_block = _pattern(m)
+    if rows == 1 and m * slots == dim - whole:
+        flat, w = out.reshape(n * dim), np.empty((4, m), np.uint32)
+        for row in range(n):
+            if kind == TRUNCATED:
+                for i in range(m):
+                    lanes[0, i], lanes[1, i] = bounds[0, row], bounds[1, row]
+                    lanes[2, i] = bounds[2, row]
+            words(lane_row, lane_block, first + U64(row), U64(whole // slots), stream, key, w)
+            _transform(kind, w, lanes, U64(row * dim + whole), U64(m), flat)
+        return
     count = lane_row.size
-    w = np.empty((4, count), np.uint32)
-    tile = np.empty((slots, count), out.dtype)
+    tile = np.empty(slots * count, out.dtype)
     for row in range(0, n, rows):
         if kind == TRUNCATED:
             for i in range(count):
@@ -160,13 +167,12 @@ def _fill(kind: Any, first: Any, stream: Any, key: Any, slots: Any, bounds: Any,
                 lanes[0, i], lanes[1, i] = bounds[0, source], bounds[1, source]
                 lanes[2, i] = bounds[2, source]
         words(lane_row, lane_block, first + U64(row), U64(whole // slots), stream, key, w)
-        _transform(kind, w, lanes[0], lanes[1], lanes[2], tile)
+        _transform(kind, w, lanes, U64(0), U64(count), tile)
         for r in range(min(rows, n - row)):
             for slot in range(slots):
                 low = whole + slot * m
-                size = min(m, dim - low)
-                if size > 0:
-                    _copy(tile[slot, r * m : r * m + size], out[row + r, low : low + size])
+                for j in range(min(m, dim - low)):
+                    out[row + r, low + j] = tile[slot * count + r * m + j]
 
 
 @njit(inline="always", **OPTIONS)
@@ -270,11 +276,25 @@ def _rows(
 
 
 @njit(**OPTIONS)
-def draw_rows(
-    kind: Any, first: Any, stream: Any, key: Any, slots: Any, chunk: Any, cubics: Any, unit: Any,
-    center: Any, out: Any,
-) -> None:  # fmt: skip
+def _independent_rows(
+    kind: Any, first: Any, stream: Any, key: Any, slots: Any, unit: Any, center: Any, out: Any
+) -> None:
+    """Samples whose coordinates are independent, of this scale."""
     wide_vectors()
+    _fill(kind, first, stream, key, slots, np.empty((3, 0)), out)
+    for i in range(out.shape[0]):
+        _move(out[i], out.dtype.type(unit), center)
+
+
+@njit(**OPTIONS)
+def draw_rows(
+    kind: Any, independent: Any, first: Any, stream: Any, key: Any, slots: Any, chunk: Any,
+    cubics: Any, unit: Any, center: Any, out: Any,
+) -> None:  # fmt: skip
+    """Samples first, first + 1, ..., a chunk at a time."""
     for low in range(0, out.shape[0], chunk):
-        part = out[low : low + chunk]
-        _rows(kind, first + U64(low), stream, key, slots, cubics, unit, center, part)
+        part, sample = out[low : low + chunk], first + U64(low)
+        if independent:
+            _independent_rows(kind, sample, stream, key, slots, unit, center, part)
+        else:
+            _rows(kind, sample, stream, key, slots, cubics, unit, center, part)

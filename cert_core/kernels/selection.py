@@ -9,65 +9,53 @@ import numpy as np
 from numba import njit
 
 from cert_core.errors import Float
-from cert_core.kernels.ratios import extremes
 from cert_core.kernels.rows import fold
-from cert_core.kernels.tiles import (
-    OPTIONS,
-    exp64,
-    wide_vectors,
-)
+from cert_core.kernels.tiles import LANES, OPTIONS, exp64, wide_vectors
+
+PROBES = 1 << 14  # a bracket from so many probes holds at most 1/25 of the values
 
 
 @njit(**OPTIONS)
-def _ends(values: Any) -> Any:
-    low, high = np.full(64, np.inf), np.full(64, -np.inf)
-    return extremes(values, low, high)
-
-
-@njit(**OPTIONS)
-def _count_bins(values: Any, low: Any, scale: Any, counts: Any) -> None:
-    for i in range(values.size):
-        counts[min(int((values[i] - low) * scale), counts.size - 1)] += 1
-
-
-@njit(**OPTIONS)
-def _sum_below(values: Any, low: Any, scale: Any, bins: Any, chosen: Any, inside: Any) -> Any:
-    """Sum of exp over the values in bins before the chosen one; that bin's values."""
+def _below(values: Any, low: Any, lanes: Any) -> Any:
+    """How many values are < low; their exponentials, added to the lanes."""
     wide_vectors()
-    lanes, whole = np.zeros(256), 0
-    for base in range(0, values.size, 256):
-        part = values[base : base + 256]
-        for i in range(part.size):
-            place = min(int((part[i] - low) * scale), bins - 1)
-            lanes[i] += exp64(part[i]) if place < chosen else 0.0
-        for i in range(part.size):
-            if min(int((part[i] - low) * scale), bins - 1) == chosen:
-                inside[whole] = part[i]
-                whole += 1
-    return fold(lanes)
+    count = 0
+    for i in range(values.size):
+        less = values[i] < low
+        lanes[i] += exp64(values[i]) if less else 0.0
+        count += less
+    return count
 
 
-BINS = 4096
+@njit(**OPTIONS)
+def split(values: Any, low: Any, high: Any, inside: Any) -> Any:
+    """(how many values are < low, the sum of their exponentials, how many are in
+    [low, high]); the latter are copied to `inside`, which has a place to spare."""
+    wide_vectors()
+    lanes, below, kept = np.zeros(LANES), 0, 0
+    for base in range(0, values.size, LANES):
+        part = values[base : base + LANES]
+        below += _below(part, low, lanes)
+        for i in range(part.size):
+            inside[kept] = part[i]  # stored always, kept sometimes: no branch to guess
+            kept += low <= part[i] <= high
+    return below, fold(lanes), kept
 
 
 def smallest(values: Float, m: int) -> tuple[float, float]:
     """(the m-th smallest of values, the sum of exp over the m smallest), m >= 1, exactly:
-    bins are counted, and only the one that holds the m-th value is sorted."""
+    a bracket from equally spaced probes, one pass, and a selection inside the bracket."""
+    n = values.size
     total = 0.0
-    while values.size > BINS:
-        low, high = _ends(values)
-        scale = (BINS / (high - low)) if high > low else 0.0
-        if not 0.0 < scale < math.inf:
-            break
-        counts = np.zeros(BINS, np.int64)
-        _count_bins(values, low, scale, counts)
-        before = np.cumsum(counts) - counts
-        chosen = int(np.searchsorted(before, m, side="left")) - 1
-        inside = np.empty(counts[chosen])
-        total += _sum_below(values, low, scale, BINS, chosen, inside)
-        m -= int(before[chosen])
-        if inside.size == values.size:
-            break
-        values = inside
-    ordered = np.sort(values)
-    return float(ordered[m - 1]), total + float(np.exp(ordered[:m]).sum())
+    if n > 8 * PROBES:
+        probes = np.sort(values[:: n // PROBES])
+        center, reach = m / n * probes.size, 5 * math.sqrt(probes.size) / 2
+        ends = np.clip([center - reach, center + reach], 0, probes.size - 1).astype(int)
+        low = -math.inf if ends[0] == 0 else probes[ends[0]]
+        high = math.inf if ends[1] == probes.size - 1 else probes[ends[1]]
+        inside = np.empty(n + 1)
+        below, bulk, kept = split(values, low, high, inside)
+        if below < m <= below + kept:  # else the order was unlucky: select from all
+            values, m, total = inside[:kept], m - below, bulk
+    chosen = np.partition(values, m - 1)[:m]
+    return float(chosen[m - 1]), total + float(np.exp(chosen).sum())

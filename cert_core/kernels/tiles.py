@@ -82,16 +82,17 @@ def bits_of_double(typingctx: Any, value: Any) -> Any:
 
 @njit(inline="always", **OPTIONS)
 def philox(c0: Any, c1: Any, c2: Any, c3: Any, key: Any) -> Any:
-    """Philox4x32-10 on 32-bit words held in uint64."""
+    """Philox4x32-10 on words held in uint64, whose upper halves are left to be anything
+    until the end: the multiplication reads the lower ones alone."""
     mask, shift = U64(0xFFFFFFFF), U64(32)
     m0, m1, w0, w1 = U64(0xD2511F53), U64(0xCD9E8D57), U64(0x9E3779B9), U64(0xBB67AE85)
     k0, k1 = key & mask, key >> shift
     for _ in range(10):
-        p0, p1 = c0 * m0, c2 * m1
+        p0, p1 = (c0 & mask) * m0, (c2 & mask) * m1
         c0, c2 = (p1 >> shift) ^ c1 ^ k0, (p0 >> shift) ^ c3 ^ k1
-        c1, c3 = p1 & mask, p0 & mask
-        k0, k1 = (k0 + w0) & mask, (k1 + w1) & mask
-    return c0, c1, c2, c3
+        c1, c3 = p1, p0
+        k0, k1 = k0 + w0, k1 + w1
+    return c0 & mask, c1 & mask, c2 & mask, c3 & mask
 
 
 @njit(**OPTIONS)
@@ -137,7 +138,7 @@ def minus_log32(u: Any) -> Any:
 @njit(inline="always", **OPTIONS)
 def turn32(word: Any) -> Any:
     """cos and sin of an angle of 24 bits, the word's high ones."""
-    t = F32(np.int32((word >> U32(8)) & U32(0x3FFFFF)) - np.int32(0x200000)) + F32(0.5)
+    t = F32(np.int32((word >> U32(8)) & U32(0x3FFFFF))) + F32(0.5 - 2**21)
     t = t * F32(1.5707963267948966 / 2**22)
     y = t * t
     s = t + t * y * (
@@ -157,16 +158,25 @@ def turn32(word: Any) -> Any:
 
 
 @njit(**OPTIONS)
-def normals32(a: Any, b: Any, out0: Any, out1: Any) -> None:
-    """Box-Muller: radius from a and the low 8 bits of b, angle from the rest of b."""
+def normals32(w: Any, at: Any, m: Any, out: Any) -> None:
+    """Box-Muller: radius from a word and the low 8 bits of the next, angle from the rest."""
     wide_vectors()
-    for i in range(out0.size):
-        low = F32(np.int32(b[i] & U32(255))) + F32(0.5)
-        u = (F32(a[i]) + low * F32(2.0**-8)) * F32(2.0**-32)
+    for i in range(m):
+        j = at + U64(i)
+        low = F32(np.int32(w[1, i] & U32(255))) + F32(0.5)
+        u = (F32(w[0, i]) + low * F32(2.0**-8)) * F32(2.0**-32)
         radius = np.sqrt(F32(2) * minus_log32(u))
-        c, s = turn32(b[i])
-        out0[i] = radius * c
-        out1[i] = radius * s
+        c, s = turn32(w[1, i])
+        out[j] = radius * c
+        out[j + m] = radius * s
+    for i in range(m):
+        j = at + m + m + U64(i)
+        low = F32(np.int32(w[3, i] & U32(255))) + F32(0.5)
+        u = (F32(w[2, i]) + low * F32(2.0**-8)) * F32(2.0**-32)
+        radius = np.sqrt(F32(2) * minus_log32(u))
+        c, s = turn32(w[3, i])
+        out[j] = radius * c
+        out[j + m] = radius * s
 
 
 @njit(inline="always", **OPTIONS)
@@ -183,19 +193,33 @@ def signed32(magnitude: Any, word: Any) -> Any:
 
 
 @njit(**OPTIONS)
-def exponentials32(a: Any, b: Any, out: Any) -> None:
-    """Two-sided exponentials from words a, low bits from b."""
-    wide_vectors()
-    for i in range(out.size):
-        out[i] = signed32(minus_log32(uniform32(a[i], b[i])), a[i])
+def exponentials32(w: Any, at: Any, m: Any, out: Any) -> None:
+    """Two-sided exponentials, low bits from the neighbouring word."""
+    for slot in range(4):
+        _exponentials32(w, slot, slot ^ 1, at + U64(slot) * m, m, out)
 
 
 @njit(**OPTIONS)
-def uniforms32(a: Any, b: Any, out: Any) -> None:
-    """Uniforms on [-1, 1]."""
+def _exponentials32(w: Any, slot: Any, other: Any, at: Any, m: Any, out: Any) -> None:
     wide_vectors()
-    for i in range(out.size):
-        out[i] = signed32(uniform32(a[i], b[i]), a[i])
+    for i in range(m):
+        word = w[slot, i]
+        out[at + U64(i)] = signed32(minus_log32(uniform32(word, w[other, i])), word)
+
+
+@njit(**OPTIONS)
+def uniforms32(w: Any, at: Any, m: Any, out: Any) -> None:
+    """Uniforms on [-1, 1], low bits from the neighbouring word."""
+    for slot in range(4):
+        _uniforms32(w, slot, slot ^ 1, at + U64(slot) * m, m, out)
+
+
+@njit(**OPTIONS)
+def _uniforms32(w: Any, slot: Any, other: Any, at: Any, m: Any, out: Any) -> None:
+    wide_vectors()
+    for i in range(m):
+        word = w[slot, i]
+        out[at + U64(i)] = signed32(uniform32(word, w[other, i]), word)
 
 
 @njit(inline="always", **OPTIONS)
@@ -228,12 +252,19 @@ def truncated_from(u: Any, inside: Any, outside: Any) -> Any:
 
 
 @njit(**OPTIONS)
-def truncated32(a: Any, b: Any, inside: Any, outside: Any, rho: Any, out: Any) -> None:
-    """Normals truncated to [-rho, rho]; inside = erf(rho/sqrt 2), a value a lane."""
+def truncated32(w: Any, bounds: Any, at: Any, m: Any, out: Any) -> None:
+    """Normals truncated to [-rho, rho]; bounds holds erf, erfc and rho of every lane."""
+    for slot in range(4):
+        _truncated32(w, bounds, slot, slot ^ 1, at + U64(slot) * m, m, out)
+
+
+@njit(**OPTIONS)
+def _truncated32(w: Any, bounds: Any, slot: Any, other: Any, at: Any, m: Any, out: Any) -> None:
     wide_vectors()
-    for i in range(out.size):
-        x = truncated_from(uniform32(a[i], b[i]), inside[i], outside[i])
-        out[i] = signed32(x if x < rho[i] else rho[i], a[i])
+    for i in range(m):
+        word = w[slot, i]
+        x = truncated_from(uniform32(word, w[other, i]), bounds[0, i], bounds[1, i])
+        out[at + U64(i)] = signed32(min(x, bounds[2, i]), word)
 
 
 # ---- double precision ----
@@ -287,9 +318,7 @@ def exp64(x: Any) -> Any:
 def turn64(high: Any, low: Any) -> Any:
     """cos and sin of an angle of 53 bits from two words."""
     bits = (high << U64(32)) | low
-    t = F64(np.int64((bits >> U64(11)) & U64(0x7FFFFFFFFFFFF)) - np.int64(0x4000000000000)) + F64(
-        0.5
-    )
+    t = F64(np.int64((bits >> U64(11)) & U64(0x7FFFFFFFFFFFF))) + F64(0.5 - 2**50)
     t = t * F64(1.5707963267948966 / 2**51)
     y = t * t
     s = F64(-7.5867010019315249811e-13)
@@ -323,14 +352,14 @@ def uniform64(high: Any, low: Any) -> Any:
 
 
 @njit(**OPTIONS)
-def normals64(w: Any, out0: Any, out1: Any) -> None:
+def normals64(w: Any, at: Any, m: Any, out: Any) -> None:
     """Box-Muller from the four words of each lane."""
     wide_vectors()
-    for i in range(out0.size):
+    for i in range(m):
         radius = np.sqrt(F64(2) * minus_log64(uniform64(U64(w[0, i]), U64(w[1, i]))))
         c, s = turn64(U64(w[2, i]), U64(w[3, i]))
-        out0[i] = radius * c
-        out1[i] = radius * s
+        out[at + U64(i)] = radius * c
+        out[at + m + U64(i)] = radius * s
 
 
 @njit(inline="always", **OPTIONS)
@@ -340,33 +369,40 @@ def signed64(magnitude: Any, word: Any) -> Any:
 
 
 @njit(**OPTIONS)
-def exponentials64(high: Any, low: Any, out: Any) -> None:
+def exponentials64(w: Any, at: Any, m: Any, out: Any) -> None:
     """Two-sided exponentials from pairs of words."""
     wide_vectors()
-    for i in range(out.size):
-        out[i] = signed64(minus_log64(uniform64(U64(high[i]), U64(low[i]))), low[i])
+    for slot in range(2):
+        for i in range(m):
+            high, low = w[2 * slot, i], w[2 * slot + 1, i]
+            value = minus_log64(uniform64(U64(high), U64(low)))
+            out[at + U64(slot) * m + U64(i)] = signed64(value, low)
 
 
 @njit(**OPTIONS)
-def uniforms64(high: Any, low: Any, out: Any) -> None:
-    """Uniforms on (-1, 1)."""
+def uniforms64(w: Any, at: Any, m: Any, out: Any) -> None:
+    """Uniforms on (-1, 1) from pairs of words."""
     wide_vectors()
-    for i in range(out.size):
-        out[i] = signed64(uniform64(U64(high[i]), U64(low[i])), low[i])
+    for slot in range(2):
+        for i in range(m):
+            high, low = w[2 * slot, i], w[2 * slot + 1, i]
+            value = uniform64(U64(high), U64(low))
+            out[at + U64(slot) * m + U64(i)] = signed64(value, low)
 
 
 @njit(**OPTIONS)
-def truncated64(high: Any, low: Any, inside: Any, outside: Any, rho: Any, out: Any) -> None:
+def truncated64(w: Any, bounds: Any, at: Any, m: Any, out: Any) -> None:
     """Normals truncated to [-rho, rho]: the single-precision value, and one Halley step."""
-    wide_vectors()
-    for i in range(out.size):
-        u = uniform64(U64(high[i]), U64(low[i]))
-        x = F64(truncated_from(F32(u), F32(inside[i]), F32(outside[i])))
-        tail = outside[i] + inside[i] * u
-        if tail > 0.5:
-            gap = math.erf(x / math.sqrt(2.0)) - inside[i] * (1.0 - u)
-        else:
-            gap = tail - math.erfc(x / math.sqrt(2.0))
-        newton = gap / (2.0 * 0.3989422804014327 * math.exp(-0.5 * x * x))
-        x = x - newton / (1.0 + 0.5 * x * newton)
-        out[i] = signed64(min(x, rho[i]), low[i])
+    for slot in range(2):
+        for i in range(m):
+            inside, outside, low = bounds[0, i], bounds[1, i], w[2 * slot + 1, i]
+            u = uniform64(U64(w[2 * slot, i]), U64(low))
+            x = F64(truncated_from(F32(u), F32(inside), F32(outside)))
+            tail = outside + inside * u
+            if tail > 0.5:
+                gap = math.erf(x / math.sqrt(2.0)) - inside * (1.0 - u)
+            else:
+                gap = tail - math.erfc(x / math.sqrt(2.0))
+            newton = gap / (2.0 * 0.3989422804014327 * math.exp(-0.5 * x * x))
+            x = x - newton / (1.0 + 0.5 * x * newton)
+            out[at + U64(slot) * m + U64(i)] = signed64(min(x, bounds[2, i]), low)
