@@ -41,21 +41,23 @@ class Row:
 
 class LogWriter:
     """A log that is written row by row and never overwrites: an interrupted run keeps
-    every row that was done.
+    every row that was done, one that fails before its first row leaves no file.
 
     Raises
     ------
     ValueError
-        The file exists.
+        The file exists, or cannot be written.
     """
 
     def __init__(self, path: str | Path) -> None:
         try:
             self._file = open(path, "x", encoding="utf-8")  # noqa: SIM115
-        except FileExistsError:
+        except OSError as error:
             raise ValueError(
-                f"out must be a file that does not exist yet, got {str(path)!r}: choose another"
+                "out must be a file that does not exist yet, in a folder that does, "
+                f"got {str(path)!r} ({error.strerror}): choose another"
             ) from None
+        self._path, self._rows = Path(path), 0
         self._line("\t".join(COLUMNS))
 
     def _line(self, text: str) -> None:
@@ -65,7 +67,10 @@ class LogWriter:
     def add(self, row: Row) -> None:
         """Write one row."""
         self._line(row.line())
+        self._rows += 1
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file; remove it if it has no row."""
         self._file.close()
+        if self._rows == 0:
+            self._path.unlink(missing_ok=True)

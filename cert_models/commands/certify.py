@@ -57,10 +57,14 @@ def chosen_inputs(options: argparse.Namespace, count: int) -> list[int]:
 
 
 def progress(items: Iterable[Row], total: int, label: str, quiet: bool) -> Iterator[Row]:
-    """The items, with a bar on stderr."""
+    """The items, with a bar on stderr (a line every ten seconds where that is a file)."""
     from tqdm import tqdm
 
-    yield from tqdm(items, total=total, desc=label, unit="input", disable=quiet, file=sys.stderr)
+    pause = 0.1 if sys.stderr.isatty() else 10.0
+    yield from tqdm(
+        items, total=total, desc=label, unit="input", disable=quiet, file=sys.stderr,
+        mininterval=pause,
+    )  # fmt: skip
 
 
 def run_certify(options: argparse.Namespace) -> int:

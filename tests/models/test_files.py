@@ -89,6 +89,14 @@ def test_log(tmp_path: Path) -> None:
         logs.LogWriter(path)
 
 
+def test_log_without_rows_leaves_no_file(tmp_path: Path) -> None:
+    path = tmp_path / "log.tsv"
+    logs.LogWriter(path).close()
+    assert not path.exists()
+    with pytest.raises(ValueError, match="in a folder that does"):
+        logs.LogWriter(tmp_path / "none" / "log.tsv")
+
+
 def certificates() -> cc.Certificates:
     rng = np.random.default_rng(0)
     votes = rng.integers(400, 1000, size=50)
