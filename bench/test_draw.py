@@ -45,7 +45,7 @@ def ours(noise: cc.Noise, out: Any, center: Any) -> Callable[[], Any]:
 
 def check(noise: cc.Noise, dtype: str) -> str:
     """KS p-value of the radius's law, and of the tail count."""
-    z = np.asarray(cc.draw(noise, max(20_000, 4_000_000 // noise.dim), 3, dtype=dtype), float)
+    z = np.asarray(cc.draw(noise, min(20_000, 40_000_000 // noise.dim), 4, dtype=dtype), float)
     if noise.radial is None:
         score = noise.log_radius()
         grid = np.linspace(-8, 8, 4001)
