@@ -1,14 +1,18 @@
-"""Labelled inputs: digits, NumPy archives."""
+"""Labelled inputs: digits, CIFAR, MNIST, ImageNet, NumPy archives, torch data sets."""
 
 from __future__ import annotations
 
 import warnings
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from cert_models.formats import LazyArray, cifar, image_folder, mnist
+from cert_models.importing import import_object
 
 
 @dataclass(frozen=True)
@@ -19,12 +23,13 @@ class Dataset:
     ----------
     name : str
     x : (N, *input_shape) float32, in [0, 1] by convention
+        An array, or a LazyArray that makes the rows that are asked for.
     y : (N,) int64
     num_classes : int
     """
 
     name: str
-    x: np.ndarray[Any, np.dtype[np.float32]]
+    x: np.ndarray[Any, np.dtype[np.float32]] | LazyArray
     y: np.ndarray[Any, np.dtype[np.int64]]
     num_classes: int
 
@@ -37,9 +42,10 @@ class Dataset:
                 f"labels must be one for each of the {len(self.x)} inputs, got {len(self.y)}: "
                 f"check {self.name}"
             )
-        if len(self.x) and (self.x.min() < 0 or self.x.max() > 1):
+        seen = self.x if isinstance(self.x, np.ndarray) else self.x[:8]
+        if len(seen) and (seen.min() < 0 or seen.max() > 1):
             warnings.warn(
-                f"inputs of {self.name} lie in [{self.x.min():g}, {self.x.max():g}], not [0, 1]: "
+                f"inputs of {self.name} lie in [{seen.min():g}, {seen.max():g}], not [0, 1]: "
                 "the noise's scale and every radius are in these units",
                 stacklevel=3,
             )
@@ -87,10 +93,98 @@ def npz(path: str | Path) -> Dataset:
     return Dataset(Path(path).name, x.astype(np.float32), y.astype(np.int64), classes)
 
 
-def load(name: str) -> Dataset:
-    """Load a data set by its command-line name: digits or FILE.npz."""
+def cifar10(path: str | Path, part: str = "test") -> Dataset:
+    """CIFAR-10's python batches (10,000 test, 50,000 train inputs), (3, 32, 32) each."""
+    names = ["test_batch"] if part == "test" else [f"data_batch_{i}" for i in range(1, 6)]
+    return Dataset("cifar10", *cifar(path, names, b"labels", "cifar-10-batches-py", 10), 10)
+
+
+def cifar100(path: str | Path, part: str = "test") -> Dataset:
+    """CIFAR-100's python batches, fine labels."""
+    return Dataset("cifar100", *cifar(path, [part], b"fine_labels", "cifar-100-python", 100), 100)
+
+
+def mnist_digits(path: str | Path, part: str = "test") -> Dataset:
+    """MNIST's idx files (gzip-compressed or not), (1, 28, 28) each."""
+    x, y = mnist(path, "t10k" if part == "test" else "train")
+    return Dataset("mnist", x, y, max(int(y.max(initial=0)) + 1, 10))
+
+
+def imagenet(path: str | Path, part: str = "test") -> Dataset:
+    """ImageNet's validation folder, one subfolder a class, (3, 224, 224) each.
+
+    Training inputs are preprocessed alike (shorter side 256, centre 224).
+    """
+    return Dataset("imagenet", *image_folder(path, "val" if part == "test" else "train"))
+
+
+def torch_dataset(path: str) -> Dataset:
+    """A torch data set by the import path module:name of it, or of a function that makes it.
+
+    It must have __len__ and give (x, label) pairs, x a tensor or array of floats; labels
+    are its `targets` where it has them, else every item is read once.
+
+    Raises
+    ------
+    ValueError
+        It is no such object, or its inputs are no floats.
+    """
+    found = import_object(path, "data")
+    if callable(found) and not hasattr(found, "__getitem__"):
+        found = found()
+    if not (hasattr(found, "__getitem__") and hasattr(found, "__len__") and len(found)):
+        raise ValueError(
+            f"data must have __len__ and __getitem__ and an item, got {found!r} at {path!r}: "
+            "name a torch data set, or a function that makes one"
+        )
+
+    def read(rows: Any) -> Any:
+        return np.stack([np.asarray(found[int(i)][0]) for i in rows])
+
+    first = np.asarray(found[0][0])
+    if not np.issubdtype(first.dtype, np.floating):
+        raise ValueError(
+            f"inputs of data must be floats in [0, 1], got {first.dtype} at {path!r}: "
+            "give the data set a transform to float tensors"
+        )
+    targets = getattr(found, "targets", None)
+    if targets is None or getattr(found, "target_transform", None) is not None:
+        targets = [int(found[i][1]) for i in range(len(found))]
+    y = np.asarray(targets).astype(np.int64)
+    classes = max(int(y.max()) + 1, len(getattr(found, "classes", ())), 2)
+    return Dataset(path, LazyArray((len(found), *first.shape), read), y, classes)
+
+
+FOLDERS: dict[str, Callable[[str, str], Dataset]] = {
+    "cifar10": cifar10,
+    "cifar100": cifar100,
+    "imagenet": imagenet,
+    "mnist": mnist_digits,
+}
+NAMES = "digits, " + ", ".join(f"{name}:DIR" for name in FOLDERS) + ", FILE.npz or module:name"
+
+
+def load(name: str, part: str = "test") -> Dataset:
+    """Load a data set by its command-line name.
+
+    Parameters
+    ----------
+    name : digits, cifar10:DIR, cifar100:DIR, imagenet:DIR, mnist:DIR, FILE.npz, or the
+        import path module:name of a torch data set
+    part : "test" or "train"; an archive and an import path have one part
+
+    Raises
+    ------
+    ValueError
+        No such data set, or its files are not in the published layout.
+    """
+    kind, colon, where = name.partition(":")
     if name == "digits":
-        return digits()
+        return digits(part)
     if name.endswith(".npz"):
         return npz(name)
-    raise ValueError(f"data must be digits or FILE.npz, got {name!r}: choose one of these")
+    if colon and kind in FOLDERS:
+        return FOLDERS[kind](where, part)
+    if colon and where:
+        return torch_dataset(name)
+    raise ValueError(f"data must be {NAMES}, got {name!r}: choose one of these")

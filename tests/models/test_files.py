@@ -58,7 +58,7 @@ def test_bad_data(tmp_path: Path) -> None:
         (str(missing), "data must be an .npz file with arrays x and y"),
         (str(short), "labels must be one for each of the 2 inputs, got 3"),
         (str(floats), "data must have x of shape"),
-        ("cifar", "data must be digits or FILE.npz"),
+        ("cifar", "data must be digits, cifar10:DIR"),
     ):
         with pytest.raises(ValueError, match="must") as caught:
             datasets.load(name)
