@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,45 +12,20 @@ import numpy as np
 import cert_core as cc
 from cert_models.datasets import Dataset
 from cert_models.logs import Row
+from cert_models.models import load_model
 
 Counter = Callable[..., np.ndarray[Any, np.dtype[np.int64]]]
 
 
-def import_object(path: str) -> Any:
-    """The object that "module:name" names, the current folder included.
-
-    Raises
-    ------
-    ValueError
-        No such module or name.
-    """
-    module_name, _, name = path.partition(":")
-    folder = str(Path.cwd())
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    try:
-        value = importlib.import_module(module_name)
-        for part in name.split("."):
-            value = getattr(value, part)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(
-            f"model must be an importable module:name, got {path!r} ({error}): "
-            "run from the folder of the module, or install it"
-        ) from error
-    return value
-
-
 def counter_of(
-    model: str, noise: cc.Noise, num_classes: int, *, batch_size: int, device: str | None
+    model: Any, noise: cc.Noise, num_classes: int, *, batch_size: int, device: str | None
 ) -> Counter:
-    """Something that counts votes like SmoothedClassifier.counts, by the model's name.
+    """Something that counts votes like SmoothedClassifier.counts, of a model or its name.
 
-    digits-cnn, or module:name of a torch module or of a function from a float32 array
-    (m, *input_shape) to m labels.
+    A torch module, a function from a float32 array (m, *input_shape) to m labels, or a name
+    as load_model takes.
     """
-    if model != "digits-cnn" and ":" not in model:
-        raise ValueError(f"model must be digits-cnn or module:function, got {model!r}: choose one")
-    found = _digits_cnn() if model == "digits-cnn" else import_object(model)
+    found = load_model(model, num_classes) if isinstance(model, str) else model
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(found, torch.nn.Module):
         from cert_models.smooth import SmoothedClassifier
@@ -72,12 +45,6 @@ def counter_of(
         )  # fmt: skip
 
     return count
-
-
-def _digits_cnn() -> Any:
-    from cert_models.train import digits_cnn
-
-    return digits_cnn()
 
 
 def certify_inputs(

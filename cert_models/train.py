@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +16,55 @@ import torch
 from torch import nn
 
 import cert_core as cc
+from cert_models.architectures import (
+    NormalizedNetwork,
+    digits_network,
+    make_network,
+    normalization,
+)
 from cert_models.datasets import Dataset, digits
 
+Progress = Callable[[int, float, float], None]
 
-def digits_network() -> nn.Module:
-    """Two convolutions and two linear layers for 1 x 8 x 8 inputs, 10 classes."""
-    return nn.Sequential(
-        nn.Conv2d(1, 32, 3, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(32, 32, 3, padding=1, stride=2),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.Linear(512, 64),
-        nn.ReLU(),
-        nn.Linear(64, 10),
-    )
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a training run depends on, beside its inputs.
+
+    Attributes
+    ----------
+    arch, normalize : str, as make_network and normalization take
+    noise : Noise added to every input, drawn anew at every step
+    num_classes, epochs, batch_size, seed : int
+    learning_rate : float, of Adam; a third of the peak of its one-cycle schedule
+    augment : bool
+        Shift images by up to 4 pixels and mirror half of them, as for CIFAR-10.
+    """
+
+    arch: str
+    normalize: str
+    noise: cc.Noise
+    num_classes: int
+    epochs: int
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    seed: int = 0
+    augment: bool = False
+
+    def __post_init__(self) -> None:
+        for name, least in (("num_classes", 2), ("epochs", 1), ("batch_size", 1)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < least:
+                raise ValueError(f"{name} must be an integer >= {least}, got {value!r}: pass one")
+        if not 0 < self.learning_rate < float("inf"):
+            raise ValueError(
+                f"learning_rate must be a number > 0, got {self.learning_rate!r}: try 0.001"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The recipe as plain values, for a checkpoint."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {**values, "noise": self.noise.to_dict()}
 
 
 def train_under_noise(
@@ -40,7 +76,11 @@ def train_under_noise(
     seed: int,
     batch_size: int = 64,
     learning_rate: float = 1e-3,
-    progress: Callable[[int, float], None] | None = None,
+    augment: bool = False,
+    device: str | torch.device | None = None,
+    state: dict[str, Any] | None = None,
+    save: Callable[[dict[str, Any]], None] | None = None,
+    progress: Progress | None = None,
 ) -> nn.Module:
     """Train a classifier on inputs with fresh noise at every step (Gaussian augmentation of
     Cohen et al. 2019, for any noise).
@@ -49,37 +89,172 @@ def train_under_noise(
     ----------
     module : torch.nn.Module, changed in place
     data : Dataset
-    noise : Noise
-    epochs, seed, batch_size, learning_rate : as usual; Adam with a one-cycle rate
-    progress : callable (epoch, mean loss), optional
+    noise : Noise, with dim the number of values of one input
+    epochs, seed, batch_size, learning_rate, augment : as in Recipe
+    device : where to train (default: the CPU)
+    state : dict, optional
+        What save was given after some epoch: go on from there.  On one device the result
+        is that of a run without a pause.
+    save : callable, optional
+        Called after every epoch with its state: epoch (done), state_dict, optimizer, schedule.
+    progress : callable (epoch, loss, share of right labels), optional
+        Called after every batch.
 
     Returns
     -------
     torch.nn.Module
-        The module, in evaluation mode.
+        The module, in evaluation mode, on the CPU.
+
+    Raises
+    ------
+    ValueError
+        noise.dim is not the size of an input, or the data set is empty.
     """
-    order = np.random.default_rng(seed)
-    x, y = data.x.reshape(len(data), -1), torch.from_numpy(data.y)
-    steps = epochs * -(-len(data) // batch_size)
+    shape = data.x.shape[1:]
+    if noise.dim != int(np.prod(shape)) or not len(data):
+        raise ValueError(
+            f"noise must have dim = {int(np.prod(shape))}, the size of one of the {len(data)} "
+            f"inputs, got {noise.dim}: use a noise of that dim, and some inputs"
+        )
+    place = torch.device(device or "cpu")
+    batches = -(-len(data) // batch_size)
+    module.to(place)
     optimizer = torch.optim.Adam(module.parameters(), lr=learning_rate)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3 * learning_rate, steps)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3 * learning_rate, epochs * batches)
+    done = 0
+    if state is not None:
+        done = int(state["epoch"])
+        module.load_state_dict(state["state_dict"])
+        optimizer.load_state_dict(state["optimizer"])
+        schedule.load_state_dict(state["schedule"])
+    order = np.random.default_rng(seed)
+    orders = [order.permutation(len(data)) for _ in range(epochs)]
+
+    def batch(rows: Any, drawn: int) -> torch.Tensor:
+        x = data.x[rows]
+        if augment:
+            x = shifted_and_mirrored(x, np.random.default_rng([seed, drawn]))
+        noisy = cc.draw(noise, len(rows), seed, start=drawn) + x.reshape(len(rows), -1)
+        return torch.from_numpy(noisy).reshape(-1, *shape)
+
     module.train()
-    drawn = 0
-    for epoch in range(epochs):
-        losses = []
-        for rows in np.array_split(order.permutation(len(x)), -(-len(x) // batch_size)):
-            noisy = cc.draw(noise, len(rows), seed, start=drawn) + x[rows]
-            drawn += len(rows)
-            batch = torch.from_numpy(noisy).reshape(-1, *data.x.shape[1:])
-            loss = nn.functional.cross_entropy(module(batch), y[rows])
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            schedule.step()
-            losses.append(loss.item())
-        if progress is not None:
-            progress(epoch, float(np.mean(losses)))
-    return module.eval()
+    with ThreadPoolExecutor(1) as ahead:
+        for epoch in range(done, epochs):
+            parts = np.array_split(orders[epoch], batches)
+            starts = epoch * len(data) + np.cumsum([0, *map(len, parts)])
+            following = ahead.submit(batch, parts[0], int(starts[0]))
+            for i, rows in enumerate(parts):
+                x, y = following.result().to(place), torch.from_numpy(data.y[rows]).to(place)
+                if i + 1 < batches:
+                    following = ahead.submit(batch, parts[i + 1], int(starts[i + 1]))
+                scores = module(x)
+                loss = nn.functional.cross_entropy(scores, y)
+                optimizer.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                schedule.step()
+                if progress is not None:
+                    right = (scores.argmax(dim=1) == y).float().mean()
+                    progress(epoch, loss.item(), right.item())
+            if save is not None:
+                save(
+                    {
+                        "epoch": epoch + 1,
+                        "state_dict": module.state_dict(),
+                        "optimizer": optimizer.state_dict(),
+                        "schedule": schedule.state_dict(),
+                    }
+                )
+    return module.cpu().eval()
+
+
+def shifted_and_mirrored(x: Any, rng: np.random.Generator) -> Any:
+    """Images (m, channels, rows, columns) shifted by up to 4 pixels, half of them mirrored."""
+    _, _, height, width = x.shape
+    padded = np.pad(x, ((0, 0), (0, 0), (4, 4), (4, 4)))
+    down, right = rng.integers(0, 9, size=(2, len(x)))
+    mirrored = rng.integers(0, 2, size=len(x)) == 1
+    rows = down[:, None] + np.arange(height)
+    columns = right[:, None] + np.where(mirrored[:, None], np.arange(width)[::-1], np.arange(width))
+    image = np.arange(len(x))[:, None, None, None]
+    channel = np.arange(x.shape[1])[:, None, None]
+    return padded[image, channel, rows[:, None, :, None], columns[:, None, None, :]]
+
+
+def train_checkpoint(
+    path: str | Path,
+    data: Dataset,
+    recipe: Recipe,
+    *,
+    resume: bool = False,
+    device: str | None = None,
+    progress: Progress | None = None,
+) -> NormalizedNetwork:
+    """Train a network by a recipe and keep it in a checkpoint, written after every epoch.
+
+    The file is {arch, state_dict, epoch, optimizer} as published ones are, with the recipe,
+    so `cert certify` needs neither --arch nor --normalize.
+
+    Parameters
+    ----------
+    path : file to write
+    data : Dataset
+    recipe : Recipe
+    resume : bool
+        Go on from the file if it exists.
+    device, progress : as in train_under_noise
+
+    Raises
+    ------
+    ValueError
+        The file exists and resume is false, or it is of another recipe.
+    """
+    target = Path(path)
+    state = _saved_state(target, recipe, data) if resume and target.exists() else None
+    if state is None and (target.exists() or not target.parent.is_dir()):
+        raise ValueError(
+            "out must be a file that does not exist yet, in a folder that does, "
+            f"got {str(path)!r}: choose another, or go on with --resume"
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        network = make_network(recipe.arch, recipe.num_classes)
+    module = NormalizedNetwork(normalization(recipe.normalize, recipe.arch), network)
+    described = {
+        "arch": recipe.arch, "normalize": recipe.normalize, "data": data.name,
+        "recipe": recipe.to_dict(),
+    }  # fmt: skip
+
+    def save(state: dict[str, Any]) -> None:
+        partial = target.with_name(target.name + ".partial")
+        torch.save({**described, **state}, partial)
+        partial.replace(target)
+
+    train_under_noise(
+        module, data, recipe.noise, epochs=recipe.epochs, seed=recipe.seed,
+        batch_size=recipe.batch_size, learning_rate=recipe.learning_rate, augment=recipe.augment,
+        device=device, state=state, save=save, progress=progress,
+    )  # fmt: skip
+    return module
+
+
+def _saved_state(path: Path, recipe: Recipe, data: Dataset) -> dict[str, Any]:
+    """The state in a checkpoint of this recipe and data."""
+    try:
+        state = dict(torch.load(path, map_location="cpu", weights_only=True))
+        saved = {**state["recipe"], "data": state["data"]}
+    except Exception as error:  # a damaged file may raise anything
+        raise ValueError(
+            f"out must be a checkpoint of cert train to resume, got {str(path)!r} "
+            f"({(str(error).splitlines() or ['unreadable'])[0][:80]}): choose another file"
+        ) from error
+    for name, value in {**recipe.to_dict(), "data": data.name}.items():
+        if saved.get(name) != value:
+            raise ValueError(
+                f"{name} must be {saved.get(name)!r}, as in the run to resume, got {value!r}: "
+                "pass the same options, or write to another file"
+            )
+    return state
 
 
 def cache_folder() -> Path:
@@ -89,9 +264,7 @@ def cache_folder() -> Path:
     return Path(os.environ.get("CERT_CACHE") or user_cache_path("cert"))
 
 
-def digits_cnn(
-    sigma: float = 0.25, *, progress: Callable[[int, float], None] | None = None
-) -> nn.Module:
+def digits_cnn(sigma: float = 0.25, *, progress: Progress | None = None) -> nn.Module:
     """The digits network trained under Gaussian noise of standard deviation sigma.
 
     Trained once (seeded, under a minute on two cores), kept in the cache folder behind a

@@ -14,9 +14,12 @@ import cert_core as cc
 from cert_models.commands.options import (
     UsageError,
     add_attack,
+    add_data,
+    add_model,
     add_noise,
     add_output,
     emit,
+    listed_indices,
     noise_of,
 )
 from cert_models.logs import LogWriter, Row
@@ -28,10 +31,9 @@ def add(commands: Any) -> None:
     add_noise(parser)
     add_attack(parser)
     add_output(parser)
-    parser.add_argument("--data", required=True, help="digits or FILE.npz (arrays x and y)")
-    parser.add_argument("--model", required=True, help="digits-cnn or module:function")
+    add_data(parser)
+    add_model(parser)
     add_run(parser)
-    parser.add_argument("--classes", type=int, help="number of classes (default: from the data)")
     parser.add_argument("--out", help="log to write: idx label predict radius correct time")
     parser.set_defaults(run=run_certify)
 
@@ -44,16 +46,18 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--max", type=int, help="inputs to process")
     parser.add_argument("--skip", type=int, default=1, help="process every SKIP-th input")
+    parser.add_argument("--indices", help="inputs to process, e.g. 0,7,100-199")
     parser.add_argument("--batch-size", type=int, default=1000)
     parser.add_argument("--device", help="torch device of the model")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
 def chosen_inputs(options: argparse.Namespace, count: int) -> list[int]:
-    """Indices that --skip and --max leave."""
+    """Indices that --indices, --skip and --max leave of count inputs."""
     if options.skip < 1 or (options.max is not None and options.max < 1):
         raise UsageError("--skip and --max must be at least 1: they count inputs")
-    return list(range(0, count, options.skip))[: options.max]
+    places = range(count) if options.indices is None else listed_indices(options.indices, count)
+    return list(places[:: options.skip])[: options.max]
 
 
 def progress(items: Iterable[Row], total: int, label: str, quiet: bool) -> Iterator[Row]:
@@ -70,6 +74,7 @@ def progress(items: Iterable[Row], total: int, label: str, quiet: bool) -> Itera
 def run_certify(options: argparse.Namespace) -> int:
     """cert certify."""
     from cert_models.datasets import load
+    from cert_models.models import check_accuracy, load_model
     from cert_models.run import certificates_of, certify_inputs, counter_of
 
     data = load(options.data)
@@ -82,8 +87,10 @@ def run_certify(options: argparse.Namespace) -> int:
     writer = LogWriter(options.out) if options.out else None
     rows: list[Row] = []
     with contextlib.closing(writer) if writer else contextlib.nullcontext():
+        model = load_model(options.model, classes, arch=options.arch, normalize=options.normalize)
+        check_accuracy(model, data, indices)
         count = counter_of(
-            options.model, noise, classes, batch_size=options.batch_size, device=options.device
+            model, noise, classes, batch_size=options.batch_size, device=options.device
         )
         done = certify_inputs(
             count, data, indices, noise, options.attack, seed=options.seed, **sampling

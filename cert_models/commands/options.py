@@ -58,6 +58,52 @@ def add_attack(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--attack", required=True, choices=cc.ATTACKS, help="norm of the attack")
 
 
+def add_data(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
+    """--data, by the names of cert_models.datasets.load."""
+    parser.add_argument(
+        "--data", required=required,
+        help="digits, cifar10:DIR, cifar100:DIR, imagenet:DIR, mnist:DIR, FILE.npz (arrays x and "
+        "y), or module:name of a torch data set",
+    )  # fmt: skip
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """--model, and what a checkpoint does not say of itself."""
+    parser.add_argument(
+        "--model", required=True,
+        help="digits-cnn, a checkpoint (.pth, .pth.tar, .safetensors, ...), or module:name of a "
+        "torch module or of a function from arrays to labels",
+    )  # fmt: skip
+    parser.add_argument(
+        "--arch", help="of a checkpoint: cifar_resnet20, cifar_resnet110, resnet50, module:function"
+    )
+    parser.add_argument(
+        "--normalize", metavar="HOW",
+        help="of a checkpoint: imagenet, cifar10, center, none, or mean,deviation",
+    )  # fmt: skip
+    parser.add_argument("--classes", type=int, help="number of classes (default: from the data)")
+
+
+def listed_indices(text: str, count: int) -> list[int]:
+    """The distinct indices below count that text lists, like 0,7,100-199."""
+    found: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        try:
+            ends = int(first), int(last) if dash else int(first)
+        except ValueError:
+            raise UsageError(
+                f"--indices must be like 0,7,100-199, got {text!r}: list them"
+            ) from None
+        found += range(ends[0], ends[1] + 1)
+    if not found or len(set(found)) < len(found) or not 0 <= min(found) <= max(found) < count:
+        raise UsageError(
+            f"--indices must be distinct and below {count}, the number of inputs, got {text!r}: "
+            "list others"
+        )
+    return found
+
+
 def add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 

@@ -1,0 +1,259 @@
+"""Networks of published checkpoints: every parameter has the published name and shape.
+
+Sources: cifar_resnet20 and cifar_resnet110 are the ResNets of He et al. 2016, section 4.2, in
+the layout of `archs/cifar_resnet.py` of Cohen et al. 2019's repository (there from Wei Yang's
+pytorch-classification): shortcuts that change shape are a 1 x 1 convolution with batch
+normalisation, so 272,474 and 1,730,714 parameters with 10 classes.  resnet50 is that of He
+et al. 2016 in torchvision's layout, the stride in the 3 x 3 convolution of a bottleneck:
+25,557,032 parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from cert_models.importing import import_object
+
+
+class Normalize(nn.Module):
+    """(x - mean) / std by channel, the first layer of a classifier: noise, certificates and
+    radii stay in input units.
+
+    mean and std are not in its state dict, as they are not in published checkpoints.
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).reshape(-1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).reshape(-1, 1, 1), persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x - self.mean) / self.std
+
+
+class NormalizedNetwork(nn.Sequential):
+    """A normalisation, then a network: a state dict's names begin with 1., as published."""
+
+    def __init__(self, normalize: nn.Module, network: nn.Module) -> None:
+        super().__init__(normalize, network)
+
+    @property
+    def normalize(self) -> nn.Module:
+        return self[0]
+
+    @property
+    def network(self) -> nn.Module:
+        return self[1]
+
+
+def _conv(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, size, stride=stride, padding=size // 2, bias=False)
+
+
+def _shortcut(inputs: int, outputs: int, stride: int) -> nn.Module | None:
+    if stride == 1 and inputs == outputs:
+        return None
+    return nn.Sequential(_conv(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs))
+
+
+class BasicBlock(nn.Module):
+    """Two 3 x 3 convolutions beside a shortcut."""
+
+    expansion = 1
+
+    def __init__(self, inputs: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = _conv(inputs, width, 3, stride)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = _conv(width, width, 3)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.downsample = _shortcut(inputs, width, stride)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out = torch.relu(self.bn1(self.conv1(x)))
+        out = self.bn2(self.conv2(out))
+        return torch.relu(out + (x if self.downsample is None else self.downsample(x)))
+
+
+class Bottleneck(nn.Module):
+    """Convolutions 1 x 1, 3 x 3, 1 x 1 beside a shortcut; four times the width comes out."""
+
+    expansion = 4
+
+    def __init__(self, inputs: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = _conv(inputs, width, 1)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = _conv(width, width, 3, stride)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = _conv(width, 4 * width, 1)
+        self.bn3 = nn.BatchNorm2d(4 * width)
+        self.downsample = _shortcut(inputs, 4 * width, stride)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out = torch.relu(self.bn1(self.conv1(x)))
+        out = torch.relu(self.bn2(self.conv2(out)))
+        out = self.bn3(self.conv3(out))
+        return torch.relu(out + (x if self.downsample is None else self.downsample(x)))
+
+
+class ResNet(nn.Module):
+    """Stages of residual blocks, each after the first at half the resolution.
+
+    Parameters
+    ----------
+    block : BasicBlock or Bottleneck
+    stem : modules conv1, bn1, ... before the stages, by name
+    widths, depths : width and number of blocks of each stage
+    num_classes : int
+    """
+
+    def __init__(
+        self,
+        block: type[BasicBlock] | type[Bottleneck],
+        stem: dict[str, nn.Module],
+        widths: Sequence[int],
+        depths: Sequence[int],
+        num_classes: int,
+    ) -> None:
+        super().__init__()
+        for name, module in stem.items():
+            self.add_module(name, module)
+        features = widths[0]
+        for number, (width, depth) in enumerate(zip(widths, depths, strict=True), start=1):
+            blocks = []
+            for place in range(depth):
+                stride = 2 if number > 1 and place == 0 else 1
+                blocks.append(block(features, width, stride))
+                features = width * block.expansion
+            self.add_module(f"layer{number}", nn.Sequential(*blocks))
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(features, num_classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for name, module in self.named_children():
+            x = module(x.flatten(1) if name == "fc" else x)
+        return x
+
+
+def _cifar_resnet(depth: int, num_classes: int) -> nn.Module:
+    stem = {"conv1": _conv(3, 16, 3), "bn1": nn.BatchNorm2d(16), "relu": nn.ReLU()}
+    return ResNet(BasicBlock, stem, (16, 32, 64), [(depth - 2) // 6] * 3, num_classes)
+
+
+def cifar_resnet20(num_classes: int = 10) -> nn.Module:
+    """The 20-layer ResNet for (3, 32, 32) inputs."""
+    return _cifar_resnet(20, num_classes)
+
+
+def cifar_resnet110(num_classes: int = 10) -> nn.Module:
+    """The 110-layer ResNet for (3, 32, 32) inputs."""
+    return _cifar_resnet(110, num_classes)
+
+
+def resnet50(num_classes: int = 1000) -> nn.Module:
+    """The 50-layer ResNet for (3, 224, 224) inputs."""
+    stem = {
+        "conv1": nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False),
+        "bn1": nn.BatchNorm2d(64),
+        "relu": nn.ReLU(),
+        "maxpool": nn.MaxPool2d(3, stride=2, padding=1),
+    }
+    return ResNet(Bottleneck, stem, (64, 128, 256, 512), (3, 4, 6, 3), num_classes)
+
+
+def digits_network(num_classes: int = 10) -> nn.Module:
+    """Two convolutions and two linear layers for (1, 8, 8) inputs."""
+    return nn.Sequential(
+        nn.Conv2d(1, 32, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(32, 32, 3, padding=1, stride=2),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(512, 64),
+        nn.ReLU(),
+        nn.Linear(64, num_classes),
+    )
+
+
+ARCHITECTURES: dict[str, Callable[[int], nn.Module]] = {
+    "cifar_resnet20": cifar_resnet20,
+    "cifar_resnet110": cifar_resnet110,
+    "resnet50": resnet50,
+    "digits": digits_network,
+}
+
+
+def make_network(arch: str, num_classes: int) -> nn.Module:
+    """A network with random parameters, by a name of ARCHITECTURES or by import path.
+
+    Raises
+    ------
+    ValueError
+        No such name, or what it names does not make a module.
+    """
+    if arch in ARCHITECTURES:
+        return ARCHITECTURES[arch](num_classes)
+    if ":" not in arch:
+        known = ", ".join(ARCHITECTURES)
+        raise ValueError(f"arch must be {known} or module:function, got {arch!r}: choose one")
+    network = import_object(arch, "arch")(num_classes)
+    if not isinstance(network, nn.Module):
+        raise ValueError(
+            f"arch must name a function that makes a torch module, got {network!r}: return one"
+        )
+    return network
+
+
+# Means and standard deviations by channel of the two training sets, as in Cohen et al. 2019's
+# repository; "center" subtracts the mean alone, as for ImageNet in Salman et al. 2019's.
+STATISTICS = {
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
+}
+
+
+def normalization(text: str, arch: str) -> nn.Module:
+    """The layer that a value of --normalize names.
+
+    Parameters
+    ----------
+    text : imagenet, cifar10, center (the mean alone: CIFAR-10's for cifar_ architectures,
+        else ImageNet's), none, or numbers: a mean and a standard deviation, or of each
+        channel the means, then the deviations
+    arch : str
+
+    Raises
+    ------
+    ValueError
+        Neither a name nor an even number of finite numbers with deviations > 0.
+    """
+    if text == "none":
+        return nn.Identity()
+    if text in STATISTICS:
+        return Normalize(*STATISTICS[text])
+    if text == "center":
+        mean, _ = STATISTICS["cifar10" if arch.startswith("cifar_") else "imagenet"]
+        return Normalize(mean, (1.0, 1.0, 1.0))
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    half = len(values) // 2
+    good = half in (1, 3) and len(values) == 2 * half and bool(np.isfinite(values).all())
+    if not good or min(values[half:]) <= 0:
+        raise ValueError(
+            f"normalize must be imagenet, cifar10, center, none or m,s with s > 0, got {text!r}: "
+            "state what the network was trained with"
+        )
+    return Normalize(values[:half], values[half:])

@@ -1,0 +1,106 @@
+"""cert train: a classifier trained under noise, in a checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+import numpy as np
+
+from cert_models.commands.options import add_data, add_noise, add_output, emit, noise_of
+
+
+def add(commands: Any) -> None:
+    """The parser of this group."""
+    parser = commands.add_parser("train", help="train a classifier under noise")
+    add_noise(parser)
+    add_output(parser)
+    add_data(parser)
+    parser.add_argument(
+        "--arch", required=True,
+        help="cifar_resnet20, cifar_resnet110, resnet50, digits, or module:function",
+    )  # fmt: skip
+    parser.add_argument(
+        "--normalize", help="imagenet, cifar10, none, m,s (default: that of the data, else none)"
+    )
+    parser.add_argument("--classes", type=int, help="number of classes (default: from the data)")
+    parser.add_argument("--epochs", type=int, default=90)
+    parser.add_argument("--batch-size", type=int, default=256)
+    parser.add_argument("--learning-rate", type=float, default=1e-3, help="of Adam, one cycle")
+    parser.add_argument("--augment", action="store_true", help="shift and mirror images")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", help="torch device")
+    parser.add_argument("--out", required=True, help="checkpoint to write, after every epoch")
+    parser.add_argument("--resume", action="store_true", help="go on from --out if it exists")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.set_defaults(run=run_train)
+
+
+class _Progress:
+    """A bar on stderr, and the means of every epoch."""
+
+    def __init__(self, steps: int, quiet: bool) -> None:
+        from tqdm import tqdm
+
+        pause = 0.1 if sys.stderr.isatty() else 10.0
+        self.bar = tqdm(
+            total=steps, desc="train", unit="batch", disable=quiet, file=sys.stderr,
+            mininterval=pause,
+        )  # fmt: skip
+        self.epoch = -1
+        self.seen: list[tuple[float, float]] = []
+
+    def __call__(self, epoch: int, loss: float, right: float) -> None:
+        if epoch != self.epoch:
+            self.epoch, self.seen = epoch, []
+        self.seen.append((loss, right))
+        self.bar.set_postfix(epoch=epoch + 1, loss=f"{loss:.3f}", refresh=False)
+        self.bar.update()
+
+    def means(self) -> tuple[float | None, float | None]:
+        """Mean loss and share of right labels of the last epoch."""
+        if not self.seen:
+            return None, None
+        loss, right = np.mean(self.seen, axis=0)
+        return float(loss), float(right)
+
+
+def run_train(options: argparse.Namespace) -> int:
+    """cert train."""
+    from cert_models.datasets import load
+    from cert_models.train import Recipe, train_checkpoint
+
+    data = load(options.data, "train")
+    default = {"cifar10": "cifar10", "cifar100": "cifar10", "imagenet": "imagenet"}
+    recipe = Recipe(
+        arch=options.arch,
+        normalize=options.normalize or default.get(data.name, "none"),
+        noise=noise_of(options, int(np.prod(data.x.shape[1:]))),
+        num_classes=options.classes if options.classes is not None else data.num_classes,
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        learning_rate=options.learning_rate,
+        seed=options.seed,
+        augment=options.augment,
+    )
+    steps = recipe.epochs * -(-len(data) // recipe.batch_size)
+    progress = _Progress(steps, options.quiet)
+    train_checkpoint(
+        options.out, data, recipe, resume=options.resume, device=options.device, progress=progress
+    )
+    progress.bar.close()
+    loss, right = progress.means()
+    values = {**recipe.to_dict(), "data": data.name, "inputs": len(data), "loss": loss,
+              "right": right, "out": options.out}  # fmt: skip
+    if right is None:
+        text = f"nothing left to do: {options.out} has all {recipe.epochs} epochs"
+    else:
+        text = (
+            f"{recipe.arch} trained on {len(data)} inputs of {data.name}, {recipe.epochs} epochs "
+            f"under {recipe.noise}\n"
+            f"last epoch, under noise, on the inputs trained on: loss {loss:.4f}, "
+            f"{right:.1%} right\nwritten to {options.out}"
+        )
+    emit(options, values, text)
+    return 0
