@@ -1,14 +1,153 @@
-"""Tables and pictures of certified accuracy."""
+"""Tables and pictures of certified accuracy, of one run or several side by side."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import cert_core as cc
+from cert_models.logs import rounded_down
+from cert_models.results import Floats, Result, default_radii, subset
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells of text, a caption and notes, to be printed in several ways."""
+
+    caption: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...]
+
+
+def _share(value: float) -> str:
+    """A share of a whole number of inputs in percent, rounded down."""
+    return rounded_down(100 * value + 1e-9, 1) + "%"  # 100 * 0.29 is below 29
+
+
+def tables(
+    results: Sequence[Result], radii: Sequence[float] | None = None, rho: float | None = None
+) -> list[Table]:
+    """Certified accuracies by radius, a table an attack, a row a result.
+
+    Parameters
+    ----------
+    results : of any attacks
+    radii : in the attacks' norms and input units (default: round ones)
+    rho : float in (0, 1), optional
+        Add to each result a row that holds with probability 1 - rho.
+
+    Returns
+    -------
+    list of Table
+        Numbers rounded down; beside each row its inputs and its alpha.
+    """
+    made = []
+    for attack in sorted({r.attack for r in results}):
+        group = [r for r in results if r.attack == attack]
+        at = list(radii) if radii is not None else default_radii(group)
+        rows = [_row(r, at, None) for r in group]
+        if rho is not None:
+            rows = [row for r in group for row in (_row(r, at, None), _row(r, at, rho))]
+        header = ("run", "inputs", "alpha", "abstained", "ACR", *(f"{x:g}" for x in at))
+        made.append(
+            Table(f"Certified accuracy by {attack} radius", header, tuple(rows), _notes(group, rho))
+        )
+    return made
+
+
+def _row(result: Result, radii: Sequence[float], rho: float | None) -> tuple[str, ...]:
+    alpha = "not stated" if result.alpha is None else f"{result.alpha:g}"
+    name = result.name if rho is None else f"{result.name}, with probability {1 - rho:g}"
+    return (
+        name, subset(result.indices), alpha, str(result.abstained),
+        rounded_down(result.average_radius(rho), 4),
+        *(_share(result.accuracy(radius, rho)) for radius in radii),
+    )  # fmt: skip
+
+
+def _notes(results: Sequence[Result], rho: float | None) -> tuple[str, ...]:
+    notes = [
+        "Abstentions count as wrong; ACR is the average certified radius; alpha is the failure "
+        "probability of each input; every number is rounded down."
+    ]
+    if rho is not None:
+        worst = ", ".join(f"{r.wrong_at_most(rho)} of {len(r)} ({r.name})" for r in results)
+        notes.append(
+            f"Rows with probability {1 - rho:g} leave out as many certificates as may be false, "
+            f"at all radii at once: {worst}."
+        )
+    if len({tuple(np.sort(r.indices)) for r in results}) > 1:
+        notes.append("The rows are not of the same inputs: --common compares on those they share.")
+    for r in results:
+        described = ", ".join(x for x in (str(r.noise) if r.noise else "", r.note) if x)
+        if described:
+            notes.append(f"{r.name}: {described}.")
+    return tuple(notes)
+
+
+def as_text(made: Table) -> str:
+    """The table in aligned columns."""
+    lines = [made.header, *made.rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(made.header))]
+
+    def line(cells: Sequence[str]) -> str:
+        parts = [
+            cell.ljust(width) if i < 2 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ]
+        return "  ".join(parts).rstrip()
+
+    rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
+    body = [made.caption, "", line(made.header), rule, *map(line, made.rows), "", *made.notes]
+    return "\n".join(body)
+
+
+def as_markdown(made: Table) -> str:
+    """The table for a README or an issue."""
+
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+    marks = ["---" if i < 2 else "---:" for i in range(len(made.header))]
+    body = [line(made.header), line(marks), *map(line, made.rows)]
+    return "\n".join([f"**{made.caption}**", "", *body, "", *(f"- {note}" for note in made.notes)])
+
+
+LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+}  # fmt: skip
+
+
+def as_latex(made: Table) -> str:
+    """The table for a paper (package booktabs)."""
+
+    def line(cells: Sequence[str]) -> str:
+        return " & ".join("".join(LATEX.get(c, c) for c in cell) for cell in cells) + r" \\"
+
+    columns = "ll" + "r" * (len(made.header) - 2)
+    body = [line(made.header), r"\midrule", *map(line, made.rows)]
+    return "\n".join([
+        *(f"% {note}" for note in (made.caption, *made.notes)),
+        rf"\begin{{tabular}}{{{columns}}}", r"\toprule", *body, r"\bottomrule", r"\end{tabular}",
+    ])  # fmt: skip
+
+
+def as_csv(made: Table) -> str:
+    """The table for a spreadsheet; caption and notes are left out."""
+    import csv
+    import io
+
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n").writerows([made.header, *made.rows])
+    return file.getvalue().rstrip("\n")
+
+
+FORMATS = {"text": as_text, "markdown": as_markdown, "latex": as_latex, "csv": as_csv}
 
 
 def table(rows: Mapping[str, Sequence[float]], radii: Sequence[float], corner: str) -> str:
@@ -20,6 +159,62 @@ def table(rows: Mapping[str, Sequence[float]], radii: Sequence[float], corner: s
         for name, shares in rows.items()
     ]
     return "\n".join([head, "-" * len(head), *lines])
+
+
+def curves(
+    results: Sequence[Result], path: Any, title: str, *, rho: float | None = None, kind: str = ""
+) -> None:
+    """Draw certified accuracy against radius, a panel an attack, a curve a result.
+
+    Parameters
+    ----------
+    results : of any attacks
+    path : .png, .svg or .pdf file to write, or an open binary file
+    title : str
+    rho : float in (0, 1), optional
+        Dot beside each curve the one that holds with probability 1 - rho.
+    kind : format of an open file
+
+    Raises
+    ------
+    ValueError
+        The file's ending is none of these.
+    """
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    kind = kind or Path(path).suffix[1:].lower()
+    if kind not in ("png", "svg", "pdf"):
+        raise ValueError(f"plot must be a .png, .svg or .pdf file, got {str(path)!r}: rename it")
+    attacks = sorted({r.attack for r in results})
+    figure = Figure(figsize=(max(4.2 * len(attacks), 6.0), 3.9), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, len(attacks), squeeze=False, sharey=True)[0]
+    for axis, attack in zip(axes, attacks, strict=True):
+        group = [r for r in results if r.attack == attack]
+        tops = [r.certified[np.isfinite(r.certified)].max(initial=0.0) for r in group]
+        reach = 1.05 * float(max(tops)) + 1e-9
+        for i, r in enumerate(group):
+            style: dict[str, Any] = {"color": f"C{i % 10}", "linewidth": 1.6}
+            axis.step(*_steps(r, reach, None), where="pre", label=r.name, **style)
+            if rho is not None:
+                axis.step(*_steps(r, reach, rho), where="pre", linestyle=":", **style)
+        axis.set(xlabel=f"{attack} radius, input units", xlim=(0.0, reach), ylim=(0.0, 1.0))
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize="small")
+    axes[0].set_ylabel("certified accuracy")
+    figure.suptitle(title)
+    with matplotlib.rc_context({"svg.hashsalt": "cert"}):
+        metadata = {"Date": None} if kind == "svg" else {"CreationDate": None}
+        figure.savefig(path, dpi=150, format=kind, metadata=metadata if kind != "png" else None)
+
+
+def _steps(result: Result, reach: float, rho: float | None) -> tuple[Floats, Floats]:
+    """Radii at which the curve steps down, and the accuracy up to each."""
+    radii = np.unique(np.clip(result.certified, 0.0, reach))
+    radii = np.unique(np.concatenate([[0.0], radii, [reach]]))
+    return radii, np.array([result.accuracy(radius, rho) for radius in radii])
 
 
 def draw_curves(
@@ -36,24 +231,11 @@ def draw_curves(
     labels : (N,) true classes
     path : .png, .svg or .pdf file to write
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(4.2 * len(panels), 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
-    for axis, (attack, curves) in zip(axes, panels.items(), strict=True):
-        reach = max(float(c.radius.max(initial=0.0)) for c in curves.values()) * 1.05 + 1e-9
-        radii = np.linspace(0.0, reach, 400)
-        for name, certificates in curves.items():
-            shares = cc.certified_accuracy(certificates, labels, radii)
-            axis.step(radii, shares, where="post", label=name)
-        axis.set_xlabel(f"{attack} radius")
-        axis.set_title(f"{attack} attack")
-        axis.set_ylim(0.0, 1.0)
-        axis.set_xlim(0.0, reach)
-        axis.grid(alpha=0.3)
-        axis.legend(fontsize="small")
-    axes[0].set_ylabel("certified accuracy")
-    figure.suptitle(title)
-    figure.savefig(path, dpi=150)
+    truth = np.asarray(labels, dtype=np.int64)
+    places = np.arange(len(truth))
+    results = [
+        Result(name, places, truth, c.label, c.radius, attack, c.alpha, c.noise)
+        for attack, group in panels.items()
+        for name, c in group.items()
+    ]
+    curves(results, path, title)

@@ -15,9 +15,11 @@ class UsageError(Exception):
     """Wrong arguments: one line on stderr, exit status 2."""
 
 
-def add_noise(parser: argparse.ArgumentParser) -> None:
+def add_noise(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
     """--noise and one option for every field of every noise."""
-    parser.add_argument("--noise", required=True, choices=sorted(cc.NOISES), help="noise family")
+    parser.add_argument(
+        "--noise", required=required, choices=sorted(cc.NOISES), help="noise family"
+    )
     helps = {
         "dim": "number of input coordinates",
         "k": "exponent of the singularity, 0 <= k < dim (default 0)",

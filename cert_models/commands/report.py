@@ -1,0 +1,217 @@
+"""cert report: tables, curves and a page of logs and runs."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import cert_core as cc
+from cert_models.commands.options import (
+    UsageError,
+    add_data,
+    add_noise,
+    add_output,
+    emit,
+    noise_of,
+)
+
+if TYPE_CHECKING:
+    from cert_models.results import Result
+
+SQLITE = b"SQLite format 3\x00"
+
+
+def add(commands: Any) -> None:
+    """The parser of this group."""
+    parser = commands.add_parser("report", help="tables and curves of logs and runs")
+    parser.add_argument(
+        "sources", nargs="+", metavar="[NAME=]LOG_OR_STORE",
+        help="logs (idx label predict radius correct time) and count stores",
+    )  # fmt: skip
+    parser.add_argument("--run", dest="runs", action="append", metavar="NAME",
+                        help="of the stores' runs this one only; may be repeated")  # fmt: skip
+    parser.add_argument("--attack", choices=cc.ATTACKS,
+                        help="norm of the radii (default: a run's own; l2 of a log)")  # fmt: skip
+    parser.add_argument(
+        "--alpha", type=float, help="failure probability an input (default: a run's own)"
+    )
+    parser.add_argument("--at", metavar="R1,R2,...", help="radii of the table")
+    parser.add_argument("--rho", type=float, metavar="P",
+                        help="add what holds with probability 1 - P, e.g. 0.001")  # fmt: skip
+    parser.add_argument("--common", action="store_true", help="only inputs that all have")
+    parser.add_argument("--format", choices=("text", "markdown", "latex", "csv"), default="text")
+    parser.add_argument("--out", help="file for the table")
+    parser.add_argument("--plot", action="append", default=[], metavar="FILE",
+                        help="curves as .png, .svg or .pdf; may be repeated")  # fmt: skip
+    parser.add_argument("--html", metavar="FILE", help="one page with curves, tables and inputs")
+    parser.add_argument("--title", default="Certified accuracy")
+    parser.add_argument("--images", type=int, default=5, help="inputs on the page, with --data")
+    add_data(parser, required=False)
+    add_noise(parser, required=False)
+    add_output(parser)
+    parser.set_defaults(run=run_report)
+
+
+def run_report(options: argparse.Namespace) -> int:
+    """cert report."""
+    from cert_models import report
+
+    results = [r for source in options.sources for r in _results(source, options)]
+    results = _named_apart(results)
+    if options.common:
+        results = _common(results)
+    made = report.tables(results, _radii(options.at), options.rho)
+    text = "\n\n".join(report.FORMATS[options.format](table) for table in made)
+    written = []
+    page = _page(options, results, made)
+    for path in options.plot:
+        report.curves(results, path, options.title, rho=options.rho)
+        written.append(path)
+    for path, content in ((options.html, page), (options.out, text + "\n")):
+        if path:
+            Path(path).write_text(content, encoding="utf-8")
+            written.append(path)
+    values = {"results": [_values(r, options) for r in results], "written": written}
+    shown = text if not options.out else ""
+    if written and options.format == "text":
+        shown += f"\n\nwritten: {', '.join(written)}"
+    emit(options, values, shown.strip())
+    return 0
+
+
+def _results(source: str, options: argparse.Namespace) -> Iterator[Result]:
+    """What one source on the command line holds."""
+    name, equals, path = source.rpartition("=")
+    if not equals:
+        name, path = "", source
+    try:
+        with open(path, "rb") as file:
+            stored = file.read(len(SQLITE)) == SQLITE
+    except OSError as error:
+        raise UsageError(
+            f"source must be a log or a count store, got {path!r} ({error.strerror}): "
+            "check the path"
+        ) from None
+    yield from (_stored if stored else _logged)(path, name, options)
+
+
+def _logged(path: str, name: str, options: argparse.Namespace) -> Iterator[Result]:
+    from cert_models.logs import read_log
+    from cert_models.results import Result
+
+    rows = read_log(path)
+    columns = ([getattr(row, key) for row in rows] for key in ("index", "label", "predict"))
+    indices, labels, predict = (np.array(values, dtype=np.int64) for values in columns)
+    radius = np.array([row.radius for row in rows], dtype=np.float64)
+    noise = _noise_of_logs(options)
+    yield Result(
+        name or Path(path).stem, indices, labels, predict, radius, options.attack or "l2",
+        options.alpha, noise, "" if options.attack else "a log, its radii taken as l2",
+    )  # fmt: skip
+
+
+def _noise_of_logs(options: argparse.Namespace) -> cc.Noise | None:
+    """The noise that --noise describes, of the size of the data's inputs if --data is given."""
+    if options.noise is None:
+        return None
+    dim = None
+    if options.data:
+        from cert_models.datasets import load
+
+        dim = int(np.prod(load(options.data).x.shape[1:]))
+    return noise_of(options, dim)
+
+
+def _stored(path: str, name: str, options: argparse.Namespace) -> Iterator[Result]:
+    from cert_models.counts import CountStore
+    from cert_models.readings import read_run
+    from cert_models.results import Result
+
+    with CountStore(path, readonly=True) as store:
+        runs = list(store.runs())
+        wanted = options.runs if options.runs is not None else runs
+        missing = [run for run in wanted if run not in runs]
+        if missing or not wanted:
+            raise UsageError(
+                f"--run must be one of {', '.join(runs) or 'none'} in {path!r}, "
+                f"got {', '.join(missing)}: choose one"
+            )
+        for run in wanted:
+            read = read_run(store, run, attack=options.attack, alpha=options.alpha)
+            c = read.certificates
+            label = run if not name else name if len(wanted) == 1 else f"{name} {run}"
+            note = f"n0 {c.n0}, n {c.n}" + ("" if c.tight else ", bound sound but not tight")
+            yield Result(
+                label, read.indices, read.labels, c.label, c.radius, c.attack, c.alpha, c.noise,
+                note,
+            )  # fmt: skip
+
+
+def _named_apart(results: list[Result]) -> list[Result]:
+    """The results, those of one name numbered."""
+    from dataclasses import replace
+
+    names = [r.name for r in results]
+    return [
+        replace(r, name=f"{r.name} ({names[: i + 1].count(r.name)})")
+        if names.count(r.name) > 1
+        else r
+        for i, r in enumerate(results)
+    ]
+
+
+def _common(results: list[Result]) -> list[Result]:
+    shared = set.intersection(*(set(r.indices.tolist()) for r in results))
+    if not shared:
+        raise UsageError("--common must leave an input, got none that all have: leave it out")
+    return [r.restricted(sorted(shared)) for r in results]
+
+
+def _radii(text: str | None) -> list[float] | None:
+    if text is None:
+        return None
+    try:
+        radii = [float(part) for part in text.split(",")]
+    except ValueError:
+        radii = [-1.0]
+    if not all(0 <= radius < float("inf") for radius in radii):
+        raise UsageError(f"--at must be numbers >= 0 like 0,0.25,0.5, got {text!r}: list radii")
+    return radii
+
+
+def _page(options: argparse.Namespace, results: list[Result], made: Any) -> str:
+    """The HTML page, with inputs where the data are given."""
+    if not options.html:
+        return ""
+    from cert_models.page import gallery, page
+
+    if options.images < 1:
+        raise UsageError(f"--images must be at least 1, got {options.images}: or leave out --data")
+    pictures = []
+    if options.data:
+        from cert_models.datasets import load
+
+        pictures = gallery(load(options.data), results, options.images)
+    return page(options.title, results, made, pictures, rho=options.rho)
+
+
+def _values(result: Result, options: argparse.Namespace) -> dict[str, Any]:
+    """A result as plain values."""
+    from cert_models.results import default_radii
+
+    radii = _radii(options.at) or default_radii([result])
+    values: dict[str, Any] = {
+        "name": result.name, "inputs": len(result), "attack": result.attack,
+        "alpha": result.alpha, "abstained": result.abstained,
+        "noise": result.noise.to_dict() if result.noise else None,
+        "average_radius": result.average_radius(), "radii": radii,
+        "certified_accuracy": [result.accuracy(radius) for radius in radii],
+    }  # fmt: skip
+    if options.rho is not None:
+        values["rho"] = options.rho
+        values["high_probability"] = [result.accuracy(radius, options.rho) for radius in radii]
+    return values
