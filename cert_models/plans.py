@@ -1,0 +1,239 @@
+"""What a run of certification is: its sampling plan, its parameters, and one input's votes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+import cert_core as cc
+
+Counts = np.ndarray[Any, np.dtype[np.int64]]
+
+
+@dataclass(frozen=True)
+class Votes:
+    """The votes of one input, and where it stands in its data set.
+
+    Attributes
+    ----------
+    index : int
+        Place of the input in its data set.
+    label : int
+        Its true class.
+    selection, estimation : (num_classes,) int64
+        Votes of the two stages.
+    seconds : float
+        Time taken.
+    path : tuple of int, optional
+        Sequential runs alone: votes of the selected class at every look taken.
+    """
+
+    index: int
+    label: int
+    selection: Counts
+    estimation: Counts
+    seconds: float
+    path: tuple[int, ...] | None = None
+
+
+def _fail(name: str, rule: str, value: object, remedy: str) -> ValueError:
+    return ValueError(f"{name} must be {rule}, got {value!r}: {remedy}")
+
+
+def _total(name: str, counts: Counts, expected: int, votes: Votes) -> None:
+    total = int(np.sum(counts))
+    if total != expected or np.min(counts) < 0:
+        remedy = f"input {votes.index} was not counted by the run's plan"
+        raise _fail(name, f"votes that sum to {expected}", total, remedy)
+
+
+@dataclass(frozen=True)
+class FixedPlan:
+    """n0 selection and n estimation samples an input, whatever the votes.
+
+    Such counts may be read at any alpha, attack and radius.
+    """
+
+    n0: int
+    n: int
+    kind: ClassVar[str] = "fixed"
+
+    def __post_init__(self) -> None:
+        for name, value in (("n0", self.n0), ("n", self.n)):
+            if not isinstance(value, int) or value < 1:
+                raise _fail(name, "an integer >= 1", value, "pass how many samples to draw")
+
+    def check(self, votes: Votes) -> None:
+        """Refuse votes that this plan cannot have cast."""
+        _total("selection", votes.selection, self.n0, votes)
+        _total("estimation", votes.estimation, self.n, votes)
+        if votes.path is not None:
+            raise _fail("path", "absent from a run of fixed n", votes.path, "drop it")
+
+
+@dataclass(frozen=True)
+class SequentialPlan:
+    """n0 selection samples, then estimation samples until a test at one of the looks stops.
+
+    Its counts hold for its own decisions alone: stopped early, they are no sample of fixed
+    size, and an interval for one would miss about twice as often as it says.
+
+    Attributes
+    ----------
+    n0 : int
+    looks : ascending ints
+        Estimation samples drawn in total at each look; the last is the cap.
+    attack : "l1", "l2" or "linf"
+    radii : ascending floats
+        Tested in this order, in the attack's norm and input units.
+    p0 : floats, one a radius
+        The probability that certifies it.
+    alpha : float
+        Failure probability an input.
+    rule : str
+        The stopping rule, by name.
+    """
+
+    n0: int
+    looks: tuple[int, ...]
+    attack: str
+    radii: tuple[float, ...]
+    p0: tuple[float, ...]
+    alpha: float
+    rule: str
+    kind: ClassVar[str] = "sequential"
+
+    def __post_init__(self) -> None:
+        for name in ("looks", "radii", "p0"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if not self.looks or list(self.looks) != sorted({n for n in self.looks if n >= 1}):
+            raise _fail("looks", "ascending integers >= 1", self.looks, "list sample sizes")
+        if not self.radii or list(self.radii) != sorted(set(self.radii)):
+            raise _fail("radii", "ascending numbers", self.radii, "list them in order, once each")
+        if len(self.p0) != len(self.radii):
+            raise _fail("p0", f"{len(self.radii)} numbers, one a radius", self.p0, "pass them all")
+
+    def check(self, votes: Votes) -> None:
+        """Refuse votes that this plan cannot have cast."""
+        _total("selection", votes.selection, self.n0, votes)
+        taken = len(votes.path or ())
+        if votes.path is None or not 1 <= taken <= len(self.looks):
+            rule = f"the votes at 1 to {len(self.looks)} looks"
+            raise _fail("path", rule, votes.path, "pass those of the looks taken")
+        _total("estimation", votes.estimation, self.looks[taken - 1], votes)
+        final = int(votes.estimation[int(np.argmax(votes.selection))])
+        steps = np.diff(np.array([0, *votes.path]))
+        if votes.path[-1] != final or (steps < 0).any():
+            rule = f"non-decreasing and end at the {final} votes of the selected class"
+            raise _fail("path", rule, votes.path, "pass the running votes")
+
+
+@dataclass(frozen=True)
+class LogPlan:
+    """A published log: certificates without counts, as somebody stated them.
+
+    Attributes
+    ----------
+    n0, n : int
+        Samples an input, as stated.
+    attack : str
+        Whose norm the radii are in.
+    alpha : float
+        Failure probability an input, as stated; no other can be read from a log.
+    """
+
+    n0: int
+    n: int
+    attack: str
+    alpha: float
+    kind: ClassVar[str] = "log"
+
+    def check(self, votes: Votes) -> None:
+        """Refuse all votes."""
+        raise _fail("run", "one of counts", "a published log", "name another run")
+
+
+Plan = FixedPlan | SequentialPlan | LogPlan
+PLANS: dict[str, type[Plan]] = {
+    "fixed": FixedPlan,
+    "sequential": SequentialPlan,
+    "log": LogPlan,
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """All that decides the counts of a run, and how they are read by default.
+
+    Attributes
+    ----------
+    plan : FixedPlan, SequentialPlan or LogPlan
+    noise : Noise
+    seed, batch_size, num_classes : int
+    model, data : str
+        Names as given.
+    model_fingerprint, data_fingerprint : str
+        Digests of what was behind those names.
+    attack, alpha
+        Defaults for reading; they decide no count of a run of fixed n.
+    """
+
+    plan: Plan
+    noise: cc.Noise
+    seed: int
+    batch_size: int
+    num_classes: int
+    model: str
+    model_fingerprint: str
+    data: str
+    data_fingerprint: str
+    attack: str
+    alpha: float
+
+    def to_json(self) -> str:
+        """What decides the counts, as canonical JSON."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        del values["attack"], values["alpha"]
+        values["plan"] = {"kind": self.plan.kind, **dataclasses.asdict(self.plan)}
+        values["noise"] = self.noise.to_dict()
+        return json.dumps(values, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str, attack: str, alpha: float) -> Self:
+        """The run whose to_json this was.
+
+        Raises
+        ------
+        ValueError
+            A kind of plan that this version does not know.
+        """
+        values = json.loads(text)
+        plan = values.pop("plan")
+        kind = plan.pop("kind")
+        if kind not in PLANS:
+            known = ", ".join(PLANS)
+            raise _fail("plan", f"of kind {known}", kind, "read it with the version that wrote it")
+        values["noise"] = cc.noise_from_dict(values["noise"])
+        return cls(plan=PLANS[kind](**plan), attack=attack, alpha=alpha, **values)
+
+    def differences(self, other: Run) -> list[str]:
+        """How another run differs in what decides the counts: "n 200 instead of 100"."""
+        mine, theirs = (_flat(json.loads(run.to_json())) for run in (self, other))
+        return [
+            f"{name} {theirs.get(name)!r} instead of {mine.get(name)!r}"
+            for name in sorted(mine.keys() | theirs.keys())
+            if mine.get(name) != theirs.get(name)
+        ]
+
+
+def _flat(values: dict[str, Any]) -> dict[str, Any]:
+    """Nested records as one, by dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        inner = value.items() if isinstance(value, dict) else ()
+        flat.update({f"{name}.{key}": item for key, item in inner} or {name: value})
+    return flat

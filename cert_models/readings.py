@@ -1,0 +1,167 @@
+"""Certificates derived from the counts of a store, or taken from a log that it keeps."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+import cert_core as cc
+from cert_models.counts import CountStore
+from cert_models.plans import Counts, FixedPlan, LogPlan
+from cert_models.storage import StoreError
+
+BLOCK = 1000  # inputs certified at a time: memory stays bounded
+Place = tuple[int, int, float]  # index, label, seconds
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Certificates derived from a run, with what they are certificates of.
+
+    Attributes
+    ----------
+    indices, labels : (N,) int64, ascending places in the data set; true classes
+    seconds : (N,) float64
+    certificates : Certificates of the N inputs
+    """
+
+    indices: Counts
+    labels: Counts
+    seconds: np.ndarray[Any, np.dtype[np.float64]]
+    certificates: cc.Certificates
+
+
+def _joined(parts: Sequence[cc.Certificates]) -> cc.Certificates:
+    """Certificates of one run, one after the other."""
+    arrays: dict[str, Any] = {
+        key: np.concatenate([getattr(part, key) for part in parts])
+        for key in ("label", "radius", "p_lower")
+    }
+    return dataclasses.replace(parts[0], **arrays)
+
+
+def probability_of_radius(
+    radius: Any, noise: cc.Noise, attack: str
+) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Invert certified_radius: the probability bound behind a published radius.
+
+    Parameters
+    ----------
+    radius : (N,) floats >= 0, in the attack's norm and input units
+    noise, attack : what the radius was certified for
+
+    Returns
+    -------
+    (N,) float64
+        Errs down: certified_radius of it is never above the radius.  0.0 for radius 0 (an
+        abstention says nothing of it), 1.0 for an infinite one.
+    """
+    distinct, place = np.unique(np.asarray(radius, dtype=np.float64), return_inverse=True)
+    p = np.where(distinct == np.inf, 1.0, 0.0)
+    open_ = (distinct > 0) & np.isfinite(distinct)
+    p[open_] = [_open_probability(float(r), noise, attack) for r in distinct[open_]]
+    return p[place]
+
+
+def _open_probability(radius: float, noise: cc.Noise, attack: str) -> float:
+    exact, step = float(cc.required_probability(noise, attack, radius)), 2.0**-50
+    p = exact
+    while p > 0.5 and cc.certified_radius(p, noise, attack) > radius:
+        p, step = exact - step * (1.0 - exact) - 2.0**-53, 4 * step
+    return p
+
+
+def read_run(
+    store: CountStore,
+    name: str,
+    indices: Iterable[int] | None = None,
+    *,
+    attack: str | None = None,
+    alpha: float | None = None,
+) -> Reading:
+    """Derive certificates from a run of fixed n, or take them from a published log.
+
+    Parameters
+    ----------
+    store : CountStore
+    name : str
+    indices : inputs to read (default: all that are done)
+    attack, alpha : default to the run's; a log has its own alpha alone
+
+    Returns
+    -------
+    Reading
+        Inputs by ascending index.  A log's radii are as published in its own attack;
+        its p_lower, and radii in others, are derived from them for its noise.
+
+    Raises
+    ------
+    StoreError
+        A sequential run, another alpha than a log's, or inputs that are not done.
+    """
+    run = store.runs()[store.only(name)]
+    attack = attack if attack is not None else run.attack
+    alpha = alpha if alpha is not None else run.alpha
+    read = _read_log if isinstance(run.plan, LogPlan) else _read_counts
+    wanted = None if indices is None else {int(index) for index in indices}
+    places, parts = read(store, name, wanted, attack, alpha)
+    missing = sorted((wanted or set()) - {index for index, _, _ in places})
+    if missing:
+        raise StoreError(
+            f"indices must be inputs that run {name!r} has done, got {missing[0]}, which it "
+            f"has not ({len(missing)} in all): continue the run first"
+        )
+    index, label, seconds = (
+        (np.array(x) for x in zip(*places, strict=True)) if places else (np.zeros(0),) * 3
+    )
+    return Reading(
+        index.astype(np.int64), label.astype(np.int64), seconds.astype(np.float64),
+        _joined(parts),
+    )  # fmt: skip
+
+
+def _read_counts(
+    store: CountStore, name: str, wanted: set[int] | None, attack: str, alpha: float
+) -> tuple[list[Place], list[cc.Certificates]]:
+    plan: FixedPlan = store.plan(name, FixedPlan)
+    run = store.runs()[name]
+    chosen = (v for v in store.votes(name, FixedPlan) if wanted is None or v.index in wanted)
+    none = np.zeros((0, run.num_classes), dtype=np.int64)
+    empty = cc.certify(none, none, run.noise, attack, alpha=alpha)
+    parts = [dataclasses.replace(empty, n0=plan.n0, n=plan.n)]
+    places: list[Place] = []
+    while block := list(islice(chosen, BLOCK)):
+        places += [(v.index, v.label, v.seconds) for v in block]
+        selection = np.stack([v.selection for v in block])
+        estimation = np.stack([v.estimation for v in block])
+        parts.append(cc.certify(selection, estimation, run.noise, attack, alpha=alpha))
+    return places, parts
+
+
+def _read_log(
+    store: CountStore, name: str, wanted: set[int] | None, attack: str, alpha: float
+) -> tuple[list[Place], list[cc.Certificates]]:
+    plan: LogPlan = store.plan(name, LogPlan)
+    noise = store.runs()[name].noise
+    if alpha != plan.alpha:
+        raise StoreError(
+            f"alpha must be {plan.alpha:g}, that of the published log {name!r}, got {alpha:g}: "
+            "only counts can be read at another"
+        )
+    rows = [row for row in store.logged(name) if wanted is None or row.index in wanted]
+    label = np.array([row.predict for row in rows], dtype=np.int64)
+    radius = np.array([row.radius for row in rows], dtype=np.float64)
+    p_lower = probability_of_radius(radius, noise, plan.attack)
+    if attack != plan.attack:
+        radius = np.asarray(cc.certified_radius(p_lower, noise, attack), dtype=np.float64)
+        label = np.where(radius > 0, label, cc.ABSTAIN)
+    certificates = cc.Certificates(
+        label, radius, p_lower, alpha, plan.n0, plan.n, noise, attack,
+        cc.is_tight(noise, attack),
+    )  # fmt: skip
+    return [(row.index, row.label, row.seconds) for row in rows], [certificates]
