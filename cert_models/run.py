@@ -1,18 +1,26 @@
-"""The long run: inputs -> counts -> certificates, one input at a time."""
+"""The long run: inputs -> counts -> certificates, one input at a time, by many workers."""
 
 from __future__ import annotations
 
+import os
+import platform
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import cert_core as cc
+from cert_models.counts import CountStore
 from cert_models.datasets import Dataset
 from cert_models.logs import Row
 from cert_models.models import load_model
+from cert_models.plans import FixedPlan, Run, Votes
+from cert_models.readings import Reading, read_run
 
 Counter = Callable[..., np.ndarray[Any, np.dtype[np.int64]]]
 
@@ -47,6 +55,35 @@ def counter_of(
     return count
 
 
+def check_sampling(noise: cc.Noise, attack: str, n: int, alpha: float) -> None:
+    """Refuse, before any sampling, what could certify nothing."""
+    cc.required_probability(noise, attack, 0.0)
+    needed = cc.votes_needed(alpha)
+    if n < needed:
+        raise ValueError(f"n must be at least {needed} for alpha = {alpha}, got {n}: draw more")
+
+
+def count_inputs(
+    count: Counter, data: Dataset, indices: Sequence[int], *, n0: int, n: int, seed: int
+) -> Iterator[Votes]:
+    """Count the votes of the inputs of a data set, one by one."""
+    for index in indices:
+        begun = time.monotonic()
+        x = data.x[index : index + 1]
+        selection = count(x, n0, seed, indices=[index], stage="selection")
+        estimation = count(x, n, seed, indices=[index], stage="estimation")
+        seconds = time.monotonic() - begun
+        yield Votes(index, int(data.y[index]), selection[0], estimation[0], seconds)
+
+
+def row_of(votes: Votes, noise: cc.Noise, attack: str, alpha: float) -> Row:
+    """The certificate of one input, as a row of a log."""
+    both = votes.selection[None], votes.estimation[None]
+    result = cc.certify(*both, noise, attack, alpha=alpha)
+    label, radius = int(result.label[0]), float(result.radius[0])
+    return Row(votes.index, votes.label, label, radius, votes.seconds)
+
+
 def certify_inputs(
     count: Counter,
     data: Dataset,
@@ -60,18 +97,135 @@ def certify_inputs(
     seed: int,
 ) -> Iterator[Row]:
     """Certify the inputs of a data set one by one, as rows of a log."""
-    cc.required_probability(noise, attack, 0.0)  # refuse a bad pair before any sampling
-    needed = cc.votes_needed(alpha)
-    if n < needed:
-        raise ValueError(f"n must be at least {needed} for alpha = {alpha}, got {n}: draw more")
-    for index in indices:
-        begun = time.monotonic()
-        x = data.x[index : index + 1]
-        selection = count(x, n0, seed, indices=[index], stage="selection")
-        estimation = count(x, n, seed, indices=[index], stage="estimation")
-        result = cc.certify(selection, estimation, noise, attack, alpha=alpha)
-        label, radius = int(result.label[0]), float(result.radius[0])
-        yield Row(index, int(data.y[index]), label, radius, time.monotonic() - begun)
+    check_sampling(noise, attack, n, alpha)
+    for votes in count_inputs(count, data, indices, n0=n0, n=n, seed=seed):
+        yield row_of(votes, noise, attack, alpha)
+
+
+@dataclass(frozen=True)
+class Worker:
+    """One of the processes that share a run: alone, or started by torch's launcher."""
+
+    rank: int = 0
+    world: int = 1
+
+    @classmethod
+    def from_environment(cls) -> Worker:
+        """RANK and WORLD_SIZE, as the launcher sets them for each process."""
+        texts = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
+        if not all(text.isdigit() for text in texts) or int(texts[0]) >= int(texts[1]):
+            raise ValueError(
+                "RANK and WORLD_SIZE must be integers with 0 <= RANK < WORLD_SIZE, got "
+                f"{texts[0]!r} and {texts[1]!r}: start the workers by torch.distributed.run"
+            )
+        return cls(*map(int, texts))
+
+    def device(self, name: str | None) -> str | None:
+        """The worker's own GPU where several share a node."""
+        local = os.environ.get("LOCAL_RANK")
+        return f"cuda:{local}" if name == "cuda" and self.world > 1 and local else name
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A run kept in a store, on which this process works, alone or with others.
+
+    Every worker takes each world-th input and writes a store of its own, FILE.worker-RANK;
+    when it has done its share it merges all of them into FILE.  So no file is written by
+    two processes at a time, any process may die at any moment, and a start with any number
+    of workers goes on from all that was done.
+
+    Attributes
+    ----------
+    path : Path, of the store
+    name : str
+    run : Run
+    indices : the inputs that this start is to have done
+    worker : Worker
+    """
+
+    path: Path
+    name: str
+    run: Run
+    indices: Sequence[int]
+    worker: Worker
+
+    def workers_stores(self) -> list[Path]:
+        """The stores of workers of this start and of earlier ones."""
+        pattern = re.compile(re.escape(self.path.name) + r"\.worker-\d+")
+        return sorted(p for p in self.path.parent.iterdir() if pattern.fullmatch(p.name))
+
+    def merged(self) -> set[int]:
+        """Inputs that FILE holds; creates it, but no run before there is a count for it."""
+        with CountStore(self.path) as store:
+            return store.done(self.name, self.run)
+
+    def left(self) -> list[int]:
+        """This worker's inputs that nobody has done, of this start or an earlier one."""
+        done = self.merged()
+        for path in self.workers_stores():
+            with CountStore(path, readonly=True) as store:
+                done |= store.done(self.name, self.run)
+        mine = self.indices[self.worker.rank :: self.worker.world]
+        return [index for index in mine if index not in done]
+
+    def rows_before(self) -> list[Row]:
+        """The certificates of the inputs that the file of this worker has, as rows."""
+        with CountStore(self.own_store()) as store:
+            done = store.done(self.name, self.run) & set(self.indices)
+            return rows_of(read_run(store, self.name, done)) if done else []
+
+    def own_store(self) -> Path:
+        """The file that this worker writes."""
+        alone = self.worker.world == 1
+        return self.path if alone else Path(f"{self.path}.worker-{self.worker.rank}")
+
+    def count(self, count: Counter, data: Dataset, left: Sequence[int]) -> Iterator[Votes]:
+        """Count the inputs that are left; each is on the disk when it is yielded."""
+        plan, worker = self.run.plan, self.worker
+        if not isinstance(plan, FixedPlan):
+            raise ValueError(f"plan must be of fixed n, got {plan!r}: this loop draws n for each")
+        with CountStore(self.own_store()) as store:
+            begun = False
+            for votes in count_inputs(count, data, left, n0=plan.n0, n=plan.n, seed=self.run.seed):
+                if not begun:
+                    start = {"worker": worker.rank, "workers": worker.world, **versions()}
+                    store.begin(self.name, self.run, start)
+                    begun = True
+                store.add(self.name, votes)
+                yield votes
+
+    def finish(self, was_complete: bool) -> bool:
+        """Merge what the workers have; whether it is for this one to report the result.
+
+        That is so for the process whose merge brings the last inputs, and for the first
+        worker where FILE was complete when it started.
+        """
+        wanted = set(self.indices)
+        with CountStore(self.path) as store, store.transaction():
+            before = store.done(self.name, self.run)
+            store.merge(*self.workers_stores())
+            complete = wanted <= store.done(self.name, self.run)
+        if self.worker.world == 1 or (self.worker.rank == 0 and was_complete):
+            return complete
+        return complete and not wanted <= before
+
+
+def versions() -> dict[str, str]:
+    """What computes here, for the record of a start."""
+    found = {"python": platform.python_version(), "cert_core": cc.__version__}
+    found |= {"numpy": np.__version__, "machine": platform.machine()}
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        found["torch"] = str(torch.__version__)
+    return found
+
+
+def rows_of(reading: Reading) -> list[Row]:
+    """What a store says, as rows of a log."""
+    result = reading.certificates
+    columns = (reading.indices, reading.labels, result.label, result.radius, reading.seconds)
+    return [Row(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
 
 
 def certificates_of(

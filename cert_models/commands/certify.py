@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import sys
-from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,22 @@ from cert_models.commands.options import (
     listed_indices,
     noise_of,
 )
-from cert_models.logs import LogWriter, Row
+from cert_models.commands.progress import progress
+from cert_models.counts import CountStore
+from cert_models.fingerprints import data_fingerprint, model_fingerprint
+from cert_models.logs import LogWriter, Row, check_new, write_log
+from cert_models.plans import FixedPlan, Run
+from cert_models.readings import read_run
+from cert_models.run import (
+    StoredRun,
+    Worker,
+    certificates_of,
+    certify_inputs,
+    check_sampling,
+    counter_of,
+    row_of,
+    rows_of,
+)
 
 
 def add(commands: Any) -> None:
@@ -34,6 +48,8 @@ def add(commands: Any) -> None:
     add_data(parser)
     add_model(parser)
     add_run(parser)
+    parser.add_argument("--store", help="file that keeps the counts; a run goes on from it")
+    parser.add_argument("--run", dest="run_name", metavar="NAME", help="name of the run there")
     parser.add_argument("--out", help="log to write: idx label predict radius correct time")
     parser.set_defaults(run=run_certify)
 
@@ -50,6 +66,7 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, default=1000)
     parser.add_argument("--device", help="torch device of the model")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.add_argument("--progress", choices=("bar", "json"), default="bar", help="its form")
 
 
 def chosen_inputs(options: argparse.Namespace, count: int) -> list[int]:
@@ -60,47 +77,84 @@ def chosen_inputs(options: argparse.Namespace, count: int) -> list[int]:
     return list(places[:: options.skip])[: options.max]
 
 
-def progress(items: Iterable[Row], total: int, label: str, quiet: bool) -> Iterator[Row]:
-    """The items, with a bar on stderr (a line every ten seconds where that is a file)."""
-    from tqdm import tqdm
-
-    pause = 0.1 if sys.stderr.isatty() else 10.0
-    yield from tqdm(
-        items, total=total, desc=label, unit="input", disable=quiet, file=sys.stderr,
-        mininterval=pause,
-    )  # fmt: skip
-
-
 def run_certify(options: argparse.Namespace) -> int:
     """cert certify."""
     from cert_models.datasets import load
     from cert_models.models import check_accuracy, load_model
-    from cert_models.run import certificates_of, certify_inputs, counter_of
 
     data = load(options.data)
-    dim = int(np.prod(data.x.shape[1:]))
-    noise = noise_of(options, dim)
+    noise = noise_of(options, int(np.prod(data.x.shape[1:])))
     indices = chosen_inputs(options, len(data))
     classes = options.classes if options.classes is not None else data.num_classes
+    check_sampling(noise, options.attack, options.n, options.alpha)
+    worker = Worker.from_environment()
+    if options.store is None and (worker.world > 1 or options.run_name is not None):
+        raise UsageError("--store must be given for --run and for several workers: name a file")
+    model = load_model(options.model, classes, arch=options.arch, normalize=options.normalize)
+    check_accuracy(model, data, indices)
+    count = counter_of(
+        model, noise, classes, batch_size=options.batch_size, device=worker.device(options.device)
+    )
+    if options.store is None:
+        return _certify_unstored(options, count, data, indices, noise)
+    run = Run(
+        FixedPlan(options.n0, options.n), noise, options.seed, options.batch_size, classes,
+        options.model, model_fingerprint(model, options.model),
+        options.data, data_fingerprint(data), options.attack, options.alpha,
+    )  # fmt: skip
+    name = options.run_name or "default"
+    stored = StoredRun(Path(options.store), name, run, indices, worker)
+    return _certify_stored(options, count, data, stored)
+
+
+def _certify_unstored(
+    options: argparse.Namespace, count: Any, data: Any, indices: list[int], noise: cc.Noise
+) -> int:
+    """Certify and keep nothing but the log."""
     sampling = {"n0": options.n0, "n": options.n, "alpha": options.alpha}
-    cc.required_probability(noise, options.attack, 0.0)
     writer = LogWriter(options.out) if options.out else None
     rows: list[Row] = []
     with contextlib.closing(writer) if writer else contextlib.nullcontext():
-        model = load_model(options.model, classes, arch=options.arch, normalize=options.normalize)
-        check_accuracy(model, data, indices)
-        count = counter_of(
-            model, noise, classes, batch_size=options.batch_size, device=options.device
-        )
         done = certify_inputs(
             count, data, indices, noise, options.attack, seed=options.seed, **sampling
         )
-        for row in progress(done, len(indices), "certify", options.quiet):
+        for row in progress(
+            done, len(indices), "certify", quiet=options.quiet, form=options.progress
+        ):
             rows.append(row)
             if writer:
                 writer.add(row)
     certificates = certificates_of(rows, noise, options.attack, **sampling)
     _report(options, certificates, data.y[indices])
+    return 0
+
+
+def _certify_stored(options: argparse.Namespace, count: Any, data: Any, stored: StoredRun) -> int:
+    """Certify what the store lacks; one of the workers reports when all is there."""
+    run, worker = stored.run, stored.worker
+    was_complete = set(stored.indices) <= stored.merged()
+    if options.out and not was_complete:
+        check_new(options.out)
+    left = stored.left()
+    before = stored.rows_before()
+    label = "certify" if worker.world == 1 else f"worker {worker.rank} of {worker.world}"
+    votes = stored.count(count, data, left)
+    rows = (row_of(each, run.noise, options.attack, options.alpha) for each in votes)
+    for _ in progress(
+        rows, len(before) + len(left), label,
+        quiet=options.quiet or (worker.rank > 0 and options.progress == "bar"),
+        form=options.progress, done=len(before), correct=sum(row.correct for row in before),
+    ):  # fmt: skip
+        pass
+    if not stored.finish(was_complete):
+        return 0
+    with CountStore(stored.path, readonly=True) as store:
+        reading = read_run(
+            store, stored.name, stored.indices, attack=options.attack, alpha=options.alpha
+        )
+    if options.out:
+        write_log(options.out, rows_of(reading))
+    _report(options, reading.certificates, reading.labels)
     return 0
 
 
@@ -117,10 +171,13 @@ def _report(options: argparse.Namespace, certificates: cc.Certificates, labels: 
     )
     if options.out:
         lines.append(f"log written to {options.out}")
+    if options.store:
+        lines.append(f"counts kept in {options.store}")
     values = {
         "radii": radii, "certified_accuracy": [float(s) for s in shares], "inputs": len(labels),
         "abstained": abstained, "alpha": certificates.alpha, "n": certificates.n,
         "noise": certificates.noise.to_dict(), "attack": certificates.attack,
         "tight": certificates.tight, "out": options.out,
+        "store": options.store,
     }  # fmt: skip
     emit(options, values, "\n".join(lines))

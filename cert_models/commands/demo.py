@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import cert_core as cc
-from cert_models.commands.certify import add_run, chosen_inputs, progress
+from cert_models.commands.certify import add_run, chosen_inputs
 from cert_models.commands.options import UsageError
+from cert_models.commands.progress import progress
 
 RMS = 0.25
 DIM = 64
@@ -64,7 +65,10 @@ def run_demo(options: argparse.Namespace) -> int:
             "digits-cnn", noise, 10, batch_size=options.batch_size, device=options.device
         )
         done = certify_inputs(count, data, indices, noise, attack, seed=options.seed, **sampling)
-        rows = list(progress(done, len(indices), f"{attack:4} {name:16}", options.quiet))
+        shown = progress(
+            done, len(indices), f"{attack:4} {name:16}", quiet=options.quiet, form=options.progress
+        )
+        rows = list(shown)
         panels.setdefault(attack, {})[name] = certificates_of(rows, noise, attack, **sampling)
         log = folder / f"{attack}-{noise.name}.tsv"
         log.unlink(missing_ok=True)

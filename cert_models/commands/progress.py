@@ -1,0 +1,90 @@
+"""How far a run is: a bar, JSON lines for batch systems, or nothing."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from cert_models.logs import Row
+
+PAUSE = 10.0  # seconds between lines where nobody is looking
+
+
+def progress(
+    items: Iterable[Row],
+    total: int,
+    label: str,
+    *,
+    quiet: bool,
+    form: str = "bar",
+    done: int = 0,
+    correct: int = 0,
+) -> Iterator[Row]:
+    """Pass the items on, showing progress on stderr.
+
+    Parameters
+    ----------
+    items : rows as they are done
+    total : int, inputs when all is done
+    label : str
+    quiet : bool, show nothing
+    form : "bar", or "json" for one object a line
+    done, correct : int
+        Inputs done before, and how many of them were certified with the right label.
+    """
+    if quiet:
+        yield from items
+        return
+    show = _json_lines if form == "json" else _bar
+    yield from show(items, total, label, done, correct)
+
+
+def _bar(items: Iterable[Row], total: int, label: str, done: int, correct: int) -> Iterator[Row]:
+    """A bar (a line every ten seconds where stderr is a file)."""
+    from tqdm import tqdm
+
+    pause = 0.1 if sys.stderr.isatty() else PAUSE
+    with tqdm(
+        total=total, initial=done, desc=label, unit=" images", file=sys.stderr, mininterval=pause,
+    ) as bar:  # fmt: skip
+        for row in items:
+            done, correct = done + 1, correct + row.correct
+            bar.set_postfix_str(f"{correct / done:.1%} certified right", refresh=False)
+            bar.update()
+            yield row
+
+
+def _json_lines(
+    items: Iterable[Row], total: int, label: str, done: int, correct: int
+) -> Iterator[Row]:
+    """One object now, every ten seconds, and at the end."""
+    begun, before = time.monotonic(), done
+    shown = begun
+    _line(_state(label, done, total, correct, 0, 0.0))
+    for row in items:
+        done, correct = done + 1, correct + row.correct
+        now = time.monotonic()
+        if now - shown >= PAUSE or done == total:
+            _line(_state(label, done, total, correct, done - before, now - begun))
+            shown = now
+        yield row
+
+
+def _state(
+    label: str, done: int, total: int, correct: int, new: int, seconds: float
+) -> dict[str, Any]:
+    rate = new / seconds if new and seconds else None
+    return {
+        "progress": label, "done": done, "total": total, "images_per_second": rate,
+        "seconds_left": (total - done) / rate if rate else None,
+        "certified_accuracy": correct / done if done else None,
+    }  # fmt: skip
+
+
+def _line(values: dict[str, Any]) -> None:
+    """Written at once, so that lines of several workers do not mix."""
+    sys.stderr.write(json.dumps(values) + "\n")
+    sys.stderr.flush()

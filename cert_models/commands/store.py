@@ -1,0 +1,110 @@
+"""cert export, cert import, cert merge: count stores, and the logs of Cohen et al."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cert_core as cc
+from cert_models.commands.options import (
+    add_attack,
+    add_noise,
+    add_output,
+    emit,
+    noise_of,
+)
+from cert_models.counts import CountStore
+from cert_models.logs import read_log, write_log
+from cert_models.plans import LogPlan, Run
+from cert_models.readings import read_run
+from cert_models.run import rows_of
+
+
+def add(commands: Any) -> None:
+    """The parsers of this group."""
+    export = commands.add_parser("export", help="write a run of a store as a log")
+    export.add_argument("--out", required=True, help="log to write")
+    export.add_argument("--attack", choices=cc.ATTACKS, help="default: the run's")
+    export.add_argument("--alpha", type=float, help="default: the run's")
+    export.set_defaults(run=run_export)
+    log = commands.add_parser("import", help="keep a published log in a store")
+    log.add_argument("log", help="file: idx label predict radius correct time")
+    add_noise(log)
+    add_attack(log)
+    log.add_argument("--alpha", type=float, required=True, help="as published")
+    log.add_argument("--n0", type=int, default=100, help="as published")
+    log.add_argument("--n", type=int, default=100_000, help="as published")
+    log.set_defaults(run=run_import)
+    merge = commands.add_parser("merge", help="add all runs of other stores to a store")
+    merge.add_argument("sources", nargs="+", metavar="FILE", help="stores to add")
+    merge.set_defaults(run=run_merge)
+    for parser in (export, log, merge):
+        parser.add_argument("--store", required=True, help="file that keeps the counts")
+        add_output(parser)
+    for parser in (export, log):
+        parser.add_argument("--run", dest="run_name", metavar="NAME", help="name of the run there")
+
+
+def run_export(options: argparse.Namespace) -> int:
+    """cert export."""
+    with CountStore(options.store, readonly=True) as store:
+        name = store.only(options.run_name)
+        reading = read_run(store, name, attack=options.attack, alpha=options.alpha)
+        rows = rows_of(reading)
+        if isinstance(store.runs()[name].plan, LogPlan):
+            extra = [row.extra for row in store.logged(name)]
+            rows = [replace(row, extra=more) for row, more in zip(rows, extra, strict=True)]
+    write_log(options.out, rows)
+    result = reading.certificates
+    values = {
+        "store": options.store, "run": name, "out": options.out, "inputs": len(rows),
+        "attack": result.attack, "alpha": result.alpha,
+    }  # fmt: skip
+    text = f"{len(rows)} inputs of run {name!r}, {result.attack} radii at alpha {result.alpha:g}"
+    emit(options, values, f"{text}, written to {options.out}")
+    return 0
+
+
+def run_import(options: argparse.Namespace) -> int:
+    """cert import."""
+    noise = noise_of(options)
+    rows = read_log(options.log)
+    name = options.run_name or Path(options.log).stem
+    digest = hashlib.sha256(Path(options.log).read_bytes()).hexdigest()[:32]
+    plan = LogPlan(options.n0, options.n, options.attack, options.alpha)
+    run = Run(
+        plan, noise, seed=0, batch_size=0, num_classes=0,
+        model=Path(options.log).name, model_fingerprint=digest, data="", data_fingerprint="",
+        attack=options.attack, alpha=options.alpha,
+    )  # fmt: skip
+    with CountStore(options.store) as store, store.transaction():
+        store.begin(name, run)
+        store.add_logged(name, rows)
+        result = read_run(store, name).certificates
+    abstained = int((result.label == cc.ABSTAIN).sum())
+    values = {
+        "store": options.store, "run": name, "inputs": len(rows), "abstained": abstained,
+        "p_lower": [float(p) for p in result.p_lower], "noise": noise.to_dict(),
+        "attack": options.attack, "alpha": options.alpha,
+    }  # fmt: skip
+    top = float(result.p_lower.max(initial=0.0))
+    emit(
+        options, values,
+        f"{len(rows)} inputs, {abstained} abstained; largest p_lower {top:.6f}\n"
+        f"kept as run {name!r} in {options.store}",
+    )  # fmt: skip
+    return 0
+
+
+def run_merge(options: argparse.Namespace) -> int:
+    """cert merge."""
+    with CountStore(options.store) as store:
+        new = store.merge(*options.sources)
+        done = {name: len(store.indices(name)) for name in store.runs()}
+    lines = [f"{new} new inputs in {options.store}"]
+    lines += [f"run {name!r}: {count} inputs" for name, count in done.items()]
+    emit(options, {"store": options.store, "new": new, "runs": done}, "\n".join(lines))
+    return 0
