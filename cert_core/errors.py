@@ -5,9 +5,11 @@ Every message names the argument, the rule, the value given and the remedy.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import operator
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -67,10 +69,24 @@ def alpha(value: Any, name: str = "alpha") -> float:
     return real(name, value, "a number in (0, 0.5]", lambda x: 0 < x <= 0.5, remedy=remedy)
 
 
+def to_numpy(name: str, value: Any, dtype: Any = None) -> np.ndarray[Any, np.dtype[Any]]:
+    """value as a NumPy array: numbers, or an array of any framework that speaks __array__ or
+    DLPack, taken out of an autograd graph and off a device where the framework allows it."""
+    if isinstance(value, np.ndarray) or not hasattr(value, "__dlpack__"):
+        return np.asarray(value, dtype=dtype)
+    value = value.detach() if hasattr(value, "detach") else value
+    ways: list[Callable[[Any], Any]] = [np.from_dlpack, partial(np.from_dlpack, device="cpu")]
+    for convert in ([np.asarray] if hasattr(value, "__array__") else []) + ways:
+        with contextlib.suppress(TypeError, ValueError, RuntimeError, BufferError):
+            return np.asarray(convert(value), dtype=dtype)
+    remedy = "move it there and give it a type that NumPy has, e.g. .cpu().float()"
+    raise fail(name, "an array that the CPU can read", type(value).__name__, remedy)
+
+
 def array(name: str, value: Any, rule: str, holds: Callable[[Float], Any], *, remedy: str) -> Float:
     """value as a float64 array all of whose entries satisfy holds (NaN never does)."""
     try:
-        result = np.asarray(value, dtype=np.float64)
+        result: Float = to_numpy(name, value, np.float64)
     except (TypeError, ValueError):
         raise fail(name, rule, value, remedy) from None
     good = np.asarray(holds(result)) & ~np.isnan(result)

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from cert_core.errors import Float, fail, integer, probabilities
+from cert_core.errors import Float, fail, integer, probabilities, to_numpy
 from cert_core.errors import alpha as alpha_value
 from cert_core.errors import seed as seed_value
 from cert_core.kernels import DRAW, PI0, output_array
@@ -75,7 +75,7 @@ def draw(
     kind = TRUNCATED if noise.radial is None else KINDS[noise.radial.norm]
     middle = np.zeros(0, dtype)
     if center is not None:
-        middle = np.ascontiguousarray(np.asarray(center, dtype).reshape(noise.dim))
+        middle = np.ascontiguousarray(to_numpy("center", center, dtype).reshape(noise.dim))
     chunk = max(1, CHUNK_BYTES // (noise.dim * out.itemsize))
     slots = 4 if dtype == "float32" else 2
     cubics, unit = noise.log_radius().cubics, noise.scale_unit
@@ -95,7 +95,7 @@ def draw(
 
 def log_ratio(noise: Noise, z: Any, shift: Shift, *, threads: int | None = None) -> Float:
     """See cert_core.kernels."""
-    z = np.asarray(z)
+    z = to_numpy("z", z)
     if z.ndim != 2 or z.shape[1] != noise.dim:
         raise fail("z", f"of shape (n, {noise.dim})", z.shape, "flatten each input to one row")
     if z.dtype not in (np.float32, np.float64):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from cert_core.errors import Float, array, fail, integer, probabilities
+from cert_core.errors import Float, array, fail, integer, probabilities, to_numpy
 from cert_core.errors import alpha as alpha_value
 from cert_core.errors import seed as seed_value
 from cert_core.kernels import BLOCKS, DRAW, PI0, output_array
@@ -179,7 +179,8 @@ def draw(
         rows = _rows(noise, high - low, key, start + low, stream, dtype == "float64")
         if center is not None:
             # the sum is rounded once, from the rounded noise, as in the other backends
-            out[low:high] = np.asarray(center, dtype).reshape(noise.dim) + rows.astype(dtype)
+            middle = to_numpy("center", center, dtype).reshape(noise.dim)
+            out[low:high] = middle + rows.astype(dtype)
         else:
             out[low:high] = rows
     return out
@@ -259,7 +260,7 @@ def radial_log_ratio(record: RadialRecord, s: Float, change: Float) -> Float:
 
 def log_ratio(noise: Noise, z: Any, shift: Shift) -> Float:
     """See cert_core.kernels."""
-    z = np.asarray(z, dtype=np.float64)
+    z = to_numpy("z", z, np.float64)
     if z.ndim != 2 or z.shape[1] != noise.dim:
         raise fail("z", f"of shape (n, {noise.dim})", z.shape, "flatten each input to one row")
     norm = noise.radial.norm if noise.radial is not None else math.inf
