@@ -221,7 +221,7 @@ class CountStore(StoreFile):
 
     def votes(self, name: str, kind: type[Plan]) -> Iterator[Votes]:
         """The votes of all inputs, by ascending index, of a run of this kind of plan."""
-        self.plan(name, kind)
+        plan = self.plan(name, kind)
         classes = self.runs()[name].num_classes
         with self._clear():
             rows = self._db.execute(
@@ -230,10 +230,12 @@ class CountStore(StoreFile):
                 (self._id(name),),
             )
             for index, label, selection, estimation, seconds, path in rows:
-                yield Votes(
+                votes = Votes(
                     index, label, _dense(selection, classes), _dense(estimation, classes), seconds,
                     tuple(json.loads(path)) if path is not None else None,
                 )  # fmt: skip
+                plan.check(votes)  # what no run of this plan writes, no reader gets
+                yield votes
 
     def logged(self, name: str) -> list[Row]:
         """The rows of a published log, by ascending index."""
