@@ -5,6 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from cert_core import kernels as _kernels
+from cert_core.adaptive import (
+    Outcome,
+    RadiiPlan,
+    SequentialCertificates,
+    WidthPlan,
+    certify_by,
+    gather,
+    outcomes,
+    plan_at,
+    plan_from_dict,
+    plan_until,
+)
 from cert_core.bounds import discrepancy, lower_bound, required_probability
 from cert_core.calibration import certified_radius
 from cert_core.certify import (
@@ -12,9 +24,20 @@ from cert_core.certify import (
     Certificates,
     certified_accuracy,
     certify,
+    certify_scores,
+    certify_top_k,
     predict_labels,
 )
-from cert_core.confidence import binomial_lower, binomial_upper, votes_needed
+from cert_core.confidence import (
+    betting_lower,
+    binomial_lower,
+    binomial_upper,
+    chernoff_lower,
+    empirical_bernstein_lower,
+    hoeffding_lower,
+    split_alpha,
+    votes_needed,
+)
 from cert_core.errors import BackendMissing, NoBracket, UnsupportedPair
 from cert_core.laws import EmpiricalLaw, LogRatioLaw, log_ratio_law
 from cert_core.monte_carlo import (
@@ -36,8 +59,24 @@ from cert_core.noises import (
     noise_from_dict,
 )
 from cert_core.samples import CustomNoise
+from cert_core.separation import separation_radius
+from cert_core.sequential import (
+    Boundaries,
+    FixedSequence,
+    boundaries,
+    geometric_looks,
+    mixture_lower,
+    mixture_upper,
+)
 from cert_core.threats import ATTACKS, Shift, is_tight, worst_shift
-from cert_core.votes import count_votes, noisy_batches
+from cert_core.votes import (
+    SequentialVotes,
+    count_votes,
+    label_scores,
+    mean_scores,
+    noisy_batches,
+    votes_until,
+)
 
 __version__ = "0.1.0"
 
@@ -46,9 +85,11 @@ __all__ = [
     "ATTACKS",
     "NOISES",
     "BackendMissing",
+    "Boundaries",
     "Certificates",
     "CustomNoise",
     "EmpiricalLaw",
+    "FixedSequence",
     "Gaussian",
     "L1Noise",
     "L2Noise",
@@ -59,29 +100,55 @@ __all__ = [
     "MonteCarloBound",
     "NoBracket",
     "Noise",
+    "Outcome",
     "RadialNoise",
+    "RadiiPlan",
+    "SequentialCertificates",
+    "SequentialVotes",
     "Shift",
     "UnsupportedPair",
+    "WidthPlan",
+    "betting_lower",
     "binomial_lower",
     "binomial_upper",
+    "boundaries",
     "certified_accuracy",
     "certified_radius",
     "certify",
+    "certify_by",
+    "certify_scores",
+    "certify_top_k",
+    "chernoff_lower",
     "count_votes",
     "discrepancy",
     "draw",
+    "empirical_bernstein_lower",
+    "gather",
+    "geometric_looks",
+    "hoeffding_lower",
     "is_tight",
+    "label_scores",
     "log_ratio",
     "log_ratio_law",
     "lower_bound",
+    "mean_scores",
+    "mixture_lower",
+    "mixture_upper",
     "monte_carlo_bound",
     "monte_carlo_radius",
     "monte_carlo_required",
     "noise_from_dict",
     "noisy_batches",
+    "outcomes",
+    "plan_at",
+    "plan_from_dict",
+    "plan_until",
     "predict_labels",
     "required_probability",
+    "separation_radius",
+    "split_alpha",
     "votes_needed",
+    "votes_until",
     "worst_shift",
 ]
 

@@ -3,6 +3,10 @@
 A first, small sample selects the class; a second, independent one bounds its
 probability; the noise's exact law turns the bound into a radius.  All of alpha is
 spent on the votes: exact laws spend nothing on the noise side.
+
+certify bounds the class alone and lets all others together have the rest; certify_top_k
+(k = 1: the runner-up) bounds the others as well, at half of alpha each; certify_scores
+reads scores in [0, 1] where the others read votes.
 """
 
 from __future__ import annotations
@@ -13,10 +17,17 @@ from typing import Any
 import numpy as np
 
 from cert_core.calibration import certified_radius
-from cert_core.confidence import Counts, binomial_lower, majority_p_value, votes_needed
-from cert_core.errors import Float, array, fail
+from cert_core.confidence import (
+    Counts,
+    betting_lower,
+    binomial_lower,
+    majority_p_value,
+    votes_needed,
+)
+from cert_core.errors import Float, array, fail, integer, to_numpy
 from cert_core.errors import alpha as alpha_value
 from cert_core.noises import Noise
+from cert_core.separation import radii_apart
 from cert_core.threats import attack_name, is_tight
 
 ABSTAIN = -1
@@ -43,6 +54,9 @@ class Certificates:
     noise, attack : the threat model
     tight : bool
         Whether the noise-side bound is the best possible one.
+    p_other : (N,) float64, or None
+        Upper confidence bound of the class that must stay below (the runner-up, or the
+        k-th largest other one); None where 1 - p_lower stands for it.
     """
 
     label: Counts
@@ -54,6 +68,7 @@ class Certificates:
     noise: Noise
     attack: str
     tight: bool
+    p_other: Float | None = None
 
     def __len__(self) -> int:
         return len(self.label)
@@ -61,7 +76,7 @@ class Certificates:
 
 def vote_counts(name: str, counts: Any) -> tuple[Counts, int]:
     """counts as (N, C) int64 whose rows have one sum, and that sum."""
-    given = np.asarray(counts)
+    given = to_numpy(name, counts)
     rule = "an (n_inputs, n_classes) array of vote counts"
     remedy = "pass what count_votes returned"
     if given.ndim != 2 or given.shape[1] < 2 or not np.issubdtype(given.dtype, np.integer):
@@ -112,23 +127,175 @@ def certify(
     ----------
     Cohen et al. 2019, CERTIFY; Zhang et al. 2020, Theorem 1.
     """
-    selection, n0 = vote_counts("counts_selection", counts_selection)
-    estimation, n = vote_counts("counts_estimation", counts_estimation)
     level = alpha_value(alpha)
-    if selection.shape != estimation.shape:
-        rule = f"of the shape {selection.shape} of counts_selection"
-        raise fail("counts_estimation", rule, estimation.shape, "count both for the same inputs")
-    if len(estimation) and n < votes_needed(level):
-        raise fail(
-            "n", f"at least {votes_needed(level)} for alpha = {level}", n, "draw more samples"
-        )
+    selection, estimation, n0, n = _two_samples(counts_selection, counts_estimation)
+    _enough(n, level, 0.5, len(estimation))
     top = selection.argmax(axis=1)
-    votes = np.take_along_axis(estimation, top[:, None], axis=1)[:, 0]
-    p_lower = np.asarray(binomial_lower(votes, n, level)) if len(votes) else np.zeros(0)
+    p_lower = _lower(_votes_of(estimation, top), n, level)
     radius = np.asarray(certified_radius(p_lower, noise, attack))
     label = np.where(radius > 0, top, ABSTAIN).astype(np.int64)
     tight = is_tight(noise, attack_name(attack))
     return Certificates(label, radius, p_lower, level, n0, n, noise, attack, tight)
+
+
+def _two_samples(selection: Any, estimation: Any) -> tuple[Counts, Counts, int, int]:
+    """Both tables of votes, of one shape, and their votes an input."""
+    first, n0 = vote_counts("counts_selection", selection)
+    second, n = vote_counts("counts_estimation", estimation)
+    if first.shape != second.shape:
+        rule = f"of the shape {first.shape} of counts_selection"
+        raise fail("counts_estimation", rule, second.shape, "count both for the same inputs")
+    return first, second, n0, n
+
+
+def _enough(n: int, level: float, threshold: float, inputs: int) -> None:
+    """Refuse samples that could not certify anything."""
+    needed = votes_needed(level, threshold)
+    if inputs and n < needed:
+        raise fail("n", f"at least {needed} for alpha = {level}", n, "draw more samples")
+
+
+def _votes_of(table: Counts, labels: Counts) -> Counts:
+    return np.take_along_axis(table, labels[:, None], axis=1)[:, 0]
+
+
+def _lower(votes: Counts, n: int, level: float) -> Float:
+    return np.asarray(binomial_lower(votes, n, level)) if len(votes) else np.zeros(0)
+
+
+def certify_top_k(
+    counts_selection: Any,
+    counts_estimation: Any,
+    noise: Noise,
+    attack: str,
+    *,
+    k: int = 1,
+    labels: Any = None,
+    alpha: float = 0.001,
+) -> Certificates:
+    """Certify that a class stays among the k likeliest, the others bounded by their votes.
+
+    With k = 1 this is certify with a bound of the runner-up: the radius grows where the
+    rest is spread over many classes, and a class below 1/2 can be certified.
+
+    Parameters
+    ----------
+    counts_selection, counts_estimation : (N, C) integer arrays
+        As in certify.
+    noise : Noise
+    attack : "l1", "l2" or "linf"
+    k : int in [1, C - 1]
+    labels : (N,) integer array, optional
+        The class to certify of each input, chosen without the estimation votes (default:
+        the most voted of the selection).
+    alpha : float in (0, 1/2]
+        Failure probability of each certificate: half for the class, half for the others.
+
+    Returns
+    -------
+    Certificates
+        With p_other: the k-th largest upper bound among the other classes, or
+        (1 - p_lower)/k where that is less.
+
+    Raises
+    ------
+    ValueError, UnsupportedPair
+
+    Notes
+    -----
+    The k likeliest other classes are fixed, though unknown.  The k-th largest of all upper
+    bounds is below the k-th likeliest class's probability only if the bound of one of those
+    k is, so alpha/(2k) for each bound suffices, for any number of classes.  At a perturbed
+    input the classes beyond those k - 1 stay below that bound's worst case.
+
+    References
+    ----------
+    Cohen et al. 2019, Theorem 1 (k = 1); Jia et al. 2020 (top-k, Gaussian).
+    """
+    level = alpha_value(alpha)
+    selection, estimation, n0, n = _two_samples(counts_selection, counts_estimation)
+    classes = selection.shape[1]
+    k = integer("k", k, 1, classes - 1, remedy="pass how many classes may be ahead, plus one")
+    _enough(n, level / 2, 1.0 / (k + 1), len(estimation))
+    top = selection.argmax(axis=1) if labels is None else _given_labels(labels, estimation.shape)
+    p_lower = _lower(_votes_of(estimation, top), n, level / 2)
+    others = estimation.copy()
+    np.put_along_axis(others, top[:, None], -1, axis=1)
+    rival = np.sort(others, axis=1)[:, -k]
+    by_votes = _lower(n - rival, n, level / (2 * k))
+    by_rest = np.nextafter(1.0 - (1.0 - p_lower) / k, 0.0) if k > 1 else p_lower
+    complement = np.maximum(by_votes, by_rest)
+    radius = radii_apart(p_lower, complement, noise, attack)
+    label = np.where(radius > 0, top, ABSTAIN).astype(np.int64)
+    tight = is_tight(noise, attack_name(attack))
+    p_other = np.minimum(np.nextafter(1.0 - complement, 2.0), 1.0)
+    return Certificates(label, radius, p_lower, level, n0, n, noise, attack, tight, p_other)
+
+
+def _given_labels(labels: Any, shape: tuple[int, ...]) -> Counts:
+    given = to_numpy("labels", labels)
+    rule = f"a class in [0, {shape[1]}) for each of the {shape[0]} inputs"
+    good = given.shape == shape[:1] and np.issubdtype(given.dtype, np.integer)
+    if not good or (len(given) and (given.min() < 0 or given.max() >= shape[1])):
+        remedy = "pass one class number an input"
+        raise fail("labels", rule, f"{given.dtype} of shape {given.shape}", remedy)
+    return given.astype(np.int64)
+
+
+def certify_scores(
+    labels: Any,
+    scores: Any,
+    noise: Noise,
+    attack: str,
+    *,
+    n0: int,
+    alpha: float = 0.001,
+) -> Certificates:
+    """Certify classes by their mean scores under noise (soft votes).
+
+    The smoothed classifier here is the mean of the base classifier's scores, such as
+    softmax; where scores of one noisy copy sum to 1 at most, a mean above 1/2 is the
+    largest.
+
+    Parameters
+    ----------
+    labels : (N,) integer array
+        The class of each input, chosen without these scores.
+    scores : (N, n) array in [0, 1]
+        Scores of that class on n noisy copies, in the order drawn, as of label_scores.
+    noise : Noise
+    attack : "l1", "l2" or "linf"
+    n0 : int
+        Samples that chose the labels, for the record.
+    alpha : float in (0, 1/2]
+        Failure probability of each certificate.
+
+    Returns
+    -------
+    Certificates
+        p_lower bounds the mean score (betting_lower).
+
+    Raises
+    ------
+    ValueError, UnsupportedPair
+
+    References
+    ----------
+    Zhang et al. 2020, Theorem 1, for f with values in [0, 1].
+    """
+    level = alpha_value(alpha)
+    rows = to_numpy("scores", scores)
+    chosen = to_numpy("labels", labels)
+    if rows.ndim != 2 or chosen.shape != rows.shape[:1]:
+        rule = "an (n_inputs, n) array, one row a label"
+        raise fail("scores", rule, rows.shape, "pass what label_scores returned")
+    if not np.issubdtype(chosen.dtype, np.integer):
+        raise fail("labels", "class numbers", chosen.dtype, "pass integers")
+    p_lower = np.asarray(betting_lower(rows, level)) if len(rows) else np.zeros(0)
+    radius = np.asarray(certified_radius(p_lower, noise, attack))
+    label = np.where(radius > 0, chosen, ABSTAIN).astype(np.int64)
+    tight = is_tight(noise, attack_name(attack))
+    return Certificates(label, radius, p_lower, level, n0, rows.shape[1], noise, attack, tight)
 
 
 def predict_labels(counts: Any, alpha: float) -> Counts:
@@ -169,7 +336,7 @@ def certified_accuracy(certificates: Certificates, labels: Any, radii: Any) -> A
     float or array of the shape of radii
         Abstentions count as wrong.
     """
-    truth = np.asarray(labels)
+    truth = to_numpy("labels", labels)
     if truth.shape != certificates.label.shape:
         rule = f"of shape {certificates.label.shape}"
         raise fail("labels", rule, truth.shape, "pass one true label per certificate")

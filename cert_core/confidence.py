@@ -1,19 +1,37 @@
-"""One-sided confidence bounds on a class probability, from votes.
+"""One-sided confidence bounds on a class probability, from votes or from scores.
 
-Clopper-Pearson: exact for hard votes.  A bound is nudged outwards by 1e-10 of its
-distance to the far end and 1e-14 more, above every error of scipy's Beta quantile seen
-against 40-digit arithmetic (6e-15 absolute, 1.4e-11 of 1 - p).
+All are for independent samples of one law, their number n fixed in advance.
+
+===========================  ===================  ====================================
+bound                        data                 when
+===========================  ===================  ====================================
+binomial_lower, _upper       hard votes (0 or 1)  exact: the one for votes
+betting_lower                scores in [0, 1],    the tightest for scores; needs the
+                             in order of arrival  scores themselves
+chernoff_lower               a mean of scores     only the mean is known
+empirical_bernstein_lower    a mean and variance  only these two are known
+hoeffding_lower              a mean of scores     to compare with: never tighter than
+                                                  chernoff_lower
+===========================  ===================  ====================================
+
+Choosing the largest of several bounds after seeing the data needs split_alpha.  Votes
+that are looked at while they come in need cert_core.sequential instead.
+
+A bound is nudged outwards by 1e-10 of its distance to the far end and 1e-14 more, above
+every error of scipy's Beta quantile seen against 40-digit arithmetic (6e-15 absolute,
+1.4e-11 of 1 - p).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from scipy import special
 
-from cert_core.errors import Float, alpha, fail
+from cert_core.errors import Float, alpha, array, fail, positive, to_numpy
 
 Counts = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -21,11 +39,11 @@ NUDGE = 1e-10
 STEP = 1e-14
 
 
-def _counts(k: Any, n: Any) -> tuple[Counts, Counts]:
+def counts_of(k: Any, n: Any) -> tuple[Counts, Counts]:
     """k and n as broadcast int64 arrays with 0 <= k <= n, n >= 1."""
     arrays = []
     for name, value in (("k", k), ("n", n)):
-        given = np.asarray(value)
+        given = to_numpy(name, value)
         if given.dtype == bool or not np.issubdtype(given.dtype, np.integer):
             raise fail(name, "integers", value, "pass counts of votes")
         arrays.append(given.astype(np.int64))
@@ -38,8 +56,20 @@ def _counts(k: Any, n: Any) -> tuple[Counts, Counts]:
     return votes, total
 
 
-def _scalar(value: Float) -> Any:
+def scalar(value: Float) -> Any:
+    """value, as a float where it has no axes."""
     return float(value) if value.ndim == 0 else value
+
+
+def largest(rejected: Callable[[Float], Any], high: Float, steps: int = 60) -> Float:
+    """The largest p in [0, high] that is rejected (as is every smaller one), less at most
+    high/2^steps; 0 if none is."""
+    low = np.zeros(np.shape(high))
+    for _ in range(steps):
+        middle = 0.5 * (low + high)
+        inside = np.asarray(rejected(middle))
+        low, high = np.where(inside, middle, low), np.where(inside, high, middle)
+    return low
 
 
 def binomial_lower(k: Any, n: Any, alpha: float) -> Any:
@@ -62,12 +92,12 @@ def binomial_lower(k: Any, n: Any, alpha: float) -> Any:
     Clopper and Pearson 1934; Cohen et al. 2019, Section 3.2.
     """
     level = _alpha(alpha)
-    votes, total = _counts(k, n)
+    votes, total = counts_of(k, n)
     with np.errstate(invalid="ignore"):
         exact = special.betaincinv(np.maximum(votes, 1), total - votes + 1, level)
     exact = np.where(votes == total, np.exp(math.log(level) / total), exact)
     lower = np.maximum(exact - NUDGE * (1.0 - exact) - STEP, 0.0)
-    return _scalar(np.where(votes == 0, 0.0, lower))
+    return scalar(np.where(votes == 0, 0.0, lower))
 
 
 def binomial_upper(k: Any, n: Any, alpha: float) -> Any:
@@ -85,11 +115,11 @@ def binomial_upper(k: Any, n: Any, alpha: float) -> Any:
         Never below the exact bound; 1.0 where k = n.
     """
     level = _alpha(alpha)
-    votes, total = _counts(k, n)
+    votes, total = counts_of(k, n)
     exact = special.betainccinv(votes + 1, np.maximum(total - votes, 1), level)
     exact = np.where(votes == 0, -np.expm1(math.log(level) / total), exact)
     upper = np.minimum(exact + NUDGE * exact + STEP, 1.0)
-    return _scalar(np.where(votes == total, 1.0, upper))
+    return scalar(np.where(votes == total, 1.0, upper))
 
 
 _alpha = alpha
@@ -110,6 +140,177 @@ def majority_p_value(top: Any, second: Any) -> Any:
     top >= second are the votes of the two classes (integer arrays broadcast); the test of
     Cohen et al. 2019's PREDICT.
     """
-    first, total = _counts(top, np.asarray(top) + np.asarray(second) + 0)
+    first, total = counts_of(top, np.asarray(top) + np.asarray(second) + 0)
     tail = special.betainc(np.maximum(first, 1), total - first + 1, 0.5)
-    return _scalar(np.where(2 * first <= total, 1.0, np.minimum(2.0 * tail, 1.0)))
+    return scalar(np.where(2 * first <= total, 1.0, np.minimum(2.0 * tail, 1.0)))
+
+
+def split_alpha(alpha: float, shares: Sequence[float]) -> tuple[float, ...]:
+    """Split a failure probability among several claims (union bound: no independence needed).
+
+    Parameters
+    ----------
+    alpha : float in (0, 1/2]
+        Probability that any of the claims fails, at most.
+    shares : positive numbers, their weights
+
+    Returns
+    -------
+    tuple of float
+        In the ratio of the shares; the sum is never above alpha.
+    """
+    level = _alpha(alpha)
+    remedy = "pass the weight of every claim, e.g. [1, 1]"
+    weights = [positive("shares", share, remedy=remedy) for share in shares]
+    if not weights:
+        raise fail("shares", "not empty", tuple(shares), remedy)
+    total = math.fsum(weights)
+    return tuple(level * (weight / total) * (1.0 - 4e-16) for weight in weights)
+
+
+def _means(mean: Any, n: Any) -> tuple[Float, Counts]:
+    """mean and n as broadcast arrays, mean in [0, 1] and n >= 1."""
+    remedy = "pass the mean of scores in [0, 1]"
+    values = array("mean", mean, "in [0, 1]", lambda x: (x >= 0) & (x <= 1), remedy=remedy)
+    _, total = counts_of(0, n)
+    pair = np.broadcast_arrays(values, total)
+    return pair[0], pair[1]
+
+
+def hoeffding_lower(mean: Any, n: Any, alpha: float) -> Any:
+    """Bound the mean of scores in [0, 1] from below by Hoeffding's inequality.
+
+    Valid for any independent scores in [0, 1]; chernoff_lower is never lower.
+
+    Parameters
+    ----------
+    mean : float or array in [0, 1], of n scores; n : int or integer array >= 1
+    alpha : float in (0, 1/2]
+        Probability that the bound exceeds the truth, at most.
+
+    Returns
+    -------
+    float or array
+        mean - sqrt(log(1/alpha) / 2n), rounded down; 0.0 where that is negative.
+
+    References
+    ----------
+    Hoeffding 1963, Theorem 1.
+    """
+    level = _alpha(alpha)
+    values, total = _means(mean, n)
+    return scalar(np.maximum(values - np.sqrt(-math.log(level) / (2.0 * total)) - STEP, 0.0))
+
+
+def chernoff_lower(mean: Any, n: Any, alpha: float) -> Any:
+    """Bound the mean of scores in [0, 1] from below by the Chernoff bound (relative entropy).
+
+    Valid for any independent scores in [0, 1]; arguments as in hoeffding_lower.
+
+    Returns
+    -------
+    float or array
+        The least q with n KL(mean || q) < log(1/alpha), rounded down.
+
+    References
+    ----------
+    Hoeffding 1963, Eq. 2.1.
+    """
+    level = -math.log(_alpha(alpha))
+    values, total = _means(mean, n)
+
+    def rejected(q: Float) -> Any:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            entropy = special.rel_entr(values, q) + special.rel_entr(1.0 - values, 1.0 - q)
+        return total * (entropy - 1e-15) >= level
+
+    exact = largest(rejected, values)
+    return scalar(np.maximum(exact - NUDGE * (1.0 - exact) - STEP, 0.0))
+
+
+def empirical_bernstein_lower(mean: Any, variance: Any, n: Any, alpha: float) -> Any:
+    """Bound the mean of scores in [0, 1] from below by their own variance.
+
+    Valid for any independent scores in [0, 1].
+
+    Parameters
+    ----------
+    mean : float or array in [0, 1]
+    variance : float or array >= 0
+        The unbiased sample variance (divided by n - 1).
+    n : int or integer array >= 2
+    alpha : float in (0, 1/2]
+        Probability that the bound exceeds the truth, at most.
+
+    Returns
+    -------
+    float or array
+        Rounded down; 0.0 where negative.
+
+    References
+    ----------
+    Maurer and Pontil 2009, Theorem 4.
+    """
+    level = math.log(2.0 / _alpha(alpha))
+    values, total = _means(mean, n)
+    if (total < 2).any():
+        raise fail("n", ">= 2", int(total.min()), "a variance needs two scores")
+    remedy = "pass the sample variance of the scores"
+    spread = array("variance", variance, ">= 0", lambda x: x >= 0, remedy=remedy)
+    width = np.sqrt(2.0 * spread * level / total) + 7.0 * level / (3.0 * (total - 1.0))
+    return scalar(np.maximum(values - width * (1.0 + 1e-14) - STEP, 0.0))
+
+
+def betting_lower(scores: Any, alpha: float) -> Any:
+    """Bound the mean of scores in [0, 1] from below by betting against smaller means.
+
+    Valid for independent scores in [0, 1] of one law, given in the order in which they
+    came (sorting them voids the bound); adapts to their variance.
+
+    Parameters
+    ----------
+    scores : (..., n) array in [0, 1], in order of arrival along the last axis
+    alpha : float in (0, 1/2]
+        Probability that the bound exceeds the truth, at most.
+
+    Returns
+    -------
+    float or array of shape (...)
+        Rounded down.
+
+    Notes
+    -----
+    Against a mean m a player bets lam_t = sqrt(2 log(1/alpha) / (n s2)) on score t, s2 the
+    variance of the scores before it and never more than 3/4 of all the money; under a mean
+    of m or less the capital is a supermartingale, so by Ville's inequality it ever reaches
+    1/alpha with probability alpha at most.  m is rejected if it did.
+
+    References
+    ----------
+    Waudby-Smith and Ramdas 2024, Section 4 (predictable plug-in bets).
+    """
+    level = _alpha(alpha)
+    remedy = "pass scores such as softmax values, in the order drawn"
+    values = array("scores", scores, "in [0, 1]", lambda x: (x >= 0) & (x <= 1), remedy=remedy)
+    if values.ndim == 0 or values.shape[-1] < 1:
+        raise fail("scores", "an array of at least one score", np.shape(scores), remedy)
+    rows = values.reshape(-1, values.shape[-1])
+    lower = np.array([_betting(row, level) for row in rows]).reshape(values.shape[:-1])
+    return scalar(lower)
+
+
+def _betting(scores: Float, alpha: float) -> float:
+    """betting_lower of one row; lam m <= 3/4 keeps every factor of the capital positive."""
+    n, goal = len(scores), math.log(1.0 / alpha) + 1e-9
+    size = np.arange(1.0, n + 1.0)
+    running = (0.5 + np.cumsum(scores)) / (size + 1.0)
+    variance = (0.25 + np.cumsum((scores - running) ** 2)) / (size + 1.0)
+    before = np.concatenate(([0.25], variance[:-1]))
+    bets = np.sqrt(2.0 * math.log(1.0 / alpha) / (n * before))
+
+    def rejected(m: Float) -> Any:
+        stakes = np.minimum(bets, 0.75 / max(float(m), 1e-300))
+        return np.cumsum(np.log1p(stakes * (scores - m))).max() >= goal
+
+    exact = float(largest(rejected, np.array(1.0), steps=36))
+    return max(exact - NUDGE * (1.0 - exact) - STEP, 0.0)

@@ -44,6 +44,135 @@ def test_a_radius_is_never_above_the_truth_too_often() -> None:
     assert np.median(result.radius / distance) > 0.85
 
 
+def spread(top: float, other: float, n: int = 100_000) -> np.ndarray:
+    """Votes of n: a class, a runner-up, and a rest in classes no larger than it."""
+    votes, rest = [round(top * n), round(other * n)], n - round(top * n) - round(other * n)
+    while rest:
+        votes.append(min(rest, votes[1]))
+        rest -= votes[-1]
+    return table(votes + [0] * (40 - len(votes)))
+
+
+TABLE_3 = [
+    ((0.55, 0.45), "0.1134", "0.1126"), ((0.55, 0.1), "0.1134", "0.688"),
+    ((0.45, 0.1), "0", "0.5625"), ((0.8, 0.2), "0.8277", "0.8267"),
+    ((0.8, 0.03), "0.8277", "1.3408"), ((0.95, 0.01), "1.624", "1.955"),
+    ((0.999, 1e-4), "3.000", "3.236"), ((1.0, 0.0), "3.8115", "3.7878"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("shares", "alone", "apart"), TABLE_3)
+def test_table_of_the_runner_up(shares: tuple[float, float], alone: str, apart: str) -> None:
+    """Radius/sigma at n = 1e5, alpha = .001 (SOUNDNESS section 3), to the printed digits."""
+    votes = spread(*shares)
+    for printed, result in (
+        (alone, cc.certify(votes, votes, NOISE, "l2")),
+        (apart, cc.certify_top_k(votes, votes, NOISE, "l2")),
+    ):
+        digits = len(printed.partition(".")[2])
+        assert round(float(result.radius[0]), digits) == float(printed)
+
+
+def test_the_runner_up_bound_is_that_of_the_largest_other_class() -> None:
+    votes = table([700, 20, 200, 80], [20, 950, 25, 5])
+    result = cc.certify_top_k(votes, votes, NOISE, "l2", alpha=0.01)
+    p = cc.binomial_lower(np.array([700, 950]), 1000, 0.005)
+    upper = cc.binomial_upper(np.array([200, 25]), 1000, 0.005)
+    np.testing.assert_array_equal(result.p_lower, p)
+    assert result.p_other is not None
+    np.testing.assert_allclose(result.p_other, np.minimum(upper, 1 - p), rtol=1e-12)
+    expected = 0.5 * (special.ndtri(p) - special.ndtri(result.p_other))
+    np.testing.assert_allclose(result.radius, expected, rtol=1e-8)
+    assert (result.radius <= expected).all()
+    assert cc.certify(votes, votes, NOISE, "l2").p_other is None
+
+
+def test_top_k_reads_the_kth_other_class() -> None:
+    votes = table([400, 350, 150, 100])
+    radii = []
+    for k, rival in ((1, 350), (2, 150), (3, 100)):
+        result = cc.certify_top_k(votes, votes, NOISE, "l2", k=k, alpha=0.01)
+        p = cc.binomial_lower(400, 1000, 0.005)
+        upper = min(cc.binomial_upper(rival, 1000, 0.01 / (2 * k)), (1 - p) / k)
+        assert result.p_other is not None
+        assert result.p_other[0] == pytest.approx(upper, rel=1e-12)
+        radii.append(float(result.radius[0]))
+    assert radii[0] == 0.0
+    assert 0 < radii[1] < radii[2]
+    chosen = cc.certify_top_k(votes, votes, NOISE, "l2", k=2, labels=[1], alpha=0.01)
+    assert chosen.label.tolist() == [1]
+    assert chosen.radius[0] < radii[1]
+
+
+def misses(p: list[float], k: int, alpha: float, inputs: int) -> int:
+    """Of inputs whose class 0 has rank k + 1, so that no radius is true: how many get one."""
+    votes = np.random.default_rng(3).multinomial(200, p, size=inputs)
+    labels = np.zeros(inputs, dtype=np.int64)
+    result = cc.certify_top_k(votes, votes, NOISE, "l2", k=k, labels=labels, alpha=alpha)
+    return int((result.radius > 0).sum())
+
+
+@pytest.mark.parametrize(
+    ("p", "k"), [([0.5, 0.5], 1), ([0.3, 0.3, 0.4], 2), ([0.25, 0.25, 0.25, 0.25], 3)]
+)
+def test_a_class_that_is_not_ahead_is_rarely_certified(p: list[float], k: int) -> None:
+    """Of 20,000 inputs at alpha = .05 at most 1150 (false alarm < 1e-6)."""
+    assert misses(p, k, 0.05, 20_000) <= 1150
+
+
+SEPARATED = [
+    (cc.Gaussian(5, 2.0), "l2"), (cc.L2Noise(3072, 8.0, 3060.0), "l2"),
+    (cc.LinfNoise(784, 1.0), "l1"), (cc.L1Noise(64, 1.0, 4.0), "l1"), (cc.Laplace(9, 0.5), "l1"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("noise", "attack"), SEPARATED, ids=lambda v: getattr(v, "name", v))
+@pytest.mark.parametrize("pair", [(0.8, 0.03), (0.3, 0.1), (0.45, 0.4), (0.999, 1e-4)])
+def test_separation_is_where_the_bounds_meet(
+    noise: cc.Noise, attack: str, pair: tuple[float, float]
+) -> None:
+    """L(p, r) > 1 - L(1 - q, r) at the radius returned, and not 1e-8 beyond it."""
+    p, q = pair
+    radius = cc.separation_radius(p, q, noise, attack)
+
+    def excess(r: float) -> float:
+        low, other = cc.lower_bound([p, 1 - q], noise, attack, r)
+        return float(low - (1 - other))
+
+    assert radius > 0
+    assert excess(radius) > 0
+    assert excess(radius * (1 + 1e-8)) < 1e-9
+    assert excess(radius * 1.01) < 0
+    assert radius >= cc.certified_radius(p, noise, attack)
+
+
+def test_separation_closed_forms() -> None:
+    gaussian = cc.Gaussian(5, 2.0)
+    expected = special.ndtri(0.7) - special.ndtri(0.2)
+    assert cc.separation_radius(0.7, 0.2, gaussian, "l2") == pytest.approx(expected, rel=1e-9)
+    # Laplace, both below 1/2: p exp(-r/b) = q exp(r/b); the printed corollary says .916
+    laplace = cc.Laplace(5, 1.0)
+    assert cc.separation_radius(0.2, 0.05, laplace, "l1") == pytest.approx(np.log(2), rel=1e-9)
+    assert cc.separation_radius(0.2, 0.05, laplace, "l1") <= np.log(2)
+    assert cc.separation_radius(0.4, 0.4, gaussian, "l2") == 0.0
+    assert cc.separation_radius(0.3, 0.0, gaussian, "l2") == np.inf
+    alone = cc.certified_radius(0.9, gaussian, "l2")
+    np.testing.assert_array_equal(
+        cc.separation_radius([0.9, 0.9], [0.1, 1.0], gaussian, "l2"), [alone, alone]
+    )
+
+
+def test_scores() -> None:
+    scores = np.random.default_rng(4).beta(18, 2, size=(3, 500))
+    scores[2] /= 2
+    result = cc.certify_scores([4, 0, 1], scores, NOISE, "l2", n0=50, alpha=0.01)
+    p = cc.betting_lower(scores, 0.01)
+    np.testing.assert_array_equal(result.p_lower, p)
+    np.testing.assert_allclose(result.radius[:2], special.ndtri(p[:2]), rtol=1e-12)
+    assert result.label.tolist() == [4, 0, cc.ABSTAIN]
+    assert (result.n0, result.n, result.alpha) == (50, 500, 0.01)
+
+
 def test_predict() -> None:
     counts = table([60, 40, 0], [52, 48, 0], [0, 5, 95], [50, 50, 0])
     assert cc.predict_labels(counts, 0.1).tolist() == [0, cc.ABSTAIN, 2, cc.ABSTAIN]
@@ -71,6 +200,21 @@ BAD = [
     (lambda: cc.certify(GOOD, GOOD, "gaussian", "l2"), "noise must be a noise"),  # type: ignore[arg-type]
     (lambda: cc.certify(GOOD, GOOD, NOISE, "l2", alpha=0.7), "alpha must be a number in"),
     (lambda: cc.predict_labels([1, 2], 0.1), "counts must be an"),
+    (lambda: cc.certify_top_k(GOOD, GOOD, NOISE, "l2", k=2), "k must be an integer in [1, 1]"),
+    (
+        lambda: cc.certify_top_k(GOOD, GOOD, NOISE, "l2", labels=[2]),
+        "labels must be a class in [0, 2) for each of the 1 inputs",
+    ),
+    (lambda: cc.certify_top_k(GOOD, table([5, 5]), NOISE, "l2"), "n must be at least 11"),
+    (
+        lambda: cc.certify_scores([0], [0.5, 0.5], NOISE, "l2", n0=1),
+        "scores must be an (n_inputs, n) array",
+    ),
+    (lambda: cc.certify_scores([0.5], [[0.5]], NOISE, "l2", n0=1), "labels must be class numbers"),
+    (
+        lambda: cc.separation_radius(0.5, 1.5, NOISE, "l2"),
+        "p_other must be in [0, 1], got 1.5",
+    ),
 ]
 
 

@@ -1,0 +1,95 @@
+"""Radii at which one class stays above another, from separate bounds of the two.
+
+Within an attack ball of radius r the class falls to L(p, r) at most and another rises to
+1 - L(q, r), q a lower bound of its complement's probability; the class stays ahead where
+L(p, r) + L(q, r) > 1.  With q = p, all that is known without a bound of the other class,
+this is L(p, r) > 1/2.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from scipy import optimize, special
+
+from cert_core.bounds import lower_bound
+from cert_core.calibration import certified_radius
+from cert_core.errors import Float, NoBracket, probabilities
+from cert_core.noises import Noise
+
+SHRINK = 3e-10  # taken off a root, relatively; certified there or shrunk again
+
+
+def separation_radius(p_top: Any, p_other: Any, noise: Noise, attack: str) -> Any:
+    """Compute the largest radius at which one class stays above another.
+
+    Parameters
+    ----------
+    p_top : float or array in [0, 1]
+        A lower bound of the class's probability under noise.
+    p_other : float or array in [0, 1]
+        An upper bound of the other class's; broadcasts with p_top.  What exceeds
+        1 - p_top is not used.
+    noise : Noise
+    attack : "l1", "l2" or "linf"
+
+    Returns
+    -------
+    float or array
+        In input units, never above the truth and within 1e-9 of it, relatively; 0.0 where
+        p_top <= p_other; never below certified_radius(p_top, noise, attack).
+
+    Raises
+    ------
+    UnsupportedPair, NoBracket, ValueError
+
+    References
+    ----------
+    Cohen et al. 2019, Theorem 1 (two classes, Gaussian); Zhang et al. 2020, Theorem 1.
+    """
+    top, other = probabilities("p_top", p_top), probabilities("p_other", p_other)
+    complement = 1.0 - other
+    inexact = 1.0 - complement != other
+    radii = radii_apart(
+        top, np.where(inexact, np.nextafter(complement, 0.0), complement), noise, attack
+    )
+    return float(radii) if radii.ndim == 0 else radii
+
+
+def radii_apart(p: Float, q: Float, noise: Noise, attack: str) -> Float:
+    """separation_radius from q, a lower bound of the probability not to be the other class."""
+    p, q = np.broadcast_arrays(p, np.maximum(q, p))
+    pairs, place = np.unique(np.stack([p.ravel(), q.ravel()]), axis=1, return_inverse=True)
+    alone = np.asarray(certified_radius(pairs[0], noise, attack))
+    reach = np.asarray(certified_radius(pairs[1], noise, attack))
+    radii = alone.copy()
+    for i in np.flatnonzero((pairs[1] > pairs[0]) & (pairs[0] > 1.0 - pairs[1])):
+        radii[i] = max(_search(pairs[:, i], noise, attack, alone[i], reach[i]), alone[i])
+    result: Float = radii[place.reshape(-1)].reshape(p.shape)
+    return result
+
+
+def _search(pair: Float, noise: Noise, attack: str, low: float, high: float) -> float:
+    """The root of L(p, r) + L(q, r) = 1 in [low, high], rounded down."""
+    if math.isinf(high):
+        return high
+
+    def excess(r: float) -> float:
+        values = np.clip(lower_bound(pair, noise, attack, r), 1e-300, 1.0 - 2.0**-53)
+        return float(special.ndtri(values).sum())
+
+    if excess(high) >= 0:
+        root = high
+    elif excess(low) <= 0:
+        return 0.0
+    else:
+        root = float(optimize.brentq(excess, low, high, xtol=1e-12 * high, rtol=1e-11))
+    for shrink in (SHRINK, 1e-8, 1e-6, 1e-4):
+        first, second = lower_bound(pair, noise, attack, root * (1.0 - shrink))
+        if first > math.nextafter(1.0 - second, 2.0):
+            return root * (1.0 - shrink)
+    if root < 1e-3 * noise.rms:
+        return 0.0
+    raise NoBracket(f"the radius at p = {pair[0]!r}, {1 - pair[1]!r} was not enclosed: use certify")

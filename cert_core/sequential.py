@@ -1,0 +1,347 @@
+"""Deciding from votes while they come in: stopping boundaries and a confidence sequence.
+
+Both are for hard votes, independent and of one probability p, in the order drawn.
+
+A group-sequential test looks at the votes at preset sizes only.  Its boundaries are
+exact: at look j it certifies p > threshold from the least number of successes that
+keeps the probability of having certified by then, at p = threshold, within its share
+of alpha.  The probability comes from a dynamic programme over the successes; every
+term is positive and what is cut off counts as an error, so rounding is the only other
+one and a margin covers it.  Certifying is an increasing event of the votes, so p below
+the threshold errs less often.  Giving up early is ignored in all of this: it can only
+make errors rarer.
+
+Several thresholds in ascending order are tested on one path, each at the full alpha:
+only the first one that p does not exceed can err, and the later ones are certified only
+together with it.
+
+A confidence sequence holds at all sizes at once, so it may be read at any time, and
+gives a bound where a test gives a decision; it costs a few percent of the radius.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from scipy import special
+
+from cert_core.confidence import NUDGE, STEP, counts_of, largest, scalar
+from cert_core.errors import Float, fail, integer, real
+from cert_core.errors import alpha as alpha_value
+
+CUT = 1e-30  # terms of a binomial law below this share of its largest are cut off
+MARGIN = 1e-9  # relative, above the rounding of the dynamic programme (1e-11)
+
+Looks = tuple[int, ...]
+
+
+def geometric_looks(n_max: int, *, first: int = 100, ratio: float = 1.5) -> Looks:
+    """List the sample sizes first, first * ratio, ..., up to n_max.
+
+    Parameters
+    ----------
+    n_max : int >= 1
+        The last look.
+    first : int >= 1
+        The first one.
+    ratio : float > 1
+
+    Returns
+    -------
+    tuple of int, ascending
+
+    Raises
+    ------
+    ValueError
+        An argument out of its domain.
+    """
+    last = integer("n_max", n_max, 1, remedy="pass the most samples an input may use")
+    size = float(integer("first", first, 1, remedy="pass the sample size of the first look"))
+    remedy = "pass how fast looks grow, e.g. 1.5"
+    step = real("ratio", ratio, "a number >= 1.01", lambda x: x >= 1.01, remedy=remedy)
+    looks = []
+    while size < last:
+        looks.append(math.ceil(size))
+        size = max(size * step, looks[-1] + 1.0)
+    return (*looks, last)
+
+
+def looks_of(looks: Sequence[int]) -> Looks:
+    """looks as ascending positive ints."""
+    remedy = "pass sample sizes, e.g. of geometric_looks"
+    sizes = tuple(integer("looks", n, 1, remedy=remedy) for n in looks)
+    if not sizes or any(b <= a for a, b in pairwise(sizes)):
+        raise fail("looks", "ascending and not empty", tuple(looks), remedy)
+    return sizes
+
+
+def _binomial(n: int, p: float) -> tuple[int, Float]:
+    """(least k kept, probabilities from there on) of Binomial(n, p), by ratios from the mode."""
+    if p <= 0.0 or p >= 1.0:
+        return (n if p >= 1.0 else 0), np.ones(1)
+    mode = min(int((n + 1) * p), n)
+    reach = int(12 * math.sqrt(n * p * (1 - p)) + 80)
+    low, high = max(0, mode - reach), min(n, mode + reach)
+    odds = p / (1 - p)
+    up = np.arange(mode, high)
+    down = np.arange(mode, low, -1)
+    above = np.cumprod((n - up) / (up + 1.0) * odds)
+    below = np.cumprod(down / (n - down + 1.0) / odds)
+    terms = np.concatenate((below[::-1], [1.0], above))
+    kept = np.flatnonzero(terms > CUT)
+    terms = terms[kept[0] : kept[-1] + 1]
+    return low + int(kept[0]), terms / terms.sum()
+
+
+def _paths(p: float, looks: Looks) -> Iterator[tuple[int, list[Any]]]:
+    """Yield (look, [offset, probabilities of offset, offset + 1, ... successes]) look by
+    look; the caller cuts off what has stopped before asking for the next."""
+    state: list[Any] = [0, np.ones(1)]
+    for j, (before, n) in enumerate(zip((0, *looks), looks, strict=False)):
+        if not len(state[1]):
+            return
+        offset, step = _binomial(n - before, p)
+        state = [state[0] + offset, np.convolve(state[1], step)]
+        yield j, state
+
+
+def _upper_boundary(threshold: float, level: float, looks: Looks) -> tuple[Looks, float]:
+    """Least successes that certify p > threshold at each look, and the size of the test."""
+    if threshold >= 1.0:
+        return tuple(n + 1 for n in looks), 0.0
+    spent = 2.0 * looks[-1] * CUT
+    boundary = [n + 1 for n in looks]
+    for j, state in _paths(threshold, looks):
+        offset, mass = state
+        tails = np.cumsum(mass[::-1])[::-1]
+        budget = level * (1.0 - MARGIN) * ((j + 1) / len(looks)) - spent
+        passed = int(np.searchsorted(-tails, -budget)) if budget > 0 else len(mass)
+        boundary[j] = offset + passed
+        spent += float(tails[passed]) if passed < len(mass) else 0.0
+        state[1] = mass[:passed]
+    return tuple(boundary), spent * (1.0 + MARGIN)
+
+
+def _hopeless(boundary: Looks, looks: Looks) -> Looks:
+    """Most successes at each look with which no later look can certify; -1 at the last."""
+    worst = [-1] * len(looks)
+    need = math.inf
+    for j in range(len(looks) - 2, -1, -1):
+        need = min(need, boundary[j + 1] - looks[j + 1])
+        worst[j] = int(max(min(need + looks[j] - 1, looks[j]), -1))
+    return tuple(worst)
+
+
+@dataclass(frozen=True)
+class Boundaries:
+    """An exact group-sequential test of p > threshold.
+
+    Attributes
+    ----------
+    threshold, alpha : float
+    looks : tuple of int
+        Sample sizes at which the votes are looked at.
+    certify : tuple of int
+        Successes from which p > threshold is certified at each look (more than the look's
+        size: never).
+    futility : tuple of int
+        Successes up to which the test gives up: the mirrored test, which certifies
+        p < threshold, or no later look can certify.
+    size : float
+        Probability of certifying at p = threshold if the test never gave up; at most
+        alpha, and never below the truth.
+    """
+
+    threshold: float
+    alpha: float
+    looks: Looks
+    certify: Looks
+    futility: Looks
+    size: float
+
+    def performance(self, p: float) -> tuple[float, float]:
+        """Compute the probability of certifying, and the mean number of samples, at p.
+
+        Parameters
+        ----------
+        p : float in [0, 1]
+
+        Returns
+        -------
+        (float, float)
+            Exact to about 1e-10, giving up included.
+        """
+        rule, remedy = "a number in [0, 1]", "pass a class probability"
+        chance = real("p", p, rule, lambda x: 0 <= x <= 1, remedy=remedy)
+        certified, mean, going = 0.0, 0.0, 1.0
+        last = 0
+        for j, state in _paths(chance, self.looks):
+            mean += going * (self.looks[j] - last)
+            last = self.looks[j]
+            offset, mass = state
+            top = min(max(self.certify[j] - offset, 0), len(mass))
+            bottom = min(max(self.futility[j] + 1 - offset, 0), top)
+            certified += float(mass[top:].sum())
+            state[0], state[1] = offset + bottom, mass[bottom:top]
+            going = float(state[1].sum())
+        return certified, mean
+
+
+@lru_cache(maxsize=256)
+def _boundaries(threshold: float, level: float, looks: Looks) -> Boundaries:
+    certify, size = _upper_boundary(threshold, level, looks)
+    mirrored, _ = _upper_boundary(1.0 - threshold, level, looks)
+    hopeless = _hopeless(certify, looks)
+    futility = tuple(
+        max(n - up, lost) for n, up, lost in zip(looks, mirrored, hopeless, strict=True)
+    )
+    return Boundaries(threshold, level, looks, certify, futility, size)
+
+
+def boundaries(threshold: float, alpha: float, looks: Sequence[int]) -> Boundaries:
+    """Compute the boundaries of the exact group-sequential test of p > threshold.
+
+    Valid for independent votes of one probability, looked at in the preset sizes and
+    nowhere else.  The same alpha is spent at every look, with what earlier ones left over.
+
+    Parameters
+    ----------
+    threshold : float in (0, 1]
+        Such as required_probability(noise, attack, radius).
+    alpha : float in (0, 1/2]
+        Probability of certifying although p <= threshold, at most.
+    looks : ascending ints
+        Sample sizes, fixed in advance, e.g. of geometric_looks.
+
+    Returns
+    -------
+    Boundaries
+        Kept for later calls with the same arguments.
+
+    Raises
+    ------
+    ValueError
+        An argument out of its domain.
+
+    References
+    ----------
+    Armitage, McPherson and Rowe 1969 (the recursion); Lan and DeMets 1983 (spending).
+    """
+    rule, remedy = "a number in (0, 1]", "pass the probability to exceed"
+    p0 = real("threshold", threshold, rule, lambda x: 0 < x <= 1, remedy=remedy)
+    return _boundaries(p0, alpha_value(alpha), looks_of(looks))
+
+
+@dataclass
+class FixedSequence:
+    """One input's way through tests of ascending thresholds on one path of votes.
+
+    Attributes
+    ----------
+    tests : Boundaries of ascending thresholds, of the same looks and alpha
+    passed : int
+        How many thresholds, from the lowest, p is certified to exceed; all of them
+        together err with probability alpha at most.
+    decided : bool
+        Whether a boundary ended the path, not the last look.
+    """
+
+    tests: tuple[Boundaries, ...]
+    passed: int = field(default=0, init=False)
+    decided: bool = field(default=False, init=False)
+    _look: int = field(default=0, init=False, repr=False)
+    _crossed: list[bool] = field(init=False, repr=False)
+    _given_up: list[bool] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        plans = {(test.looks, test.alpha) for test in self.tests}
+        thresholds = [test.threshold for test in self.tests]
+        if len(plans) != 1 or thresholds != sorted(thresholds):
+            rule = "tests of one alpha and the same looks, thresholds ascending"
+            raise fail("tests", rule, thresholds, "make them by boundaries")
+        self._crossed = [False] * len(self.tests)
+        self._given_up = [False] * len(self.tests)
+
+    def update(self, successes: int, n: int) -> bool:
+        """Take the successes among the first n votes; return whether to stop.
+
+        Raises
+        ------
+        ValueError
+            n is not the next look, or successes are not possible.
+        """
+        looks = self.tests[0].looks
+        due = looks[self._look] if self._look < len(looks) and not self.decided else None
+        if n != due:
+            raise fail("n", f"the next look, {due}", n, "look at the planned sizes alone")
+        k = integer("successes", successes, 0, n, remedy="pass the votes for the class")
+        for level, test in enumerate(self.tests):
+            self._crossed[level] |= k >= test.certify[self._look]
+            self._given_up[level] |= k <= test.futility[self._look]
+        self._look += 1
+        self.passed = (*self._crossed, False).index(False)
+        self.decided = self.passed == len(self.tests) or self._given_up[self.passed]
+        return self.decided or self._look == len(looks)
+
+
+def _log_mixture(threshold: Float, k: Any, n: Any) -> tuple[Float, Float]:
+    """log of the mixture martingale at thresholds in (0, 1), and a bound of its rounding."""
+    beta = special.betaln(k + 1.0, n - k + 1.0)
+    tail = np.log(np.maximum(special.betaincc(k + 1.0, n - k + 1.0, threshold), 1e-300))
+    value = beta + tail - k * np.log(threshold) - (n - k + 1.0) * np.log1p(-threshold)
+    return value, 1e-9 + 1e-14 * np.abs(beta)
+
+
+def mixture_lower(k: Any, n: Any, alpha: float) -> Any:
+    """Bound a success probability from below at all sample sizes at once.
+
+    A confidence sequence: valid for independent votes of one probability, read at any
+    time, however that time was chosen, and at several times (then the largest value holds).
+
+    Parameters
+    ----------
+    k, n : int or integer arrays, 0 <= k <= n
+        Successes among the first n votes; they broadcast.
+    alpha : float in (0, 1/2]
+        Probability that the bound ever exceeds the truth, at most.
+
+    Returns
+    -------
+    float or array
+        Never above the exact value of the sequence; 0.0 where k = 0.
+
+    Notes
+    -----
+    The mean over q, uniform on (p, 1), of the likelihood ratio of q to p is a
+    supermartingale for every truth <= p; Ville's inequality rejects p once it reaches
+    1/alpha.
+
+    References
+    ----------
+    Ville 1939; Robbins 1970; Howard et al. 2021.
+    """
+    level = math.log(1.0 / alpha_value(alpha))
+    votes, total = counts_of(k, n)
+
+    def rejected(p: Float) -> Any:
+        value, rounding = _log_mixture(np.clip(p, 1e-300, 1.0 - 2.0**-53), votes, total)
+        return value - rounding >= level
+
+    exact = largest(rejected, votes / total)
+    return scalar(np.maximum(exact - NUDGE * (1.0 - exact) - STEP, 0.0))
+
+
+def mixture_upper(k: Any, n: Any, alpha: float) -> Any:
+    """Bound a success probability from above at all sample sizes at once.
+
+    1 - mixture_lower(n - k, n, alpha), rounded up; arguments as there.
+    """
+    votes, total = counts_of(k, n)
+    lower = np.asarray(mixture_lower(total - votes, total, alpha))
+    return scalar(np.where(lower > 0, np.minimum(1.0 - lower + STEP, 1.0), 1.0))
