@@ -76,6 +76,14 @@ def count_inputs(
         yield Votes(index, int(data.y[index]), selection[0], estimation[0], seconds)
 
 
+def certified_right(votes: Votes, alpha: float) -> bool:
+    """Whether an input is certified with the right label at some radius, without the radius:
+    a bound above 1/2 certifies one under every noise."""
+    top = int(votes.selection.argmax())
+    lower = cc.binomial_lower(int(votes.estimation[top]), int(votes.estimation.sum()), alpha)
+    return top == votes.label and bool(lower > 0.5)
+
+
 def row_of(votes: Votes, noise: cc.Noise, attack: str, alpha: float) -> Row:
     """The certificate of one input, as a row of a log."""
     both = votes.selection[None], votes.estimation[None]

@@ -31,10 +31,10 @@ from cert_models.run import (
     StoredRun,
     Worker,
     certificates_of,
+    certified_right,
     certify_inputs,
     check_sampling,
     counter_of,
-    row_of,
     rows_of,
 )
 
@@ -119,8 +119,9 @@ def _certify_unstored(
             count, data, indices, noise, options.attack, seed=options.seed, **sampling
         )
         for row in progress(
-            done, len(indices), "certify", quiet=options.quiet, form=options.progress
-        ):
+            done, len(indices), "certify", lambda row: bool(row.correct),
+            quiet=options.quiet, form=options.progress,
+        ):  # fmt: skip
             rows.append(row)
             if writer:
                 writer.add(row)
@@ -131,17 +132,16 @@ def _certify_unstored(
 
 def _certify_stored(options: argparse.Namespace, count: Any, data: Any, stored: StoredRun) -> int:
     """Certify what the store lacks; one of the workers reports when all is there."""
-    run, worker = stored.run, stored.worker
+    worker = stored.worker
     was_complete = set(stored.indices) <= stored.merged()
     if options.out and not was_complete:
         check_new(options.out)
     left = stored.left()
     before = stored.rows_before()
     label = "certify" if worker.world == 1 else f"worker {worker.rank} of {worker.world}"
-    votes = stored.count(count, data, left)
-    rows = (row_of(each, run.noise, options.attack, options.alpha) for each in votes)
     for _ in progress(
-        rows, len(before) + len(left), label,
+        stored.count(count, data, left), len(before) + len(left), label,
+        lambda votes: certified_right(votes, options.alpha),
         quiet=options.quiet or (worker.rank > 0 and options.progress == "bar"),
         form=options.progress, done=len(before), correct=sum(row.correct for row in before),
     ):  # fmt: skip

@@ -66,8 +66,9 @@ def run_demo(options: argparse.Namespace) -> int:
         )
         done = certify_inputs(count, data, indices, noise, attack, seed=options.seed, **sampling)
         shown = progress(
-            done, len(indices), f"{attack:4} {name:16}", quiet=options.quiet, form=options.progress
-        )
+            done, len(indices), f"{attack:4} {name:16}", lambda row: bool(row.correct),
+            quiet=options.quiet, form=options.progress,
+        )  # fmt: skip
         rows = list(shown)
         panels.setdefault(attack, {})[name] = certificates_of(rows, noise, attack, **sampling)
         log = folder / f"{attack}-{noise.name}.tsv"

@@ -5,31 +5,32 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
-from cert_models.logs import Row
-
+Item = TypeVar("Item")
 PAUSE = 10.0  # seconds between lines where nobody is looking
 
 
 def progress(
-    items: Iterable[Row],
+    items: Iterable[Item],
     total: int,
     label: str,
+    right: Callable[[Item], bool],
     *,
     quiet: bool,
     form: str = "bar",
     done: int = 0,
     correct: int = 0,
-) -> Iterator[Row]:
+) -> Iterator[Item]:
     """Pass the items on, showing progress on stderr.
 
     Parameters
     ----------
-    items : rows as they are done
+    items : as they are done
     total : int, inputs when all is done
     label : str
+    right : whether an item is certified, with the right label
     quiet : bool, show nothing
     form : "bar", or "json" for one object a line
     done, correct : int
@@ -39,10 +40,17 @@ def progress(
         yield from items
         return
     show = _json_lines if form == "json" else _bar
-    yield from show(items, total, label, done, correct)
+    yield from show(items, total, label, right, done, correct)
 
 
-def _bar(items: Iterable[Row], total: int, label: str, done: int, correct: int) -> Iterator[Row]:
+def _bar(
+    items: Iterable[Item],
+    total: int,
+    label: str,
+    right: Callable[[Item], bool],
+    done: int,
+    correct: int,
+) -> Iterator[Item]:
     """A bar (a line every ten seconds where stderr is a file)."""
     from tqdm import tqdm
 
@@ -50,27 +58,32 @@ def _bar(items: Iterable[Row], total: int, label: str, done: int, correct: int) 
     with tqdm(
         total=total, initial=done, desc=label, unit=" images", file=sys.stderr, mininterval=pause,
     ) as bar:  # fmt: skip
-        for row in items:
-            done, correct = done + 1, correct + row.correct
+        for item in items:
+            done, correct = done + 1, correct + right(item)
             bar.set_postfix_str(f"{correct / done:.1%} certified right", refresh=False)
             bar.update()
-            yield row
+            yield item
 
 
 def _json_lines(
-    items: Iterable[Row], total: int, label: str, done: int, correct: int
-) -> Iterator[Row]:
+    items: Iterable[Item],
+    total: int,
+    label: str,
+    right: Callable[[Item], bool],
+    done: int,
+    correct: int,
+) -> Iterator[Item]:
     """One object now, every ten seconds, and at the end."""
     begun, before = time.monotonic(), done
     shown = begun
     _line(_state(label, done, total, correct, 0, 0.0))
-    for row in items:
-        done, correct = done + 1, correct + row.correct
+    for item in items:
+        done, correct = done + 1, correct + right(item)
         now = time.monotonic()
         if now - shown >= PAUSE or done == total:
             _line(_state(label, done, total, correct, done - before, now - begun))
             shown = now
-        yield row
+        yield item
 
 
 def _state(

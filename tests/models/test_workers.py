@@ -1,0 +1,376 @@
+"""Long runs: killed at any moment, resumed, shared by workers, always the same counts."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cert_models.cli import main
+from cert_models.counts import CountStore
+from cert_models.fingerprints import data_fingerprint, model_fingerprint
+from cert_models.logs import read_log
+from cert_models.plans import FixedPlan
+
+INPUTS = 320
+MODELS = """
+import os, signal, time
+from pathlib import Path
+calls = 0
+
+def predict(batch):
+    global calls
+    calls += 1
+    return (batch.mean(axis=(1, 2)) > 0.5).astype(int) + (batch[:, 0, 0] > 0.9)
+
+def slow(batch):
+    time.sleep(0.003)
+    return predict(batch)
+
+def dies_once(batch):
+    '''Worker 1 is killed at its 30th batch, once.'''
+    if os.environ.get("RANK") == "1" and calls == 30 and not Path("died").exists():
+        Path("died").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return predict(batch)
+"""
+NETWORK = """
+import torch
+torch.manual_seed(0)
+net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(6, 3)).eval()
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data set and models in a folder of one's own."""
+    rng = np.random.default_rng(0)
+    x = rng.uniform(size=(INPUTS, 2, 3)).astype(np.float32)
+    np.savez(tmp_path / "data.npz", x=x, y=(x.mean(axis=(1, 2)) > 0.5).astype(int))
+    (tmp_path / "longrun.py").write_text(MODELS, encoding="utf-8")
+    (tmp_path / "longnet.py").write_text(NETWORK, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    sys.modules.pop("longrun", None)
+    return tmp_path
+
+
+def certify(model: str, store: str | None, *more: str) -> list[str]:
+    command = [
+        "certify", "--data", "data.npz", "--noise", "l1", "--b", "0.03", "--attack", "l1",
+        "--model", model, "--classes", "3", "--n0", "20", "--n", "300", *more,
+    ]  # fmt: skip
+    return command if store is None else [*command, "--store", store]
+
+
+def content(path: str) -> list[tuple[Any, ...]]:
+    """All that the store's only run says, but times."""
+    with CountStore(path, readonly=True) as store:
+        name = store.only()
+        return [
+            (v.index, v.label, v.selection.tolist(), v.estimation.tolist())
+            for v in store.votes(name, FixedPlan)
+        ]
+
+
+def rows(path: str) -> list[tuple[Any, ...]]:
+    """All that a log says, but times."""
+    return [(r.index, r.label, r.predict, r.radius, r.correct) for r in read_log(path)]
+
+
+KILLER = """
+import os, random, signal, sys, time
+from cert_models.cli import main
+from cert_models.counts import CountStore
+store, command = sys.argv[1], sys.argv[2:]
+main([*command, "--store", "warm.db", "--max", "1"])  # what is forked is ready to count
+rng, done = random.Random(0), [0]
+for _ in range(10):
+    child = os.fork()
+    if child == 0:
+        os._exit(main([*command, "--store", store]))
+    time.sleep(rng.uniform(0.0, 0.35))
+    os.kill(child, signal.SIGKILL)
+    assert os.WIFSIGNALED(os.waitpid(child, 0)[1]), "it was done too soon"
+    if os.path.exists(store):
+        with CountStore(store, readonly=True) as now:
+            done.append(sum(len(now.indices(name)) for name in now.runs()))
+print(done, file=sys.stderr)
+sys.exit(main([*command, "--store", store]))
+"""
+
+
+def test_ten_kills_at_random_moments(folder: Path) -> None:
+    command = certify("longrun:slow", None, "--quiet")
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLER, "killed.db", *command],
+        capture_output=True, text=True, check=False, cwd=folder,
+    )  # fmt: skip
+    assert killed.returncode == 0, killed.stderr
+    done = json.loads(killed.stderr)
+    assert done == sorted(done)  # nothing is lost
+    assert len(set(done)) >= 4  # and the kills did fall in the middle
+    assert done[-1] < INPUTS
+    assert f"{INPUTS} inputs" in killed.stdout
+    assert main(certify("longrun:slow", "whole.db", "--quiet")) == 0
+    assert content("killed.db") == content("whole.db")
+    assert len(content("whole.db")) == INPUTS
+
+
+def launch(workers: int, *command: str) -> subprocess.CompletedProcess[str]:
+    """The command under torch's launcher, restarted up to twice."""
+    launcher = ["torch.distributed.run", "--standalone", f"--nproc-per-node={workers}"]
+    # Without the dashes the launcher takes --n, --max and --run for options of its own.
+    module = ["--max-restarts=2", "-m", "--", "cert_models.cli"]
+    return subprocess.run(
+        [sys.executable, "-m", *launcher, *module, *command],
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+
+
+def test_two_workers_count_as_one_process(folder: Path) -> None:
+    options = ("--quiet", "--max", "60")
+    done = launch(2, *certify("longnet:net", "two.db", "--out", "two.tsv", *options))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("60 inputs") == 1
+    assert main(certify("longnet:net", "one.db", "--out", "one.tsv", *options)) == 0
+    assert content("two.db") == content("one.db")
+    assert rows("two.tsv") == rows("one.tsv")
+    with CountStore("two.db", readonly=True) as store:
+        assert {start["worker"] for start in store.starts("default")} == {0, 1}
+
+
+def test_three_workers_one_killed_in_the_middle(folder: Path) -> None:
+    options = ("--quiet", "--skip", "2")
+    done = launch(3, *certify("longrun:dies_once", "three.db", "--out", "three.tsv", *options))
+    assert done.returncode == 0, done.stderr
+    assert Path("died").exists()
+    assert "Signal 9" in done.stderr or "exitcode: -9" in done.stderr
+    assert done.stdout.count(f"{INPUTS // 2} inputs") == 1
+    assert main(certify("longrun:dies_once", "one.db", "--out", "one.tsv", *options)) == 0
+    assert content("three.db") == content("one.db")
+    assert rows("three.tsv") == rows("one.tsv")
+    with CountStore("three.db", readonly=True) as store:
+        workers = [start["worker"] for start in store.starts("default")]
+    assert workers.count(1) == 2  # killed, and started again
+
+
+def as_worker(monkeypatch: pytest.MonkeyPatch, rank: int, world: int) -> None:
+    monkeypatch.setenv("RANK", str(rank))
+    monkeypatch.setenv("WORLD_SIZE", str(world))
+
+
+def test_another_number_of_workers_goes_on(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two of three workers end; then two others share the rest; the last to merge reports."""
+    command = certify("longrun:predict", "s.db", "--quiet", "--max", "30", "--out", "s.tsv")
+    for rank, world, new, reports in (
+        (0, 3, 10, False), (2, 3, 10, False), (1, 2, 5, False), (0, 2, 5, True),
+        (1, 2, 0, False), (0, 2, 0, True),
+    ):  # fmt: skip
+        as_worker(monkeypatch, rank, world)
+        before = len(content("s.db")) if Path("s.db").exists() else 0
+        assert main(command) == 0
+        assert len(content("s.db")) == before + new
+        assert ("30 inputs" in capsys.readouterr().out) == reports
+    as_worker(monkeypatch, 0, 1)
+    assert main(certify("longrun:predict", "one.db", "--quiet", "--max", "30")) == 0
+    assert content("s.db") == content("one.db")
+
+
+def test_what_workers_left_is_not_done_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A worker that died before the merge; one process goes on from its file."""
+    as_worker(monkeypatch, 1, 2)
+    main(certify("longrun:predict", "s.db", "--quiet", "--max", "30"))
+    left_store = content("s.db.worker-1")
+    assert len(left_store) == 15
+    Path("s.db").unlink()
+    as_worker(monkeypatch, 0, 1)
+    import longrun  # type: ignore[import-not-found]
+
+    before = longrun.calls
+    main(certify("longrun:predict", "s.db", "--quiet", "--max", "30"))
+    assert longrun.calls - before == 2 * 15
+    assert content("s.db")[1::2] == left_store
+    main(certify("longrun:predict", "s.db", "--quiet", "--max", "30", "--alpha", "0.01"))
+    assert longrun.calls - before == 2 * 15  # another alpha needs no vote
+    assert "alpha 0.01 an input" in capsys.readouterr().out
+
+
+def refused(
+    capsys: pytest.CaptureFixture[str], command: list[str], message: str, status: int = 2
+) -> None:
+    try:
+        given = main(command)
+    except SystemExit as stop:  # argparse
+        given = int(stop.code or 0)
+    captured = capsys.readouterr()
+    assert given == status
+    assert message in captured.err
+    assert len([line for line in captured.err.splitlines() if "error:" in line]) == 1
+    assert "Traceback" not in captured.err
+    assert captured.out == ""
+
+
+def test_another_model_data_or_option_is_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = certify("longrun:predict", "s.db", "--quiet", "--max", "4")
+    assert main(command) == 0
+    before = Path("s.db").read_bytes()
+    capsys.readouterr()
+    for more, difference in (
+        (["--n", "400"], "plan.n 400 instead of 300"),
+        (["--seed", "1"], "seed 1 instead of 0"),
+        (["--b", "0.1"], "noise.b 0.1 instead of 0.03"),
+        (["--batch-size", "7"], "batch_size 7 instead of 1000"),
+        (["--model", "longrun:slow"], "model 'longrun:slow' instead of 'longrun:predict'"),
+        (["--classes", "4"], "num_classes 4 instead of 3"),
+    ):
+        refused(capsys, [*command, *more], difference)
+    Path("longrun.py").write_text(MODELS + "# changed", encoding="utf-8")
+    refused(capsys, command, "model_fingerprint ")
+    Path("longrun.py").write_text(MODELS, encoding="utf-8")
+    with np.load("data.npz") as archive:
+        np.savez("data.npz", x=archive["x"] * np.float32(0.5), y=archive["y"])
+    refused(capsys, command, "data_fingerprint ")
+    assert Path("s.db").read_bytes() == before
+    assert main([*command, "--run", "another"]) == 0  # a run of its own in the same file
+    with CountStore("s.db") as store:
+        assert list(store.runs()) == ["default", "another"]
+
+
+def test_wrong_usage_of_stores_and_workers(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = certify("longrun:predict", None, "--quiet", "--max", "4")
+    refused(capsys, [*command, "--run", "a"], "--store must be given")
+    refused(capsys, [*command, "--store", "data.npz"], "store must be a count store")
+    refused(capsys, [*command, "--store", "no/s.db"], "store must be in a folder that exists")
+    Path("there.tsv").write_text("kept", encoding="utf-8")
+    refused(capsys, [*command, "--store", "s.db", "--out", "there.tsv"], "File exists")
+    refused(capsys, [*command, "--store", "s.db", "--out", "no/a.tsv"], "No such file")
+    assert content_or_none("s.db") is None
+    refused(capsys, certify("longrun:wrong", "s.db"), "model must be an importable module:name")
+    as_worker(monkeypatch, 0, 2)
+    refused(capsys, command, "--store must be given for --run and for several workers")
+    as_worker(monkeypatch, 2, 2)
+    refused(capsys, [*command, "--store", "s.db"], "RANK and WORLD_SIZE must be integers with 0")
+    monkeypatch.setenv("RANK", "one")
+    refused(capsys, [*command, "--store", "s.db"], "RANK and WORLD_SIZE must be integers with 0")
+    assert Path("there.tsv").read_text(encoding="utf-8") == "kept"
+
+
+def content_or_none(path: str) -> list[str] | None:
+    with CountStore(path, readonly=True) as store:
+        return list(store.runs()) or None
+
+
+def test_an_error_of_the_model_leaves_the_run_open(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No run is begun before there is a count: a repaired model starts it."""
+    Path("repaired.py").write_text("def f(batch):\n    return 0\n", encoding="utf-8")
+    command = certify("repaired:f", "s.db", "--quiet", "--max", "4")
+    refused(capsys, command, "predict(batch) must be an integer label")
+    text = "import numpy\ndef f(batch):\n    return numpy.zeros(len(batch), int)\n"
+    Path("repaired.py").write_text(text, encoding="utf-8")
+    sys.modules.pop("repaired")
+    os.utime("repaired.py", (1, 1))
+    assert main(command) == 0
+    assert len(content("s.db")) == 4
+
+
+def test_json_lines_of_progress(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("cert_models.commands.progress.PAUSE", 0.0)
+    main(certify("longrun:predict", "s.db", "--quiet", "--max", "3"))
+    assert capsys.readouterr().err == ""
+    main(certify("longrun:predict", "s.db", "--progress", "json", "--max", "8", "--json"))
+    captured = capsys.readouterr()
+    lines = [json.loads(line) for line in captured.err.splitlines()]
+    assert [line["done"] for line in lines] == [3, 4, 5, 6, 7, 8]
+    assert {line["total"] for line in lines} == {8}
+    assert lines[0]["seconds_left"] is None
+    for line in lines[1:]:
+        left = (8 - line["done"]) / line["images_per_second"]
+        assert line["seconds_left"] == pytest.approx(left)
+    values = json.loads(captured.out)
+    assert lines[-1]["certified_accuracy"] == values["certified_accuracy"][0]
+    assert values["store"] == "s.db"
+
+
+def test_the_bar(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(certify("longrun:predict", None, "--max", "8"))
+    err = capsys.readouterr().err
+    assert "8/8" in err
+    assert "images/s" in err
+    assert "certified right" in err
+
+
+def test_a_worker_uses_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    from cert_models.run import Worker
+
+    as_worker(monkeypatch, 5, 8)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    worker = Worker.from_environment()
+    assert worker == Worker(5, 8)
+    assert [worker.device(name) for name in ("cuda", "cuda:3", "cpu", None)] == [
+        "cuda:1", "cuda:3", "cpu", None,
+    ]  # fmt: skip
+    assert Worker().device("cuda") == "cuda"
+
+
+def test_fingerprints_tell_models_and_data_apart(folder: Path) -> None:
+    import torch
+    from torch import nn
+
+    from cert_models.datasets import Dataset
+    from cert_models.formats import lazy_pixels
+
+    def network() -> nn.Module:
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Softplus(beta=2.0))
+
+    def fingerprint(net: nn.Module) -> str:
+        return model_fingerprint(net, "any")
+
+    same, weights, buffers, shape = network(), network(), network(), network()
+    assert fingerprint(network()) == fingerprint(same)
+    with torch.no_grad():
+        next(weights.parameters())[0, 0, 0, 0] += 1e-6
+    buffers[1].running_mean[0] += 1e-6  # type: ignore[index, union-attr]
+    shape[2] = nn.Softplus(beta=3.0)  # type: ignore[index]
+    half = network().half()
+    assert len({fingerprint(n) for n in (same, weights, buffers, shape, half)}) == 5
+
+    pixels = np.random.default_rng(0).integers(0, 256, size=(600, 1, 2, 2), dtype=np.uint8)
+    y = np.zeros(600, dtype=np.int64)
+
+    def lazy(values: Any, labels: Any = y) -> str:
+        return data_fingerprint(Dataset("d", lazy_pixels(values), labels, 2))
+
+    changed, labels = pixels.copy(), y.copy()
+    changed[599] += 1
+    labels[3] = 1
+    assert lazy(pixels) == lazy(pixels.copy())
+    assert (
+        len({lazy(pixels), lazy(changed), lazy(pixels, labels), lazy(pixels[:599], y[:599])}) == 4
+    )
+    x = pixels.astype(np.float32) / 255
+    held = {data_fingerprint(Dataset("d", v, y, 2)) for v in (x, x + 0.0, x * np.float32(0.9))}
+    assert len(held) == 2
+    middle = x.copy()
+    middle[301, 0, 1, 1] *= 0.5
+    assert data_fingerprint(Dataset("d", middle, y, 2)) not in held
