@@ -157,8 +157,8 @@ class _WidthPath:
             mixture_lower(successes + last - n, last, plan.alpha),
         )
         reach = certified_radius(max(highest, self._p_lower), plan.noise, plan.attack)
-        radius = certified_radius(self._p_lower, plan.noise, plan.attack)
-        self._decided = n < last and radius >= (1.0 - plan.width) * reach
+        enough = required_probability(plan.noise, plan.attack, (1.0 - plan.width) * reach)
+        self._decided = n < last and (reach == 0 or self._p_lower > enough)
         return self._decided or n == last
 
     def answer(self) -> tuple[float, float, bool]:

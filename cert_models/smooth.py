@@ -11,6 +11,7 @@ import torch
 import cert_core as cc
 
 Counts = np.ndarray[Any, np.dtype[np.int64]]
+Float = np.ndarray[Any, np.dtype[np.float64]]
 Segments = list[tuple[int, int]]
 
 
@@ -87,6 +88,52 @@ class SmoothedClassifier:
                     start += len(votes)
         return counts.cpu().numpy()
 
+    def mean_scores(
+        self,
+        x: Any,
+        n: int,
+        seed: int,
+        *,
+        indices: Sequence[int] | None = None,
+        stage: str = "estimation",
+    ) -> Float:
+        """Average the softmax scores of n noisy copies of every input.
+
+        Returns
+        -------
+        (N, num_classes) float64; arguments as in counts.
+        """
+        return cc.mean_scores(
+            self._softmax, _to_numpy(x), self.noise, self.num_classes, n, seed,
+            indices=indices, batch_size=self.batch_size, stage=stage,
+        )  # fmt: skip
+
+    def label_scores(
+        self, x: Any, labels: Any, n: int, seed: int, *, indices: Sequence[int] | None = None
+    ) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """Keep the softmax scores of one class of every input, in the order drawn.
+
+        Returns
+        -------
+        (N, n) float32, rounded down, for cc.certify_scores; arguments as in counts.
+        """
+        return cc.label_scores(
+            self._softmax, _to_numpy(x), self.noise, self.num_classes, labels, n, seed,
+            indices=indices, batch_size=self.batch_size,
+        )  # fmt: skip
+
+    def _votes(self, batch: Any) -> Counts:
+        """Labels of a NumPy batch."""
+        with torch.inference_mode():
+            parts = list(self._classify(torch.from_numpy(batch).to(self.device)))
+        return torch.cat(parts).cpu().numpy()
+
+    def _softmax(self, batch: Any) -> Float:
+        """Softmax scores of a NumPy batch."""
+        with torch.inference_mode():
+            parts = list(self._classify(torch.from_numpy(batch).to(self.device), _softmax_of))
+        return torch.cat(parts).cpu().numpy()
+
     def _add(self, counts: Any, segments: Segments, start: int, votes: torch.Tensor) -> None:
         """Add the votes of rows start, start + 1, ... of a batch to their inputs' counts."""
         low = 0
@@ -96,14 +143,17 @@ class SmoothedClassifier:
                 counts[i] += torch.bincount(part, minlength=self.num_classes)
             low += size
 
-    def _classify(self, batch: torch.Tensor) -> Iterator[torch.Tensor]:
-        """Labels of the batch, in parts that fit into memory."""
+    def _classify(
+        self, batch: torch.Tensor, read: Callable[[torch.Tensor], torch.Tensor] | None = None
+    ) -> Iterator[torch.Tensor]:
+        """Labels of the batch, or what read makes of its scores, in parts that fit into memory."""
         self._check_mode()
         start = 0
         while start < len(batch):
             part = batch[start : start + self.batch_size]
             try:
-                votes = self._labels(part)
+                scores = self._scores(part)
+                votes = scores.argmax(dim=1) if read is None else read(scores)
             except (RuntimeError, MemoryError) as error:
                 if len(part) == 1 or not _out_of_memory(error):
                     raise
@@ -114,7 +164,7 @@ class SmoothedClassifier:
                 start += len(part)
                 yield votes
 
-    def _labels(self, batch: torch.Tensor) -> torch.Tensor:
+    def _scores(self, batch: torch.Tensor) -> torch.Tensor:
         scores = self.base_classifier(batch)
         expected = (len(batch), self.num_classes)
         if not isinstance(scores, torch.Tensor) or scores.shape != expected:
@@ -123,7 +173,7 @@ class SmoothedClassifier:
                 f"base_classifier(batch) must be a tensor of shape {expected}, got {got}: "
                 "return one score a class, and pass the right num_classes"
             )
-        return scores.argmax(dim=1)
+        return scores
 
     def _check_mode(self) -> None:
         module = self.base_classifier
@@ -154,9 +204,25 @@ class SmoothedClassifier:
         return cc.predict_labels(self.counts(x, n, seed), alpha)
 
     def certify(
-        self, x: Any, n0: int, n: int, alpha: float, attack: str, seed: int
+        self,
+        x: Any,
+        n0: int,
+        n: int,
+        alpha: float,
+        attack: str,
+        seed: int,
+        *,
+        votes: str = "hard",
     ) -> cc.Certificates:
         """Certify inputs: n0 copies select the class, n others bound its probability.
+
+        Parameters
+        ----------
+        x : (N, *input_shape) array or tensor
+        n0, n, alpha, attack, seed
+            As in cc.certify and counts.
+        votes : "hard" or "soft"
+            Whether the smoothed classifier averages votes, or softmax scores.
 
         Returns
         -------
@@ -170,13 +236,106 @@ class SmoothedClassifier:
         """
         cc.required_probability(self.noise, attack, 0.0)  # refuse a bad pair before drawing
         needed = cc.votes_needed(alpha)
+        if votes not in ("hard", "soft"):
+            raise ValueError(f"votes must be 'hard' or 'soft', got {votes!r}: choose one")
         if n < needed:
             raise ValueError(
                 f"n must be at least {needed} for alpha = {alpha}, got {n}: draw more samples"
             )
+        if votes == "soft":
+            labels = self.mean_scores(x, n0, seed, stage="selection").argmax(axis=1)
+            scores = self.label_scores(x, labels, n, seed)
+            return cc.certify_scores(labels, scores, self.noise, attack, n0=n0, alpha=alpha)
         selection = self.counts(x, n0, seed, stage="selection")
         estimation = self.counts(x, n, seed, stage="estimation")
         return cc.certify(selection, estimation, self.noise, attack, alpha=alpha)
+
+    def certify_top_k(
+        self, x: Any, n0: int, n: int, alpha: float, attack: str, seed: int, *, k: int = 1
+    ) -> cc.Certificates:
+        """Certify that the class stays among the k likeliest, the others bounded as well.
+
+        With k = 1, the runner-up's bound instead of 1 - p_lower: for the same votes as
+        certify, a radius up to several times larger.
+
+        Returns
+        -------
+        cc.Certificates
+            See cc.certify_top_k.
+        """
+        cc.required_probability(self.noise, attack, 0.0)  # refuse a bad pair before drawing
+        selection = self.counts(x, n0, seed, stage="selection")
+        estimation = self.counts(x, n, seed, stage="estimation")
+        return cc.certify_top_k(selection, estimation, self.noise, attack, k=k, alpha=alpha)
+
+    def certify_at(
+        self,
+        x: Any,
+        radii: Sequence[float] | float,
+        n_max: int,
+        alpha: float,
+        attack: str,
+        seed: int,
+        *,
+        n0: int = 100,
+        indices: Sequence[int] | None = None,
+    ) -> cc.SequentialCertificates:
+        """Certify preset radii with as few copies as each input needs.
+
+        Returns
+        -------
+        cc.SequentialCertificates
+            radius: the largest of the radii that passed, wrong with probability alpha at
+            most for each input; samples: copies classified; decided: whether before n_max.
+
+        References
+        ----------
+        cc.plan_at, cc.boundaries.
+        """
+        plan = cc.plan_at(self.noise, attack, radii, n_max=n_max, alpha=alpha, n0=n0)
+        return cc.gather(plan, self.outcomes(plan, x, seed, indices=indices))
+
+    def certify_until(
+        self,
+        x: Any,
+        width: float,
+        n_max: int,
+        alpha: float,
+        attack: str,
+        seed: int,
+        *,
+        n0: int = 100,
+        indices: Sequence[int] | None = None,
+    ) -> cc.SequentialCertificates:
+        """Certify full radii to a relative width with as few copies as each input needs.
+
+        Returns
+        -------
+        cc.SequentialCertificates
+            As of certify_at, with any radius; see cc.plan_until.
+        """
+        plan = cc.plan_until(self.noise, attack, width, n_max=n_max, alpha=alpha, n0=n0)
+        return cc.gather(plan, self.outcomes(plan, x, seed, indices=indices))
+
+    def outcomes(
+        self, plan: Any, x: Any, seed: int, *, indices: Sequence[int] | None = None
+    ) -> Iterator[cc.Outcome]:
+        """Certify inputs by a plan of cc.plan_at or cc.plan_until, as they are ready.
+
+        Yields
+        ------
+        cc.Outcome
+            Not always in the order of the inputs.
+        """
+        if plan.noise != self.noise:
+            raise ValueError(
+                f"plan must be for the classifier's noise {self.noise!r}, got {plan.noise!r}: "
+                "make it for this noise"
+            )
+        return cc.outcomes(
+            plan, self._votes, _to_numpy(x), self.num_classes, seed,
+            indices=indices, batch_size=self.batch_size,
+        )  # fmt: skip
 
 
 def _device_of(classifier: Any) -> torch.device:
@@ -184,6 +343,10 @@ def _device_of(classifier: Any) -> torch.device:
         for parameter in classifier.parameters():
             return parameter.device
     return torch.device("cpu")
+
+
+def _softmax_of(scores: torch.Tensor) -> torch.Tensor:
+    return torch.softmax(scores.double(), dim=1)
 
 
 def _to_numpy(x: Any) -> Any:

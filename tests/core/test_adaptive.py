@@ -145,7 +145,7 @@ def test_until_a_width() -> None:
             reach = cc.mixture_upper(row.votes.path[-1], int(sizes[-1]), 1e-8)
             most = cc.mixture_lower(row.votes.path[-1] + 20_000 - int(sizes[-1]), 20_000, 1e-8)
             best = cc.certified_radius(min(reach, most), NOISE, "l2")
-            assert row.radius >= 0.8 * best or best == 0.0
+            assert row.radius >= 0.8 * best * (1 - 1e-8)
 
 
 @pytest.mark.parametrize("by", [plan(), cc.plan_until(NOISE, "l2", 0.1)], ids=["at", "until"])
