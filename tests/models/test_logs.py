@@ -1,0 +1,234 @@
+"""The log of Cohen et al.: ours, published ones, into a store and out again."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+import cert_core as cc
+from cert_models.cli import main
+from cert_models.counts import CountStore
+from cert_models.logs import Row, read_log, write_log
+from cert_models.plans import FixedPlan, Run, Votes
+from cert_models.readings import read_run
+
+HEAD = "idx\tlabel\tpredict\tradius\tcorrect\ttime"
+PUBLISHED = f"""{HEAD}
+0\t3\t3\t0.478\t1\t0:00:17.268386
+20\t7\t-1\t0.0\t0\t0:00:17.1
+40\t4\t2\t1.35\t0\t1 day, 2:03:04
+60\t9\t9\t1e-05\t1\t0:01:00
+80\t9\t9\t2\t1\t17.5
+"""
+
+
+def rows_strategy() -> st.SearchStrategy[list[Row]]:
+    row = st.tuples(
+        st.integers(0, 9), st.integers(-1, 9), st.floats(0, 1e6) | st.just(math.inf),
+        st.integers(0, 10**12), st.sampled_from(["", "0.9", "a b"]),
+    )  # fmt: skip
+
+    def numbered(given: list[Any]) -> list[Row]:
+        return [
+            Row(i, label, predict, 0.0 if predict < 0 else radius, us / 1e6, {"note": note})
+            for i, (label, predict, radius, us, note) in enumerate(given)
+        ]
+
+    return st.lists(row, max_size=6).map(numbered)
+
+
+@given(rows_strategy())
+def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, rows: list[Row]) -> None:
+    path = tmp_path_factory.mktemp("logs") / "log.tsv"
+    write_log(path, rows)
+    back = read_log(path)
+    assert [(r.index, r.label, r.predict, r.radius, r.extra) for r in back] == [
+        (r.index, r.label, r.predict, r.radius, r.extra) for r in rows
+    ]
+    assert [r.seconds for r in back] == pytest.approx([r.seconds for r in rows], abs=1e-6)
+    again = path.with_suffix(".again")
+    write_log(again, back)
+    assert again.read_bytes() == path.read_bytes()
+
+
+def test_published_logs(tmp_path: Path) -> None:
+    path = tmp_path / "published"
+    path.write_text(PUBLISHED, encoding="utf-8")
+    rows = read_log(path)
+    assert [row.index for row in rows] == [0, 20, 40, 60, 80]
+    assert [row.radius for row in rows] == [0.478, 0.0, 1.35, 1e-5, 2.0]
+    assert [row.seconds for row in rows] == [17.268386, 17.1, 93784.0, 60.0, 17.5]
+    assert [row.correct for row in rows] == [1, 0, 0, 1, 1]
+
+
+def test_columns_are_found_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    lines = ["radius\tidx\tp\tcorrect\tlabel\tpredict", "0.5\t3\t.9\t1\t2\t2", ""]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    assert read_log(path) == [Row(3, 2, 2, 0.5, 0.0, {"p": ".9"})]
+    path.write_text(f"{HEAD}\n7\t1\t-1\t0.75\t0\t1\n", encoding="utf-8")
+    assert read_log(path) == [Row(7, 1, -1, 0.0, 1.0)]  # an abstention certifies nothing
+
+
+BAD = [
+    ("", "log must begin with a line of distinct column names"),
+    ("idx label predict radius correct time\n", "no idx, label, predict, radius, correct"),
+    (f"{HEAD}\tidx\n", "twice the same"),
+    (f"{HEAD}\n1\t1\t1\t0.5\t1\n", "line 2: 5 columns, not 6"),
+    (f"{HEAD}\n1\t1\t1\t0.5\t1\t0\n2\t1\t1\thalf\t1\t0\n", "line 3: could not convert"),
+    (f"{HEAD}\n1\t1\t1\tnan\t1\t0\n", "radius and idx must be numbers >= 0"),
+    (f"{HEAD}\n1\t1\t1\t-0.5\t1\t0\n", "radius and idx must be numbers >= 0"),
+    (f"{HEAD}\n1\t1\t2\t0.5\t1\t0\n", "correct must be 1 where predict is label"),
+    (f"{HEAD}\n1\t1\t1\t0.5\t0\t0\n", "correct must be 1 where predict is label"),
+    (f"{HEAD}\n1\t1\t1\t0.5\t1\tsoon\n", "line 2: could not convert"),
+    (f"{HEAD}\ninf\t1\t1\t0.5\t1\t0\n", "line 2: cannot convert float infinity"),
+    (f"{HEAD}\n1\t1\t1\t0.5\t1\t0\n1\t1\t1\t0.5\t1\t0\n", "idx must be distinct, got 1 again"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), BAD, ids=[m[:30] for _, m in BAD])
+def test_what_is_no_log(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "log"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match="must ") as caught:
+        read_log(path)
+    assert message in str(caught.value)
+
+
+def test_unreadable_logs(tmp_path: Path) -> None:
+    (tmp_path / "bytes").write_bytes(b"\xff\xfe\x00")
+    for name, reason in (("bytes", "not text"), ("none", "No such file"), (".", "Is a directory")):
+        with pytest.raises(ValueError, match=f"log must be a readable text file.*{reason}"):
+            read_log(tmp_path / name)
+
+
+def test_a_log_is_never_overwritten(tmp_path: Path) -> None:
+    path, rows = tmp_path / "log.tsv", [Row(0, 1, 1, 0.5, 1.0)]
+    write_log(path, rows)
+    write_log(path, rows)  # it says this already
+    with pytest.raises(ValueError, match="out must be a file that does not exist yet"):
+        write_log(path, [Row(0, 1, 1, 0.6, 1.0)])
+    assert read_log(path) == rows
+    with pytest.raises(ValueError, match="No such file"):
+        write_log(tmp_path / "no" / "log.tsv", rows)
+    with pytest.raises(ValueError, match="rows must have the same columns"):
+        write_log(tmp_path / "b.tsv", [*rows, Row(1, 1, 1, 0.5, 1.0, {"a": "1"})])
+    assert [p.name for p in tmp_path.iterdir()] == ["log.tsv"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Path("published.tsv").write_text(PUBLISHED, encoding="utf-8")
+    return tmp_path
+
+
+IMPORT = [
+    "import", "published.tsv", "--store", "s.db", "--noise", "gaussian", "--sigma", "0.5",
+    "--dim", "3072", "--attack", "l2", "--alpha", "0.001", "--n", "100000",
+]  # fmt: skip
+
+
+def test_a_published_log_reported_and_exported_is_the_same(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*IMPORT, "--json"]) == 0
+    values = json.loads(capsys.readouterr().out)
+    assert (values["run"], values["inputs"], values["abstained"]) == ("published", 5, 1)
+    expected = [stats.norm.cdf(r / 0.5) if r else 0.0 for r in (0.478, 0.0, 1.35, 1e-5, 2.0)]
+    assert values["p_lower"] == pytest.approx(expected, abs=1e-12)
+    assert main(IMPORT) == 0  # again: nothing changes
+    assert main(["export", "--store", "s.db", "--out", "again.tsv"]) == 0
+    assert read_log("again.tsv") == read_log("published.tsv")
+    capsys.readouterr()
+    reports = []
+    for source in ("published.tsv", "s.db"):
+        assert main(["report", source, "--attack", "l2", "--at", "0,0.25,1,2", "--json"]) == 0
+        (result,) = json.loads(capsys.readouterr().out)["results"]
+        reports.append((result["certified_accuracy"], result["abstained"], result["inputs"]))
+    assert reports[0] == reports[1]
+    assert reports[0][0] == [0.6, 0.4, 0.2, 0.2]
+    assert main(["export", "--store", "s.db", "--attack", "linf", "--out", "linf.tsv"]) == 0
+    radii = [row.radius for row in read_log("linf.tsv")]
+    assert radii[4] == pytest.approx(2 / math.sqrt(3072), rel=1e-9)
+    assert radii[4] <= 2 / math.sqrt(3072)
+
+
+def test_counts_exported(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What a store says at other attacks and alpha, its radii never above the truth."""
+    noise = cc.Laplace(6, 0.5)
+    run = Run(FixedPlan(10, 400), noise, 0, 50, 3, "m", "", "d", "", "l1", 0.001)
+    votes = [[390, 5, 5], [200, 190, 10], [0, 400, 0]]
+    with CountStore("c.db") as store:
+        store.begin("r", run)
+        for i, estimation in enumerate(votes):
+            selection = np.eye(3, dtype=np.int64)[int(np.argmax(estimation))] * 10
+            store.add("r", Votes(3 * i, 0, selection, np.array(estimation), 1.5))
+        reading = read_run(store, "r", attack="l1", alpha=0.05)
+    more = ["--alpha", "0.05", "--out", "r.tsv"]
+    assert main(["export", "--store", "c.db", *more]) == 0
+    assert "3 inputs of run 'r', l1 radii at alpha 0.05" in capsys.readouterr().out
+    rows = read_log("r.tsv")
+    assert [(r.index, r.label, r.predict, r.correct) for r in rows] == [
+        (0, 0, 0, 1), (3, 0, -1, 0), (6, 0, 1, 0),
+    ]  # fmt: skip
+    assert [r.radius for r in rows] == reading.certificates.radius.tolist()
+    for row, estimation in zip(rows, votes, strict=True):
+        if row.predict >= 0:
+            p = cc.binomial_lower(max(estimation), 400, 0.05)
+            assert row.radius <= -0.5 * math.log(2 * (1 - p))
+
+
+def test_stores_merged_by_command(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(IMPORT) == 0
+    assert main(["merge", "--store", "all.db", "s.db"]) == 0
+    capsys.readouterr()
+    assert main(["merge", "--store", "all.db", "s.db", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["runs"] == {"published": 5}
+    with CountStore("all.db") as store:
+        assert len(store.logged("published")) == 5
+
+
+def without(option: str) -> list[str]:
+    place = IMPORT.index(option)
+    return IMPORT[:place] + IMPORT[place + 2 :]
+
+
+WRONG = [
+    (without("--dim"), "--dim must be given"),
+    (without("--alpha"), "--alpha"),
+    ([*IMPORT[:1], "none.tsv", *IMPORT[2:]], "log must be a readable text file"),
+    (["export", "--store", "none.db", "--out", "a.tsv"], "store must be an existing file"),
+    (["export", "--store", "s.db", "--out", "a.tsv", "--run", "b"], "run must be one of 's.db'"),
+    (["export", "--store", "s.db", "--out", "a.tsv", "--alpha", "0.01"], "alpha must be 0.001"),
+    (["export", "--store", "s.db", "--out", "published.tsv", "--attack", "l1"], "File exists"),
+    (["merge", "--store", "s.db", "published.tsv"], "store must be a count store"),
+    (["merge", "--store", "new.db", "none.db"], "store must be an existing file"),
+    ([*IMPORT, "--alpha", "0.01"], "must be continued with its own parameters, got plan.alpha"),
+]
+
+
+@pytest.mark.parametrize(("command", "message"), WRONG, ids=[m[:30] for _, m in WRONG])
+def test_wrong_usage(
+    folder: Path, capsys: pytest.CaptureFixture[str], command: list[str], message: str
+) -> None:
+    assert main(IMPORT) == 0
+    capsys.readouterr()
+    try:
+        status = main(command)
+    except SystemExit as stop:  # argparse
+        status = int(stop.code or 0)
+    captured = capsys.readouterr()
+    assert status == 2
+    assert message in captured.err
+    assert captured.out == ""
+    assert len([line for line in captured.err.splitlines() if "error:" in line]) == 1
+    assert Path("published.tsv").read_text(encoding="utf-8") == PUBLISHED
