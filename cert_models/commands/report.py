@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,10 +108,10 @@ def _logged(path: str, name: str, options: argparse.Namespace) -> Iterator[Resul
     columns = ([getattr(row, key) for row in rows] for key in ("index", "label", "predict"))
     indices, labels, predict = (np.array(values, dtype=np.int64) for values in columns)
     radius = np.array([row.radius for row in rows], dtype=np.float64)
-    noise = _noise_of_logs(options)
+    name = name or re.sub(r"\.(tsv|txt|csv|log)$", "", Path(path).name)
     yield Result(
-        name or Path(path).stem, indices, labels, predict, radius, options.attack or "l2",
-        options.alpha, noise, "" if options.attack else "a log, its radii taken as l2",
+        name, indices, labels, predict, radius, options.attack or "l2", options.alpha,
+        _noise_of_logs(options), "" if options.attack else "a log, its radii taken as l2",
     )  # fmt: skip
 
 
