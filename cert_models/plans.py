@@ -52,7 +52,23 @@ def _total(name: str, counts: Counts, expected: int, votes: Votes) -> None:
 
 
 @dataclass(frozen=True)
-class FixedPlan:
+class _Fields:
+    """A plan whose fields are plain values."""
+
+    kind: ClassVar[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able; from_dict reads it."""
+        return {"kind": self.kind, **dataclasses.asdict(self)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The plan whose to_dict this was."""
+        return cls(**{key: value for key, value in values.items() if key != "kind"})
+
+
+@dataclass(frozen=True)
+class FixedPlan(_Fields):
     """n0 selection and n estimation samples an input, whatever the votes.
 
     Such counts may be read at any alpha, attack and radius.
@@ -84,56 +100,62 @@ class SequentialPlan:
 
     Attributes
     ----------
-    n0 : int
-    looks : ascending ints
-        Estimation samples drawn in total at each look; the last is the cap.
-    attack : "l1", "l2" or "linf"
-    radii : ascending floats
-        Tested in this order, in the attack's norm and input units.
-    p0 : floats, one a radius
-        The probability that certifies it.
-    alpha : float
-        Failure probability an input.
-    rule : str
-        The stopping rule, by name.
+    test : cc.RadiiPlan or cc.WidthPlan
+        Radii or width, thresholds, alpha, n0 and looks.
     """
 
-    n0: int
-    looks: tuple[int, ...]
-    attack: str
-    radii: tuple[float, ...]
-    p0: tuple[float, ...]
-    alpha: float
-    rule: str
+    test: cc.RadiiPlan | cc.WidthPlan
     kind: ClassVar[str] = "sequential"
 
-    def __post_init__(self) -> None:
-        for name in ("looks", "radii", "p0"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-        if not self.looks or list(self.looks) != sorted({n for n in self.looks if n >= 1}):
-            raise _fail("looks", "ascending integers >= 1", self.looks, "list sample sizes")
-        if not self.radii or list(self.radii) != sorted(set(self.radii)):
-            raise _fail("radii", "ascending numbers", self.radii, "list them in order, once each")
-        if len(self.p0) != len(self.radii):
-            raise _fail("p0", f"{len(self.radii)} numbers, one a radius", self.p0, "pass them all")
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able; from_dict reads it."""
+        values = self.test.to_dict()
+        return {**values, "test": values["kind"], "kind": self.kind}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The plan whose to_dict this was."""
+        return cls(cc.plan_from_dict({**values, "kind": values["test"]}))
 
     def check(self, votes: Votes) -> None:
         """Refuse votes that this plan cannot have cast."""
-        _total("selection", votes.selection, self.n0, votes)
-        taken = len(votes.path or ())
-        if votes.path is None or not 1 <= taken <= len(self.looks):
-            rule = f"the votes at 1 to {len(self.looks)} looks"
-            raise _fail("path", rule, votes.path, "pass those of the looks taken")
-        _total("estimation", votes.estimation, self.looks[taken - 1], votes)
+        looks, path = self.test.looks, votes.path
+        _total("selection", votes.selection, self.test.n0, votes)
+        if path is None or not 1 <= len(path) <= len(looks):
+            remedy = "pass those of the looks taken"
+            raise _fail("path", f"the votes at 1 to {len(looks)} looks", path, remedy)
+        _total("estimation", votes.estimation, looks[len(path) - 1], votes)
         final = int(votes.estimation[int(np.argmax(votes.selection))])
-        steps = np.diff(np.array([0, *votes.path]))
-        if votes.path[-1] != final or (steps < 0).any():
+        if path[-1] != final or list(path) != sorted(path) or path[0] < 0:
             rule = f"non-decreasing and end at the {final} votes of the selected class"
-            raise _fail("path", rule, votes.path, "pass the running votes")
+            raise _fail("path", rule, path, "pass the running votes")
+
+    def outcome(self, votes: Votes) -> cc.Outcome:
+        """What the test says of an input, from its votes at the looks.
+
+        Raises
+        ------
+        ValueError
+            The test would not have stopped at the last look taken, or before it.
+        """
+        looks, path = self.test.looks, votes.path or ()
+        test, stopped = self.test.begin(), 0
+        for look, (k, n) in enumerate(zip(path, looks, strict=False), start=1):
+            if test.update(k, n) or n == looks[-1]:
+                stopped = look
+                break
+        if stopped != len(path):
+            raise _fail("path", "that of an input at which the test stops", path, "count it again")
+        radius, p_lower, decided = test.answer()
+        selected = int(np.argmax(votes.selection))
+        counted = cc.SequentialVotes(votes.index, selected, votes.selection, votes.estimation, path)
+        samples = self.test.n0 + looks[len(path) - 1]
+        label = selected if radius > 0 else cc.ABSTAIN
+        return cc.Outcome(votes.index, label, radius, p_lower, samples, decided, counted)
 
 
 @dataclass(frozen=True)
-class LogPlan:
+class LogPlan(_Fields):
     """A published log: certificates without counts, as somebody stated them.
 
     Attributes
@@ -198,7 +220,7 @@ class Run:
         """What decides the counts, as canonical JSON."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         del values["attack"], values["alpha"]
-        values["plan"] = {"kind": self.plan.kind, **dataclasses.asdict(self.plan)}
+        values["plan"] = self.plan.to_dict()
         values["noise"] = self.noise.to_dict()
         return json.dumps(values, sort_keys=True)
 
@@ -213,12 +235,12 @@ class Run:
         """
         values = json.loads(text)
         plan = values.pop("plan")
-        kind = plan.pop("kind")
+        kind = plan["kind"]
         if kind not in PLANS:
             known = ", ".join(PLANS)
             raise _fail("plan", f"of kind {known}", kind, "read it with the version that wrote it")
         values["noise"] = cc.noise_from_dict(values["noise"])
-        return cls(plan=PLANS[kind](**plan), attack=attack, alpha=alpha, **values)
+        return cls(plan=PLANS[kind].from_dict(plan), attack=attack, alpha=alpha, **values)
 
     def differences(self, other: Run) -> list[str]:
         """How another run differs in what decides the counts: "n 200 instead of 100"."""

@@ -12,7 +12,7 @@ import numpy as np
 
 import cert_core as cc
 from cert_models.counts import CountStore
-from cert_models.plans import Counts, FixedPlan, LogPlan
+from cert_models.plans import Counts, FixedPlan, LogPlan, SequentialPlan
 from cert_models.storage import StoreError
 
 BLOCK = 1000  # inputs certified at a time: memory stays bounded
@@ -38,6 +38,8 @@ class Reading:
 
 def _joined(parts: Sequence[cc.Certificates]) -> cc.Certificates:
     """Certificates of one run, one after the other."""
+    if len(parts) == 1:
+        return parts[0]
     arrays: dict[str, Any] = {
         key: np.concatenate([getattr(part, key) for part in parts])
         for key in ("label", "radius", "p_lower")
@@ -84,30 +86,32 @@ def read_run(
     attack: str | None = None,
     alpha: float | None = None,
 ) -> Reading:
-    """Derive certificates from a run of fixed n, or take them from a published log.
+    """Derive certificates from a run's counts, or take them from a published log.
 
     Parameters
     ----------
     store : CountStore
     name : str
     indices : inputs to read (default: all that are done)
-    attack, alpha : default to the run's; a log has its own alpha alone
+    attack, alpha : default to the run's; a log has its own alpha alone, a sequential run
+        both
 
     Returns
     -------
     Reading
         Inputs by ascending index.  A log's radii are as published in its own attack;
-        its p_lower, and radii in others, are derived from them for its noise.
+        its p_lower, and radii in others, are derived from them for its noise.  A
+        sequential run gives SequentialCertificates: the decisions of its test.
 
     Raises
     ------
     StoreError
-        A sequential run, another alpha than a log's, or inputs that are not done.
+        An attack or alpha that the run cannot be read at, or inputs that are not done.
     """
     run = store.runs()[store.only(name)]
     attack = attack if attack is not None else run.attack
     alpha = alpha if alpha is not None else run.alpha
-    read = _read_log if isinstance(run.plan, LogPlan) else _read_counts
+    read = READERS[type(run.plan)]
     wanted = None if indices is None else {int(index) for index in indices}
     places, parts = read(store, name, wanted, attack, alpha)
     missing = sorted((wanted or set()) - {index for index, _, _ in places})
@@ -143,6 +147,23 @@ def _read_counts(
     return places, parts
 
 
+def _read_sequential(
+    store: CountStore, name: str, wanted: set[int] | None, attack: str, alpha: float
+) -> tuple[list[Place], list[cc.Certificates]]:
+    plan: SequentialPlan = store.plan(name, SequentialPlan)
+    for key, given, own in (
+        ("attack", attack, plan.test.attack), ("alpha", alpha, plan.test.alpha),
+    ):  # fmt: skip
+        if given != own:
+            raise StoreError(
+                f"{key} must be {own!r}, that of the sequential run {name!r}, got {given!r}: "
+                "its sampling stopped for that test alone"
+            )
+    votes = [v for v in store.votes(name, SequentialPlan) if wanted is None or v.index in wanted]
+    certificates = cc.gather(plan.test, (plan.outcome(each) for each in votes))
+    return [(each.index, each.label, each.seconds) for each in votes], [certificates]
+
+
 def _read_log(
     store: CountStore, name: str, wanted: set[int] | None, attack: str, alpha: float
 ) -> tuple[list[Place], list[cc.Certificates]]:
@@ -165,3 +186,6 @@ def _read_log(
         cc.is_tight(noise, attack),
     )  # fmt: skip
     return [(row.index, row.label, row.seconds) for row in rows], [certificates]
+
+
+READERS = {FixedPlan: _read_counts, SequentialPlan: _read_sequential, LogPlan: _read_log}

@@ -35,7 +35,8 @@ RUN = Run(
     model="net", model_fingerprint="m", data="digits", data_fingerprint="d",
     attack="l2", alpha=0.001,
 )  # fmt: skip
-SEQUENTIAL = SequentialPlan(10, (50, 100, 200), "l2", (0.1, 0.2), (0.6, 0.7), 0.001, "looks")
+TEST = cc.plan_at(NOISE, "l2", [0.01, 0.05], n_max=200, alpha=0.001, n0=10, first=50, ratio=2)
+SEQUENTIAL = SequentialPlan(TEST)
 LOGGED = LogPlan(100, 1000, "l2", 0.001)
 
 
@@ -48,7 +49,7 @@ def votes_of(index: int, n0: int = 10, n: int = 200) -> Votes:
 
 def path_of(index: int, looks: int) -> Votes:
     """Votes of a sequential run that stopped at one of the looks."""
-    votes = votes_of(index, n=SEQUENTIAL.looks[looks - 1])
+    votes = votes_of(index, n=TEST.looks[looks - 1])
     top = int(votes.estimation[votes.selection.argmax()])
     path = tuple(top * (i + 1) // looks for i in range(looks))
     return dataclasses.replace(votes, path=path)
@@ -228,8 +229,6 @@ def test_no_kind_of_sampling_is_read_as_another(tmp_path: Path) -> None:
         assert [told(v) for v in store.votes("sequential", SequentialPlan)] == [
             told(path_of(i, i + 1)) for i in range(3)
         ]
-        with pytest.raises(StoreError, match="plan 'fixed' to be read so, got 'sequential' of"):
-            read_run(store, "sequential")
         for name in ("fixed", "sequential"):
             with pytest.raises(StoreError, match="'log' to be read so"):
                 store.logged(name)
@@ -249,16 +248,48 @@ def test_a_kind_of_plan_from_the_future_is_refused(tmp_path: Path) -> None:
         store.only("z")
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"looks": (50, 50)}, {"looks": ()}, {"looks": (0, 50)}, {"radii": (0.2, 0.1)},
-        {"radii": ()}, {"p0": (0.6,)},
-    ],
-)  # fmt: skip
-def test_bad_sequential_plans(change: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=rf"{'p0' if 'p0' in change else next(iter(change))} must"):
-        dataclasses.replace(SEQUENTIAL, **change)
+def test_a_sequential_run_gives_its_own_decisions_alone(tmp_path: Path) -> None:
+    def predict(batch: Any) -> Any:
+        return (batch.mean(axis=1) > 0.48).astype(int)
+
+    x = np.linspace(0.3, 0.7, 12)[:, None].repeat(64, axis=1).astype(np.float32)
+    width = cc.plan_until(NOISE, "linf", 0.3, n_max=400, alpha=0.01, n0=10)
+    for name, test in (("radii", TEST), ("width", width)):
+        run = dataclasses.replace(
+            RUN, plan=SequentialPlan(test), num_classes=2, attack=test.attack, alpha=test.alpha
+        )
+        found = list(cc.outcomes(test, predict, x, 2, seed=5))
+        with CountStore(tmp_path / "s.db") as store:
+            store.begin(name, run)
+            assert store.runs()[name] == run
+            for o in found:
+                store.add(
+                    name,
+                    Votes(o.position, 0, o.votes.selection, o.votes.estimation, 0.1, o.votes.path),
+                )
+            expected, reading = cc.gather(test, found), read_run(store, name)
+            result = reading.certificates
+            assert isinstance(result, cc.SequentialCertificates)
+            for key in ("label", "radius", "p_lower", "samples", "decided"):
+                np.testing.assert_array_equal(getattr(result, key), getattr(expected, key))
+            assert (result.alpha, result.attack, result.plan) == (test.alpha, test.attack, test)
+            assert len(set(result.samples.tolist())) > 1
+            for other in ({"attack": "l1"}, {"alpha": 0.02}):
+                with pytest.raises(StoreError, match="its sampling stopped for that test alone"):
+                    read_run(store, name, **other)  # type: ignore[arg-type]
+
+
+def test_votes_at_which_the_test_does_not_stop_are_not_read(tmp_path: Path) -> None:
+    """Counts cut off, or taken too far, would not have the test's error rate."""
+    sure = Votes(0, 0, np.array([10, 0, 0, 0]), np.array([200, 0, 0, 0]), 0.1, (50, 100, 200))
+    unsure = Votes(1, 0, np.array([10, 0, 0, 0]), np.array([27, 23, 0, 0]), 0.1, (27,))
+    for votes in (sure, unsure):
+        path = tmp_path / f"{votes.index}.db"
+        with CountStore(path) as store:
+            store.begin("s", dataclasses.replace(RUN, plan=SEQUENTIAL))
+            store.add("s", votes)
+            with pytest.raises(ValueError, match="path must be that of an input at which the test"):
+                read_run(store, "s")
 
 
 def test_bad_fixed_plans() -> None:
