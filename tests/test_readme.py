@@ -6,9 +6,12 @@ import re
 import shlex
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
+from models.layouts import write_cifar10
 
+import cert_core as cc
 from cert_models.cli import main
 
 ROOT = Path(__file__).parent.parent
@@ -26,10 +29,55 @@ def test_there_is_something_to_run() -> None:
 
 
 @pytest.mark.parametrize("code", PYTHON, ids=range(len(PYTHON)))
-def test_python(code: str, capsys: pytest.CaptureFixture[str]) -> None:
-    exec(compile(code, "README.md", "exec"), {})
+def test_python(
+    code: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if "digits.onnx" in code:
+        write_onnx(tmp_path / "digits.onnx")
+    names: dict[str, Any] = {}
+    exec(compile(code, "README.md", "exec"), names)
     if "print(" in code:
         assert capsys.readouterr().out
+    if "load_digits" in code:
+        assert cc.certified_accuracy(names["certificates"], names["labels"], 0.05) >= 0.7
+
+
+FRAMEWORKS = ("sklearn.linear_model", "onnxruntime", "jax")
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_a_framework_takes_ten_lines(framework: str) -> None:
+    (code,) = [
+        code for code in PYTHON if f"import {framework}" in code or f"from {framework}" in code
+    ]
+    lines = [line for line in code.splitlines() if line and "import" not in line.split()]
+    assert len(lines) <= 10
+
+
+def write_onnx(path: Path) -> None:
+    """A linear classifier of the digits as an ONNX file: batch -> scores."""
+    import numpy as np
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+    from sklearn.datasets import load_digits
+    from sklearn.linear_model import LogisticRegression
+
+    x, y = load_digits(return_X_y=True)
+    model = LogisticRegression(max_iter=2000).fit(x[:1000] / 16, y[:1000])
+    weights = model.coef_.T.astype(np.float32), model.intercept_.astype(np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("Gemm", ["batch", "w", "b"], ["scores"])],
+        "digits",
+        [helper.make_tensor_value_info("batch", TensorProto.FLOAT, ["n", 64])],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n", 10])],
+        [numpy_helper.from_array(w, name) for w, name in zip(weights, "wb", strict=True)],
+    )
+    opset = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=9), path)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -60,6 +108,32 @@ def test_the_long_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     words[words.index("100000")] = "500"
     assert main([*words, "--quiet"]) == 0
     assert len((tmp_path / "log.tsv").read_text(encoding="utf-8").splitlines()) == 3
+
+
+def test_train_certify_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The three commands as printed, on a small CIFAR-10 and with a smaller network."""
+    import numpy as np
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # faster where other processes keep the cores busy
+    code = next(code for _, code in BLOCKS if code.startswith("cert train"))
+    rng = np.random.default_rng(0)
+    y = np.arange(40) % 10
+    x = rng.integers(40, 216, size=(10, 3, 1, 1))[y] + rng.integers(-30, 30, size=(40, 3, 32, 32))
+    write_cifar10(tmp_path / "DIR", x.astype(np.uint8), y)
+    monkeypatch.chdir(tmp_path)
+    code = code.replace("cifar_resnet110", "cifar_resnet20").replace("100000", "20")
+    for line in code.strip().splitlines():
+        words = shlex.split(line)[1:]
+        small = {"train": ["--epochs", "1", "--batch-size", "20", "--quiet"], "report": []}
+        assert main([*words, *small.get(words[0], ["--quiet"])]) == 0
+        assert capsys.readouterr().out
+    torch.set_num_threads(threads)
+    for name in ("curves.pdf", "report.html", "log.tsv", "net.pth.tar"):
+        assert Path(name).stat().st_size > 0
 
 
 def test_make_targets_exist() -> None:
