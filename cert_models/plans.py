@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -91,6 +92,20 @@ class FixedPlan(_Fields):
             raise _fail("path", "absent from a run of fixed n", votes.path, "drop it")
 
 
+@lru_cache(maxsize=4096)
+def _replay(test: cc.RadiiPlan | cc.WidthPlan, path: tuple[int, ...]) -> tuple[float, float, bool]:
+    """(radius, p_lower, decided) of a test from the votes at its looks; most inputs share
+    theirs with others."""
+    taken, stopped = test.begin(), 0
+    for look, (votes, n) in enumerate(zip(path, test.looks, strict=False), start=1):
+        if taken.update(votes, n) or n == test.looks[-1]:
+            stopped = look
+            break
+    if stopped != len(path):
+        raise _fail("path", "that of an input at which the test stops", path, "count it again")
+    return taken.answer()
+
+
 @dataclass(frozen=True)
 class SequentialPlan:
     """n0 selection samples, then estimation samples until a test at one of the looks stops.
@@ -138,18 +153,11 @@ class SequentialPlan:
         ValueError
             The test would not have stopped at the last look taken, or before it.
         """
-        looks, path = self.test.looks, votes.path or ()
-        test, stopped = self.test.begin(), 0
-        for look, (k, n) in enumerate(zip(path, looks, strict=False), start=1):
-            if test.update(k, n) or n == looks[-1]:
-                stopped = look
-                break
-        if stopped != len(path):
-            raise _fail("path", "that of an input at which the test stops", path, "count it again")
-        radius, p_lower, decided = test.answer()
+        path = votes.path or ()
+        radius, p_lower, decided = _replay(self.test, path)
         selected = int(np.argmax(votes.selection))
         counted = cc.SequentialVotes(votes.index, selected, votes.selection, votes.estimation, path)
-        samples = self.test.n0 + looks[len(path) - 1]
+        samples = self.test.n0 + self.test.looks[len(path) - 1]
         label = selected if radius > 0 else cc.ABSTAIN
         return cc.Outcome(votes.index, label, radius, p_lower, samples, decided, counted)
 

@@ -7,7 +7,7 @@ import platform
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,16 +19,19 @@ from cert_models.counts import CountStore
 from cert_models.datasets import Dataset
 from cert_models.logs import Row
 from cert_models.models import load_model
-from cert_models.plans import FixedPlan, Run, Votes
+from cert_models.plans import FixedPlan, Plan, Run, SequentialPlan, Votes
 from cert_models.readings import Reading, read_run
 
 Counter = Callable[..., np.ndarray[Any, np.dtype[np.int64]]]
+Decider = Callable[..., Iterator[cc.Outcome]]
+
+TOGETHER = 64  # inputs under way at a time in sequential runs, so that batches stay full
 
 
-def counter_of(
+def classifier_of(
     model: Any, noise: cc.Noise, num_classes: int, *, batch_size: int, device: str | None
-) -> Counter:
-    """Something that counts votes like SmoothedClassifier.counts, of a model or its name.
+) -> Any:
+    """A SmoothedClassifier of a torch module, a function as it is.
 
     A torch module, a function from a float32 array (m, *input_shape) to m labels, or a name
     as load_model takes.
@@ -39,12 +42,19 @@ def counter_of(
         from cert_models.smooth import SmoothedClassifier
 
         module = found.to(device) if device is not None else found
-        smoothed = SmoothedClassifier(
-            module, noise, num_classes, batch_size=batch_size, device=device
-        )
-        return smoothed.counts
+        return SmoothedClassifier(module, noise, num_classes, batch_size=batch_size, device=device)
     if not callable(found):
         raise ValueError(f"model must be a torch module or a function, got {found!r}: name one")
+    return found
+
+
+def counter_of(
+    model: Any, noise: cc.Noise, num_classes: int, *, batch_size: int, device: str | None
+) -> Counter:
+    """Something that counts votes like SmoothedClassifier.counts; arguments as above."""
+    found = classifier_of(model, noise, num_classes, batch_size=batch_size, device=device)
+    if hasattr(found, "counts"):
+        return found.counts  # type: ignore[no-any-return]
 
     def count(x: Any, n: int, seed: int, *, indices: Any = None, stage: str = "estimation") -> Any:
         return cc.count_votes(
@@ -53,6 +63,37 @@ def counter_of(
         )  # fmt: skip
 
     return count
+
+
+def decider_of(
+    model: Any, noise: cc.Noise, num_classes: int, *, batch_size: int, device: str | None
+) -> Decider:
+    """Something that samples like SmoothedClassifier.outcomes; arguments as above."""
+    found = classifier_of(model, noise, num_classes, batch_size=batch_size, device=device)
+    if hasattr(found, "outcomes"):
+        return found.outcomes  # type: ignore[no-any-return]
+
+    def decide(plan: Any, x: Any, seed: int, *, indices: Any = None) -> Iterator[cc.Outcome]:
+        return cc.outcomes(
+            plan, found, x, num_classes, seed, indices=indices, batch_size=batch_size
+        )
+
+    return decide
+
+
+def sampler_of(
+    model: Any, run: Run, data: Dataset, *, device: str | None
+) -> Callable[[Sequence[int]], Iterator[Votes]]:
+    """What counts the votes of given inputs by the run's plan, one input after the other."""
+    plan, seed = run.plan, run.seed
+    how = {"batch_size": run.batch_size, "device": device}
+    if isinstance(plan, FixedPlan):
+        count = counter_of(model, run.noise, run.num_classes, **how)  # type: ignore[arg-type]
+        return lambda indices: count_inputs(count, data, indices, n0=plan.n0, n=plan.n, seed=seed)
+    if isinstance(plan, SequentialPlan):
+        decide = decider_of(model, run.noise, run.num_classes, **how)  # type: ignore[arg-type]
+        return lambda indices: decide_inputs(decide, data, indices, plan, seed)
+    raise ValueError(f"plan must say how to sample, got {plan!r}: a log has been sampled")
 
 
 def check_sampling(noise: cc.Noise, attack: str, n: int, alpha: float) -> None:
@@ -76,38 +117,44 @@ def count_inputs(
         yield Votes(index, int(data.y[index]), selection[0], estimation[0], seconds)
 
 
-def certified_right(votes: Votes, alpha: float) -> bool:
+def decide_inputs(
+    decide: Decider, data: Dataset, indices: Sequence[int], plan: SequentialPlan, seed: int
+) -> Iterator[Votes]:
+    """Count the votes of the inputs of a data set until the plan's test stops.
+
+    Many inputs are under way at a time; the time of each is that since the last was ready.
+    """
+    begun = time.monotonic()
+    for low in range(0, len(indices), TOGETHER):
+        block = list(indices[low : low + TOGETHER])
+        for found in decide(plan.test, data.x[block], seed, indices=block):
+            index, votes, now = block[found.position], found.votes, time.monotonic()
+            yield Votes(
+                index, int(data.y[index]), votes.selection, votes.estimation, now - begun,
+                votes.path,
+            )  # fmt: skip
+            begun = time.monotonic()
+
+
+def certified_right(votes: Votes, plan: Plan, alpha: float) -> bool:
     """Whether an input is certified with the right label at some radius, without the radius:
     a bound above 1/2 certifies one under every noise."""
+    if isinstance(plan, SequentialPlan):
+        return plan.outcome(votes).label == votes.label
     top = int(votes.selection.argmax())
     lower = cc.binomial_lower(int(votes.estimation[top]), int(votes.estimation.sum()), alpha)
     return top == votes.label and bool(lower > 0.5)
 
 
-def row_of(votes: Votes, noise: cc.Noise, attack: str, alpha: float) -> Row:
+def row_of(votes: Votes, run: Run) -> Row:
     """The certificate of one input, as a row of a log."""
+    if isinstance(run.plan, SequentialPlan):
+        found = run.plan.outcome(votes)
+        return Row(votes.index, votes.label, found.label, found.radius, votes.seconds)
     both = votes.selection[None], votes.estimation[None]
-    result = cc.certify(*both, noise, attack, alpha=alpha)
+    result = cc.certify(*both, run.noise, run.attack, alpha=run.alpha)
     label, radius = int(result.label[0]), float(result.radius[0])
     return Row(votes.index, votes.label, label, radius, votes.seconds)
-
-
-def certify_inputs(
-    count: Counter,
-    data: Dataset,
-    indices: Sequence[int],
-    noise: cc.Noise,
-    attack: str,
-    *,
-    n0: int,
-    n: int,
-    alpha: float,
-    seed: int,
-) -> Iterator[Row]:
-    """Certify the inputs of a data set one by one, as rows of a log."""
-    check_sampling(noise, attack, n, alpha)
-    for votes in count_inputs(count, data, indices, n0=n0, n=n, seed=seed):
-        yield row_of(votes, noise, attack, alpha)
 
 
 @dataclass(frozen=True)
@@ -188,14 +235,12 @@ class StoredRun:
         alone = self.worker.world == 1
         return self.path if alone else Path(f"{self.path}.worker-{self.worker.rank}")
 
-    def count(self, count: Counter, data: Dataset, left: Sequence[int]) -> Iterator[Votes]:
-        """Count the inputs that are left; each is on the disk when it is yielded."""
-        plan, worker = self.run.plan, self.worker
-        if not isinstance(plan, FixedPlan):
-            raise ValueError(f"plan must be of fixed n, got {plan!r}: this loop draws n for each")
+    def keep(self, counted: Iterable[Votes]) -> Iterator[Votes]:
+        """Pass on what is counted; each input is on the disk when it is yielded."""
+        worker = self.worker
         with CountStore(self.own_store()) as store:
             begun = False
-            for votes in count_inputs(count, data, left, n0=plan.n0, n=plan.n, seed=self.run.seed):
+            for votes in counted:
                 if not begun:
                     start = {"worker": worker.rank, "workers": worker.world, **versions()}
                     store.begin(self.name, self.run, start)

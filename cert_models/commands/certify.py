@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +26,17 @@ from cert_models.commands.progress import progress
 from cert_models.counts import CountStore
 from cert_models.fingerprints import data_fingerprint, model_fingerprint
 from cert_models.logs import LogWriter, Row, check_new, write_log
-from cert_models.plans import FixedPlan, Run
+from cert_models.plans import FixedPlan, Run, SequentialPlan, Votes
 from cert_models.readings import read_run
 from cert_models.run import (
     StoredRun,
     Worker,
     certificates_of,
     certified_right,
-    certify_inputs,
     check_sampling,
-    counter_of,
+    row_of,
     rows_of,
+    sampler_of,
 )
 
 
@@ -48,6 +49,7 @@ def add(commands: Any) -> None:
     add_data(parser)
     add_model(parser)
     add_run(parser)
+    add_tests(parser)
     parser.add_argument("--store", help="file that keeps the counts; a run goes on from it")
     parser.add_argument("--run", dest="run_name", metavar="NAME", help="name of the run there")
     parser.add_argument("--out", help="log to write: idx label predict radius correct time")
@@ -77,6 +79,35 @@ def chosen_inputs(options: argparse.Namespace, count: int) -> list[int]:
     return list(places[:: options.skip])[: options.max]
 
 
+def add_tests(parser: argparse.ArgumentParser) -> None:
+    """Sampling that stops early, for decisions fixed before it."""
+    rule = parser.add_mutually_exclusive_group()
+    rule.add_argument(
+        "--at", metavar="R1,R2,...", help="certify these radii alone; n is then the most an input"
+    )
+    rule.add_argument(
+        "--until", type=float, metavar="WIDTH", help="certify radii to this relative width alone"
+    )
+
+
+def plan_of(options: argparse.Namespace, noise: cc.Noise) -> FixedPlan | SequentialPlan:
+    """The sampling that the options ask for; refuses what could certify nothing."""
+    sampling = {"n_max": options.n, "alpha": options.alpha, "n0": options.n0}
+    if options.until is not None:
+        return SequentialPlan(cc.plan_until(noise, options.attack, options.until, **sampling))
+    if options.at is not None:
+        return SequentialPlan(cc.plan_at(noise, options.attack, _radii(options.at), **sampling))
+    check_sampling(noise, options.attack, options.n, options.alpha)
+    return FixedPlan(options.n0, options.n)
+
+
+def _radii(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise UsageError(f"--at must be radii like 0.25,0.5, got {text!r}: list them") from None
+
+
 def run_certify(options: argparse.Namespace) -> int:
     """cert certify."""
     from cert_models.datasets import load
@@ -86,51 +117,55 @@ def run_certify(options: argparse.Namespace) -> int:
     noise = noise_of(options, int(np.prod(data.x.shape[1:])))
     indices = chosen_inputs(options, len(data))
     classes = options.classes if options.classes is not None else data.num_classes
-    check_sampling(noise, options.attack, options.n, options.alpha)
+    plan = plan_of(options, noise)
     worker = Worker.from_environment()
     if options.store is None and (worker.world > 1 or options.run_name is not None):
         raise UsageError("--store must be given for --run and for several workers: name a file")
     model = load_model(options.model, classes, arch=options.arch, normalize=options.normalize)
     check_accuracy(model, data, indices)
-    count = counter_of(
-        model, noise, classes, batch_size=options.batch_size, device=worker.device(options.device)
-    )
-    if options.store is None:
-        return _certify_unstored(options, count, data, indices, noise)
+    kept = options.store is not None
     run = Run(
-        FixedPlan(options.n0, options.n), noise, options.seed, options.batch_size, classes,
-        options.model, model_fingerprint(model, options.model),
-        options.data, data_fingerprint(data), options.attack, options.alpha,
+        plan, noise, options.seed, options.batch_size, classes,
+        options.model, model_fingerprint(model, options.model) if kept else "",
+        options.data, data_fingerprint(data) if kept else "", options.attack, options.alpha,
     )  # fmt: skip
+    sample = sampler_of(model, run, data, device=worker.device(options.device))
+    if not kept:
+        return _certify_unstored(options, run, sample, data.y, indices)
     name = options.run_name or "default"
     stored = StoredRun(Path(options.store), name, run, indices, worker)
-    return _certify_stored(options, count, data, stored)
+    return _certify_stored(options, sample, stored)
 
 
 def _certify_unstored(
-    options: argparse.Namespace, count: Any, data: Any, indices: list[int], noise: cc.Noise
+    options: argparse.Namespace, run: Run, sample: Any, labels: Any, indices: list[int]
 ) -> int:
     """Certify and keep nothing but the log."""
-    sampling = {"n0": options.n0, "n": options.n, "alpha": options.alpha}
     writer = LogWriter(options.out) if options.out else None
-    rows: list[Row] = []
+    rows: dict[int, Row] = {}
+    drawn = 0
     with contextlib.closing(writer) if writer else contextlib.nullcontext():
-        done = certify_inputs(
-            count, data, indices, noise, options.attack, seed=options.seed, **sampling
-        )
-        for row in progress(
-            done, len(indices), "certify", lambda row: bool(row.correct),
+        for votes in progress(
+            sample(indices), len(indices), "certify", _right(options, run),
             quiet=options.quiet, form=options.progress,
         ):  # fmt: skip
-            rows.append(row)
+            rows[votes.index] = row_of(votes, run)
+            drawn += int(votes.selection.sum() + votes.estimation.sum())
             if writer:
-                writer.add(row)
-    certificates = certificates_of(rows, noise, options.attack, **sampling)
-    _report(options, certificates, data.y[indices])
+                writer.add(rows[votes.index])
+    certificates = certificates_of(
+        [rows[index] for index in indices], run.noise, run.attack,
+        n0=options.n0, n=options.n, alpha=run.alpha,
+    )  # fmt: skip
+    _report(options, certificates, labels[indices], drawn / len(indices))
     return 0
 
 
-def _certify_stored(options: argparse.Namespace, count: Any, data: Any, stored: StoredRun) -> int:
+def _right(options: argparse.Namespace, run: Run) -> Callable[[Votes], bool]:
+    return lambda votes: certified_right(votes, run.plan, options.alpha)
+
+
+def _certify_stored(options: argparse.Namespace, sample: Any, stored: StoredRun) -> int:
     """Certify what the store lacks; one of the workers reports when all is there."""
     worker = stored.worker
     was_complete = set(stored.indices) <= stored.merged()
@@ -140,8 +175,7 @@ def _certify_stored(options: argparse.Namespace, count: Any, data: Any, stored: 
     before = stored.rows_before()
     label = "certify" if worker.world == 1 else f"worker {worker.rank} of {worker.world}"
     for _ in progress(
-        stored.count(count, data, left), len(before) + len(left), label,
-        lambda votes: certified_right(votes, options.alpha),
+        stored.keep(sample(left)), len(before) + len(left), label, _right(options, stored.run),
         quiet=options.quiet or (worker.rank > 0 and options.progress == "bar"),
         form=options.progress, done=len(before), correct=sum(row.correct for row in before),
     ):  # fmt: skip
@@ -154,13 +188,21 @@ def _certify_stored(options: argparse.Namespace, count: Any, data: Any, stored: 
         )
     if options.out:
         write_log(options.out, rows_of(reading))
-    _report(options, reading.certificates, reading.labels)
+    result = reading.certificates
+    drawn = result.n0 + result.n
+    if isinstance(result, cc.SequentialCertificates):
+        drawn = result.samples.mean()
+    _report(options, result, reading.labels, float(drawn))
     return 0
 
 
-def _report(options: argparse.Namespace, certificates: cc.Certificates, labels: Any) -> None:
+def _report(
+    options: argparse.Namespace, certificates: cc.Certificates, labels: Any, drawn: float
+) -> None:
     top = float(certificates.radius.max(initial=0.0))
     radii = [round(top * i / 8, 3) for i in range(9)]
+    if options.at is not None:
+        radii = sorted(_radii(options.at))
     shares = cc.certified_accuracy(certificates, labels, radii)
     abstained = int((certificates.label == cc.ABSTAIN).sum())
     lines = [f"{options.attack} radius       " + "".join(f"{r:>8g}" for r in radii)]
@@ -169,6 +211,8 @@ def _report(options: argparse.Namespace, certificates: cc.Certificates, labels: 
         f"{len(labels)} inputs, {abstained} abstained; alpha {certificates.alpha:g} an input, "
         f"n {certificates.n}; abstentions count as wrong"
     )
+    if options.at is not None or options.until is not None:
+        lines[-1] += f"; {drawn:.0f} samples an input on average"
     if options.out:
         lines.append(f"log written to {options.out}")
     if options.store:
@@ -176,6 +220,7 @@ def _report(options: argparse.Namespace, certificates: cc.Certificates, labels: 
     values = {
         "radii": radii, "certified_accuracy": [float(s) for s in shares], "inputs": len(labels),
         "abstained": abstained, "alpha": certificates.alpha, "n": certificates.n,
+        "samples": drawn,
         "noise": certificates.noise.to_dict(), "attack": certificates.attack,
         "tight": certificates.tight, "out": options.out,
         "store": options.store,

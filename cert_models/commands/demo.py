@@ -45,8 +45,9 @@ def run_demo(options: argparse.Namespace) -> int:
     """cert demo."""
     from cert_models.datasets import digits
     from cert_models.logs import LogWriter
+    from cert_models.plans import FixedPlan, Run
     from cert_models.report import draw_curves, table
-    from cert_models.run import certificates_of, certify_inputs, counter_of
+    from cert_models.run import certificates_of, check_sampling, row_of, sampler_of
     from cert_models.train import digits_cnn
 
     folder = Path(options.out)
@@ -61,10 +62,13 @@ def run_demo(options: argparse.Namespace) -> int:
     panels: dict[str, dict[str, cc.Certificates]] = {}
     written = []
     for attack, name, noise in entries():
-        count = counter_of(
-            "digits-cnn", noise, 10, batch_size=options.batch_size, device=options.device
-        )
-        done = certify_inputs(count, data, indices, noise, attack, seed=options.seed, **sampling)
+        check_sampling(noise, attack, options.n, options.alpha)
+        run = Run(
+            FixedPlan(options.n0, options.n), noise, options.seed, options.batch_size, 10,
+            "digits-cnn", "", "digits", "", attack, options.alpha,
+        )  # fmt: skip
+        votes = sampler_of("digits-cnn", run, data, device=options.device)(indices)
+        done = (row_of(each, run) for each in votes)
         shown = progress(
             done, len(indices), f"{attack:4} {name:16}", lambda row: bool(row.correct),
             quiet=options.quiet, form=options.progress,

@@ -16,7 +16,7 @@ from cert_models.cli import main
 from cert_models.counts import CountStore
 from cert_models.fingerprints import data_fingerprint, model_fingerprint
 from cert_models.logs import read_log
-from cert_models.plans import FixedPlan
+from cert_models.plans import FixedPlan, SequentialPlan
 
 INPUTS = 320
 MODELS = """
@@ -64,7 +64,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def certify(model: str, store: str | None, *more: str) -> list[str]:
     command = [
-        "certify", "--data", "data.npz", "--noise", "l1", "--b", "0.03", "--attack", "l1",
+        "certify", "--data", "data.npz", "--noise", "laplace", "--b", "0.03", "--attack", "l1",
         "--model", model, "--classes", "3", "--n0", "20", "--n", "300", *more,
     ]  # fmt: skip
     return command if store is None else [*command, "--store", store]
@@ -160,6 +160,42 @@ def test_three_workers_one_killed_in_the_middle(folder: Path) -> None:
     with CountStore("three.db", readonly=True) as store:
         workers = [start["worker"] for start in store.starts("default")]
     assert workers.count(1) == 2  # killed, and started again
+
+
+@pytest.mark.parametrize("rule", [["--at", "0.02,0.01"], ["--until", "0.3"]], ids=["at", "until"])
+def test_sequential_runs_are_kept_too(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    rule: list[str],
+) -> None:  # fmt: skip
+    """With and without a store, resumed, by two workers: the same decisions."""
+    options = ["--quiet", "--max", "16", "--n", "1000", *rule]
+    assert main(certify("longrun:predict", None, "--out", "none.tsv", *options)) == 0
+    text = capsys.readouterr().out
+    assert "samples an input on average" in text
+    assert float(text.split(" samples an input")[0].split("; ")[-1]) < 900
+    main(certify("longrun:predict", "s.db", "--quiet", "--max", "7", *options[3:]))
+    assert main(certify("longrun:predict", "s.db", "--out", "stored.tsv", *options)) == 0
+    assert capsys.readouterr().out.splitlines()[-3].startswith("16 inputs")
+    for rank in (0, 1):
+        as_worker(monkeypatch, rank, 2)
+        assert main(certify("longrun:predict", "w.db", "--out", "workers.tsv", *options)) == 0
+    as_worker(monkeypatch, 0, 1)
+    assert sorted(rows("none.tsv")) == rows("stored.tsv") == rows("workers.tsv")
+    with CountStore("s.db", readonly=True) as store:
+        plan = store.plan("default", SequentialPlan)
+        paths = [v.path for v in store.votes("default", SequentialPlan)]
+        assert len({len(path) for path in paths if path}) > 1
+    with CountStore("w.db", readonly=True) as store:
+        assert store.plan("default", SequentialPlan) == plan
+        assert [v.path for v in store.votes("default", SequentialPlan)] == paths
+    capsys.readouterr()
+    stored = certify("longrun:predict", "s.db", *options[:3])
+    refused(capsys, [*stored, "--n", "1000"], "plan.kind 'fixed' instead of 'sequential'")
+    refused(capsys, [*stored, "--n", "1000", *rule, "--alpha", "0.01"], "plan.alpha 0.01 instead")
+    export = ["export", "--store", "s.db", "--out", "a.tsv"]
+    refused(capsys, [*export, "--alpha", "0.01"], "alpha must be 0.001, that of the sequential run")
+    assert main(export) == 0
+    assert rows("a.tsv") == rows("stored.tsv")
 
 
 def as_worker(monkeypatch: pytest.MonkeyPatch, rank: int, world: int) -> None:
@@ -262,6 +298,14 @@ def test_wrong_usage_of_stores_and_workers(
     refused(capsys, [*command, "--store", "s.db", "--out", "no/a.tsv"], "No such file")
     assert content_or_none("s.db") is None
     refused(capsys, certify("longrun:wrong", "s.db"), "model must be an importable module:name")
+    for more, message in (
+        (["--at", "none"], "--at must be radii like 0.25,0.5, got 'none'"),
+        (["--at", "0.5,-1"], "radii must be"),
+        (["--at", "9"], "radii must be small enough for n_max = 300"),
+        (["--until", "2"], "width must be a number in (0, 1)"),
+        (["--until", "0.1", "--at", "0.5"], "not allowed with argument"),
+    ):
+        refused(capsys, [*command, *more], message)
     as_worker(monkeypatch, 0, 2)
     refused(capsys, command, "--store must be given for --run and for several workers")
     as_worker(monkeypatch, 2, 2)
