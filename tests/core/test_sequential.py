@@ -266,9 +266,9 @@ def least_wrong(p: float, alpha: float, sizes: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("p", [0.3, 0.5, 0.9])
 @pytest.mark.parametrize("alpha", [0.001, 0.05])
 def test_mixture_ever_misses_no_more_than_alpha(p: float, alpha: float) -> None:
-    """P(the bound exceeds p at any of 1000 sizes), exactly, by paths that have not yet."""
+    """P(the bound exceeds p at any of 600 sizes), exactly, by paths that have not yet."""
     going, missed = np.ones(1), 0.0
-    for bound in least_wrong(p, alpha, np.arange(1, 1001)):
+    for bound in least_wrong(p, alpha, np.arange(1, 601)):
         going = np.convolve(going, [1 - p, p])
         missed += going[bound:].sum()
         going[bound:] = 0.0
