@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -108,6 +111,38 @@ def test_the_long_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     words[words.index("100000")] = "500"
     assert main([*words, "--quiet"]) == 0
     assert len((tmp_path / "log.tsv").read_text(encoding="utf-8").splitlines()) == 3
+
+
+def test_certifying_for_days(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The store, the workers and the published log as printed, with a smaller n."""
+    import numpy as np
+
+    x = np.random.default_rng(0).uniform(size=(6, 4)).astype(np.float32)
+    np.savez(tmp_path / "test.npz", x=x, y=np.array([0, 1, 0, 1, 0, 1]))
+    (tmp_path / "mymodule.py").write_text(
+        "def network(batch):\n    return (batch.sum(axis=1) > 2).astype(int)\n", encoding="utf-8"
+    )
+    log = "idx\tlabel\tpredict\tradius\tcorrect\ttime\n0\t3\t3\t0.478\t1\t0:00:17.268386\n"
+    (tmp_path / "published.tsv").write_text(log, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "mymodule", raising=False)
+    section = TEXT.split("## Certifying for days")[1].split("\n## ")[0]
+    blocks = re.findall(r"```\n(.*?)```", section, flags=re.DOTALL)
+    lines = [line.replace("100000", "500") for code in blocks for line in code.splitlines()]
+    assert {line.split()[0] for line in lines} == {"cert", "torchrun"}
+    for line in lines:
+        words = shlex.split(line)
+        if words[0] == "cert":
+            assert main(words[1:]) == 0
+        else:
+            launcher = [sys.executable, "-m", "torch.distributed.run"]
+            subprocess.run([*launcher, *words[1:]], check=True, capture_output=True)
+        capsys.readouterr()
+    assert Path("again.tsv").read_text(encoding="utf-8") == log
+    assert main(["merge", "--store", "runs.db", "shared.db", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["new"] == 0  # the same counts
 
 
 def test_train_certify_report(
