@@ -145,11 +145,19 @@ def _stored(path: str, name: str, options: argparse.Namespace) -> Iterator[Resul
             read = read_run(store, run, attack=options.attack, alpha=options.alpha)
             c = read.certificates
             label = run if not name else name if len(wanted) == 1 else f"{name} {run}"
-            note = f"n0 {c.n0}, n {c.n}" + ("" if c.tight else ", bound sound but not tight")
             yield Result(
                 label, read.indices, read.labels, c.label, c.radius, c.attack, c.alpha, c.noise,
-                note,
+                _sampling(c),
             )  # fmt: skip
+
+
+def _sampling(certificates: cc.Certificates) -> str:
+    """How the votes behind certificates were drawn, and whether their bound is tight."""
+    text = f"n0 {certificates.n0}, n {certificates.n}"
+    if isinstance(certificates, cc.SequentialCertificates):
+        mean = certificates.samples.mean()
+        text += f" at most, decided by a sequential test, {mean:.0f} samples an input on average"
+    return text + ("" if certificates.tight else ", bound sound but not tight")
 
 
 def _named_apart(results: list[Result]) -> list[Result]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import pickle
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from models import published
 from torch import nn
 
 from cert_models import architectures, models
+from cert_models.cli import main
 from cert_models.datasets import Dataset
 
 PUBLISHED = {
@@ -282,6 +284,35 @@ def test_a_wrong_normalisation_is_noticed() -> None:
     right, best = int(message.split()[3]), message.split()[-1]
     assert right < 32
     assert checked(network, best, data) == []
+
+
+def test_certify_warns_of_a_wrong_normalisation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "flatnet.py").write_text(
+        "from torch import nn\n"
+        "def make(classes):\n    return nn.Sequential(nn.Flatten(), nn.Linear(3072, classes))\n",
+        encoding="utf-8",
+    )
+    network, data = shifted_data()
+    torch.save({"state_dict": network.state_dict()}, "net.pth")
+    np.savez("data.npz", x=data.x[:], y=data.y)
+    command = [
+        "certify", "--data", "data.npz", "--model", "net.pth", "--arch", "flatnet:make",
+        "--noise", "gaussian", "--sigma", "0.05", "--attack", "l2", "--n0", "10", "--n", "50",
+        "--quiet",
+    ]  # fmt: skip
+    assert main([*command, "--normalize", "cifar10"]) == 0
+    assert capsys.readouterr().err == ""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert main([*command, "--normalize", "none"]) == 0
+    message = r"cert: warning: the model gets \d+ of 32 clean inputs right as normalised, 32 with"
+    assert re.match(message, capsys.readouterr().err)
+    assert main(command) == 2
+    assert "normalize must be stated for 'net.pth'" in capsys.readouterr().err
 
 
 def test_guessing_is_noticed() -> None:

@@ -421,6 +421,36 @@ def test_report_of_both(capsys: pytest.CaptureFixture[str], folder: Path) -> Non
     assert len(References(Path("with.html").read_text(encoding="utf-8")).images) == 15
 
 
+def test_certify_then_report(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runs of fixed n and sequential ones, kept by cert certify, side by side."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    x = np.random.default_rng(0).uniform(size=(12, 1, 4, 4))
+    np.savez("data.npz", x=x, y=(x.mean(axis=(1, 2, 3)) > 0.5).astype(int))
+    Path("brightness.py").write_text(
+        "def predict(batch):\n    return (batch.mean(axis=(1, 2, 3)) > 0.5).astype(int)\n",
+        encoding="utf-8",
+    )
+    common = [
+        "certify", "--data", "data.npz", "--model", "brightness:predict", "--noise", "gaussian",
+        "--sigma", "0.1", "--attack", "l2", "--n", "1000", "--store", "s.db", "--quiet",
+    ]  # fmt: skip
+    assert main([*common, "--run", "fixed"]) == 0
+    assert main([*common, "--run", "stops", "--at", "0.05,0.1"]) == 0
+    capsys.readouterr()
+    status, out, _ = run(capsys, "s.db", "--at", "0,0.05,0.1", "--json", "--rho", "0.01")
+    assert status == 0
+    fixed, stops = sorted(json.loads(out)["results"], key=lambda r: r["name"])
+    assert fixed["inputs"] == stops["inputs"] == 12
+    assert fixed["certified_accuracy"][0] > 0.5
+    assert np.abs(np.subtract(fixed["certified_accuracy"], stops["certified_accuracy"])).max() < 0.2
+    _, out, _ = run(capsys, "s.db", "--html", "page.html", "--data", "data.npz")
+    assert "decided by a sequential test" in out
+    assert len(References(Path("page.html").read_text(encoding="utf-8")).images) == 15
+
+
 @pytest.mark.parametrize("kind", ["markdown", "latex", "csv"])
 def test_report_formats(capsys: pytest.CaptureFixture[str], folder: Path, kind: str) -> None:
     status, out, _ = run(capsys, "store.db", "--format", kind, "--at", "0")
