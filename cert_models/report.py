@@ -78,8 +78,8 @@ def _notes(results: Sequence[Result], rho: float | None) -> tuple[str, ...]:
     if rho is not None:
         worst = ", ".join(f"{r.wrong_at_most(rho)} of {len(r)} ({r.name})" for r in results)
         notes.append(
-            f"Rows with probability {1 - rho:g} leave out as many certificates as may be false, "
-            f"at all radii at once: {worst}."
+            f"Rows with probability {1 - rho:g}, each by itself, leave out as many certificates as "
+            f"may be false, at all radii at once: {worst}."
         )
     if len({tuple(np.sort(r.indices)) for r in results}) > 1:
         notes.append("The rows are not of the same inputs: --common compares on those they share.")
@@ -188,6 +188,7 @@ def curves(
     if kind not in ("png", "svg", "pdf"):
         raise ValueError(f"plot must be a .png, .svg or .pdf file, got {str(path)!r}: rename it")
     attacks = sorted({r.attack for r in results})
+    names = list(dict.fromkeys(r.name for r in results))  # one colour a name, in all panels
     figure = Figure(figsize=(max(4.2 * len(attacks), 6.0), 3.9), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, len(attacks), squeeze=False, sharey=True)[0]
@@ -195,8 +196,8 @@ def curves(
         group = [r for r in results if r.attack == attack]
         tops = [r.certified[np.isfinite(r.certified)].max(initial=0.0) for r in group]
         reach = 1.05 * float(max(tops)) + 1e-9
-        for i, r in enumerate(group):
-            style: dict[str, Any] = {"color": f"C{i % 10}", "linewidth": 1.6}
+        for r in group:
+            style: dict[str, Any] = {"color": f"C{names.index(r.name) % 10}", "linewidth": 1.6}
             axis.step(*_steps(r, reach, None), where="pre", label=r.name, **style)
             if rho is not None:
                 axis.step(*_steps(r, reach, rho), where="pre", linestyle=":", **style)

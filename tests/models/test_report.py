@@ -11,6 +11,7 @@ import math
 import re
 import shutil
 import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -449,6 +450,18 @@ def test_certify_then_report(
     _, out, _ = run(capsys, "s.db", "--html", "page.html", "--data", "data.npz")
     assert "decided by a sequential test" in out
     assert len(References(Path("page.html").read_text(encoding="utf-8")).images) == 15
+
+
+def test_report_needs_no_torch(folder: Path) -> None:
+    program = (
+        "import sys\n"
+        "from cert_models.cli import main\n"
+        "status = main(['report', 'store.db', '--data', 'digits', '--html', 'p.html'])\n"
+        "sys.exit(status or 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "written: p.html" in done.stdout
 
 
 @pytest.mark.parametrize("kind", ["markdown", "latex", "csv"])
