@@ -13,6 +13,7 @@ import numpy as np
 import cert_core as cc
 
 Counts = np.ndarray[Any, np.dtype[np.int64]]
+SCORE_UNIT = 65535  # a score of 1; others are kept as whole parts of it, rounded down
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class Votes:
     seconds : float
         Time taken.
     path : tuple of int, optional
-        Sequential runs alone: votes of the selected class at every look taken.
+        Of a sequential run: votes of the selected class at every look taken.  Of a run of
+        scores: those of the selected class, in the order drawn, as parts of SCORE_UNIT.
     """
 
     index: int
@@ -50,6 +52,12 @@ def _total(name: str, counts: Counts, expected: int, votes: Votes) -> None:
     if total != expected or np.min(counts) < 0:
         remedy = f"input {votes.index} was not counted by the run's plan"
         raise _fail(name, f"votes that sum to {expected}", total, remedy)
+
+
+def _samples(n0: int, n: int) -> None:
+    for name, value in (("n0", n0), ("n", n)):
+        if not isinstance(value, int) or value < 1:
+            raise _fail(name, "an integer >= 1", value, "pass how many samples to draw")
 
 
 @dataclass(frozen=True)
@@ -80,9 +88,7 @@ class FixedPlan(_Fields):
     kind: ClassVar[str] = "fixed"
 
     def __post_init__(self) -> None:
-        for name, value in (("n0", self.n0), ("n", self.n)):
-            if not isinstance(value, int) or value < 1:
-                raise _fail(name, "an integer >= 1", value, "pass how many samples to draw")
+        _samples(self.n0, self.n)
 
     def check(self, votes: Votes) -> None:
         """Refuse votes that this plan cannot have cast."""
@@ -104,6 +110,36 @@ def _replay(test: cc.RadiiPlan | cc.WidthPlan, path: tuple[int, ...]) -> tuple[f
     if stopped != len(path):
         raise _fail("path", "that of an input at which the test stops", path, "count it again")
     return taken.answer()
+
+
+@dataclass(frozen=True)
+class ScorePlan(_Fields):
+    """n0 selection and n estimation samples an input, scored in [0, 1] instead of voted on.
+
+    Counts hold sums of scores, those of the estimation for the selected class alone, whose
+    scores are the path; they may be read at any alpha, attack and radius.
+    """
+
+    n0: int
+    n: int
+    kind: ClassVar[str] = "scores"
+
+    def __post_init__(self) -> None:
+        _samples(self.n0, self.n)
+
+    def check(self, votes: Votes) -> None:
+        """Refuse scores that this plan cannot have given."""
+        path = votes.path or ()
+        if len(path) != self.n or min(path) < 0 or max(path) > SCORE_UNIT:
+            rule = f"{self.n} scores in 0 .. {SCORE_UNIT}"
+            remedy = f"input {votes.index} was not scored by the run's plan"
+            raise _fail("path", rule, f"{len(path)} numbers", remedy)
+        selected = int(votes.estimation[int(np.argmax(votes.selection))])
+        _total("estimation", votes.estimation, selected, votes)
+        _total("estimation", votes.estimation, sum(path), votes)
+        if votes.selection.min() < 0 or votes.selection.sum() > self.n0 * SCORE_UNIT:
+            rule = f"sums of {self.n0} scores a class"
+            raise _fail("selection", rule, votes.selection.tolist(), "sum the run's own scores")
 
 
 @dataclass(frozen=True)
@@ -187,9 +223,10 @@ class LogPlan(_Fields):
         raise _fail("run", "one of counts", "a published log", "name another run")
 
 
-Plan = FixedPlan | SequentialPlan | LogPlan
+Plan = FixedPlan | ScorePlan | SequentialPlan | LogPlan
 PLANS: dict[str, type[Plan]] = {
     "fixed": FixedPlan,
+    "scores": ScorePlan,
     "sequential": SequentialPlan,
     "log": LogPlan,
 }
@@ -201,7 +238,7 @@ class Run:
 
     Attributes
     ----------
-    plan : FixedPlan, SequentialPlan or LogPlan
+    plan : FixedPlan, ScorePlan, SequentialPlan or LogPlan
     noise : Noise
     seed, batch_size, num_classes : int
     model, data : str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -12,10 +13,19 @@ import numpy as np
 
 import cert_core as cc
 from cert_models.counts import CountStore
-from cert_models.plans import Counts, FixedPlan, LogPlan, SequentialPlan
+from cert_models.plans import (
+    SCORE_UNIT,
+    Counts,
+    FixedPlan,
+    LogPlan,
+    Run,
+    ScorePlan,
+    SequentialPlan,
+    Votes,
+)
 from cert_models.storage import StoreError
 
-BLOCK = 1000  # inputs certified at a time: memory stays bounded
+BLOCK, SCORED = 1000, 16  # inputs certified at a time: memory stays bounded
 Place = tuple[int, int, float]  # index, label, seconds
 
 
@@ -42,7 +52,8 @@ def _joined(parts: Sequence[cc.Certificates]) -> cc.Certificates:
         return parts[0]
     arrays: dict[str, Any] = {
         key: np.concatenate([getattr(part, key) for part in parts])
-        for key in ("label", "radius", "p_lower")
+        for key in ("label", "radius", "p_lower", "p_other")
+        if getattr(parts[0], key) is not None
     }
     return dataclasses.replace(parts[0], **arrays)
 
@@ -85,6 +96,7 @@ def read_run(
     *,
     attack: str | None = None,
     alpha: float | None = None,
+    runner_up: bool = False,
 ) -> Reading:
     """Derive certificates from a run's counts, or take them from a published log.
 
@@ -95,6 +107,7 @@ def read_run(
     indices : inputs to read (default: all that are done)
     attack, alpha : default to the run's; a log has its own alpha alone, a sequential run
         both
+    runner_up : whether to bound the runner-up as well, at alpha/2 each
 
     Returns
     -------
@@ -106,12 +119,15 @@ def read_run(
     Raises
     ------
     StoreError
-        An attack or alpha that the run cannot be read at, or inputs that are not done.
+        An attack, alpha or runner-up that the run cannot be read at, or inputs that are not
+        done.
     """
     run = store.runs()[store.only(name)]
     attack = attack if attack is not None else run.attack
     alpha = alpha if alpha is not None else run.alpha
-    read = READERS[type(run.plan)]
+    read = partial(_read_counts, runner_up=True) if runner_up else READERS[type(run.plan)]
+    if runner_up:
+        store.plan(name, FixedPlan)  # no other kind counts the votes of all classes
     wanted = None if indices is None else {int(index) for index in indices}
     places, parts = read(store, name, wanted, attack, alpha)
     missing = sorted((wanted or set()) - {index for index, _, _ in places})
@@ -129,21 +145,40 @@ def read_run(
     )  # fmt: skip
 
 
+def certificates_of(
+    votes: Sequence[Votes], run: Run, attack: str, alpha: float, *, runner_up: bool = False
+) -> cc.Certificates:
+    """Derive certificates from the votes, or scores, of a run of fixed n."""
+    plan = run.plan
+    if isinstance(plan, ScorePlan):
+        labels = np.array([each.selection.argmax() for each in votes], dtype=np.int64)
+        scores = np.array([each.path for each in votes]).reshape(-1, plan.n) / SCORE_UNIT
+        return cc.certify_scores(labels, scores, run.noise, attack, n0=plan.n0, alpha=alpha)
+    selection, estimation = np.zeros((2, len(votes), run.num_classes), dtype=np.int64)
+    for i, each in enumerate(votes):
+        selection[i], estimation[i] = each.selection, each.estimation
+    certify = cc.certify_top_k if runner_up else cc.certify
+    return certify(selection, estimation, run.noise, attack, alpha=alpha)
+
+
 def _read_counts(
-    store: CountStore, name: str, wanted: set[int] | None, attack: str, alpha: float
+    store: CountStore,
+    name: str,
+    wanted: set[int] | None,
+    attack: str,
+    alpha: float,
+    runner_up: bool = False,
 ) -> tuple[list[Place], list[cc.Certificates]]:
-    plan: FixedPlan = store.plan(name, FixedPlan)
     run = store.runs()[name]
-    chosen = (v for v in store.votes(name, FixedPlan) if wanted is None or v.index in wanted)
-    none = np.zeros((0, run.num_classes), dtype=np.int64)
-    empty = cc.certify(none, none, run.noise, attack, alpha=alpha)
+    kind = ScorePlan if isinstance(run.plan, ScorePlan) else FixedPlan
+    plan: FixedPlan | ScorePlan = store.plan(name, kind)
+    chosen = (v for v in store.votes(name, kind) if wanted is None or v.index in wanted)
+    empty = certificates_of([], run, attack, alpha, runner_up=runner_up)
     parts = [dataclasses.replace(empty, n0=plan.n0, n=plan.n)]
     places: list[Place] = []
-    while block := list(islice(chosen, BLOCK)):
+    while block := list(islice(chosen, SCORED if kind is ScorePlan else BLOCK)):
         places += [(v.index, v.label, v.seconds) for v in block]
-        selection = np.stack([v.selection for v in block])
-        estimation = np.stack([v.estimation for v in block])
-        parts.append(cc.certify(selection, estimation, run.noise, attack, alpha=alpha))
+        parts.append(certificates_of(block, run, attack, alpha, runner_up=runner_up))
     return places, parts
 
 
@@ -188,4 +223,9 @@ def _read_log(
     return [(row.index, row.label, row.seconds) for row in rows], [certificates]
 
 
-READERS = {FixedPlan: _read_counts, SequentialPlan: _read_sequential, LogPlan: _read_log}
+READERS = {
+    FixedPlan: _read_counts,
+    ScorePlan: _read_counts,
+    SequentialPlan: _read_sequential,
+    LogPlan: _read_log,
+}

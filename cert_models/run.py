@@ -19,8 +19,9 @@ from cert_models.counts import CountStore
 from cert_models.datasets import Dataset
 from cert_models.logs import Row
 from cert_models.models import load_model
-from cert_models.plans import FixedPlan, Plan, Run, SequentialPlan, Votes
-from cert_models.readings import Reading, read_run
+from cert_models.plans import SCORE_UNIT, FixedPlan, Plan, Run, ScorePlan, SequentialPlan, Votes
+from cert_models.readings import Reading, certificates_of, read_run
+from cert_models.scoring import score_inputs
 
 Counter = Callable[..., np.ndarray[Any, np.dtype[np.int64]]]
 Decider = Callable[..., Iterator[cc.Outcome]]
@@ -93,6 +94,9 @@ def sampler_of(
     if isinstance(plan, SequentialPlan):
         decide = decider_of(model, run.noise, run.num_classes, **how)  # type: ignore[arg-type]
         return lambda indices: decide_inputs(decide, data, indices, plan, seed)
+    if isinstance(plan, ScorePlan):
+        found = classifier_of(model, run.noise, run.num_classes, **how)  # type: ignore[arg-type]
+        return lambda indices: score_inputs(found, data, indices, run, plan)
     raise ValueError(f"plan must say how to sample, got {plan!r}: a log has been sampled")
 
 
@@ -142,17 +146,26 @@ def certified_right(votes: Votes, plan: Plan, alpha: float) -> bool:
     if isinstance(plan, SequentialPlan):
         return plan.outcome(votes).label == votes.label
     top = int(votes.selection.argmax())
+    if isinstance(plan, ScorePlan):
+        scores = np.array(votes.path) / SCORE_UNIT
+        return top == votes.label and bool(cc.betting_lower(scores, alpha) > 0.5)
     lower = cc.binomial_lower(int(votes.estimation[top]), int(votes.estimation.sum()), alpha)
     return top == votes.label and bool(lower > 0.5)
 
 
-def row_of(votes: Votes, run: Run) -> Row:
+def samples_of(votes: Votes, plan: Plan) -> int:
+    """Noisy copies classified for one input."""
+    if isinstance(plan, FixedPlan | ScorePlan):
+        return plan.n0 + plan.n
+    return int(votes.selection.sum() + votes.estimation.sum())
+
+
+def row_of(votes: Votes, run: Run, *, runner_up: bool = False) -> Row:
     """The certificate of one input, as a row of a log."""
     if isinstance(run.plan, SequentialPlan):
         found = run.plan.outcome(votes)
         return Row(votes.index, votes.label, found.label, found.radius, votes.seconds)
-    both = votes.selection[None], votes.estimation[None]
-    result = cc.certify(*both, run.noise, run.attack, alpha=run.alpha)
+    result = certificates_of([votes], run, run.attack, run.alpha, runner_up=runner_up)
     label, radius = int(result.label[0]), float(result.radius[0])
     return Row(votes.index, votes.label, label, radius, votes.seconds)
 
@@ -281,7 +294,7 @@ def rows_of(reading: Reading) -> list[Row]:
     return [Row(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
 
 
-def certificates_of(
+def joined_rows(
     rows: Sequence[Row], noise: cc.Noise, attack: str, *, n0: int, n: int, alpha: float
 ) -> cc.Certificates:
     """The rows as one record (p_lower is not in a log: NaN)."""

@@ -26,17 +26,18 @@ from cert_models.commands.progress import progress
 from cert_models.counts import CountStore
 from cert_models.fingerprints import data_fingerprint, model_fingerprint
 from cert_models.logs import LogWriter, Row, check_new, write_log
-from cert_models.plans import FixedPlan, Run, SequentialPlan, Votes
+from cert_models.plans import FixedPlan, Plan, Run, ScorePlan, SequentialPlan, Votes
 from cert_models.readings import read_run
 from cert_models.run import (
     StoredRun,
     Worker,
-    certificates_of,
     certified_right,
     check_sampling,
+    joined_rows,
     row_of,
     rows_of,
     sampler_of,
+    samples_of,
 )
 
 
@@ -88,17 +89,29 @@ def add_tests(parser: argparse.ArgumentParser) -> None:
     rule.add_argument(
         "--until", type=float, metavar="WIDTH", help="certify radii to this relative width alone"
     )
+    parser.add_argument(
+        "--votes", choices=("hard", "soft"), default="hard",
+        help="average votes, or scores (softmax; a function returns its own)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--runner-up", action="store_true", help="bound the runner-up as well, at alpha/2 each"
+    )
 
 
-def plan_of(options: argparse.Namespace, noise: cc.Noise) -> FixedPlan | SequentialPlan:
+def plan_of(options: argparse.Namespace, noise: cc.Noise) -> Plan:
     """The sampling that the options ask for; refuses what could certify nothing."""
+    stops = options.at is not None or options.until is not None
+    if options.votes == "soft" and (stops or options.runner_up):
+        raise UsageError("--votes soft must come without --at, --until and --runner-up: drop them")
+    if options.runner_up and stops:
+        raise UsageError("--runner-up must come without --at and --until: it needs n votes")
     sampling = {"n_max": options.n, "alpha": options.alpha, "n0": options.n0}
     if options.until is not None:
         return SequentialPlan(cc.plan_until(noise, options.attack, options.until, **sampling))
     if options.at is not None:
         return SequentialPlan(cc.plan_at(noise, options.attack, _radii(options.at), **sampling))
     check_sampling(noise, options.attack, options.n, options.alpha)
-    return FixedPlan(options.n0, options.n)
+    return (ScorePlan if options.votes == "soft" else FixedPlan)(options.n0, options.n)
 
 
 def _radii(text: str) -> list[float]:
@@ -149,11 +162,11 @@ def _certify_unstored(
             sample(indices), len(indices), "certify", _right(options, run),
             quiet=options.quiet, form=options.progress,
         ):  # fmt: skip
-            rows[votes.index] = row_of(votes, run)
-            drawn += int(votes.selection.sum() + votes.estimation.sum())
+            rows[votes.index] = row_of(votes, run, runner_up=options.runner_up)
+            drawn += samples_of(votes, run.plan)
             if writer:
                 writer.add(rows[votes.index])
-    certificates = certificates_of(
+    certificates = joined_rows(
         [rows[index] for index in indices], run.noise, run.attack,
         n0=options.n0, n=options.n, alpha=run.alpha,
     )  # fmt: skip
@@ -184,8 +197,9 @@ def _certify_stored(options: argparse.Namespace, sample: Any, stored: StoredRun)
         return 0
     with CountStore(stored.path, readonly=True) as store:
         reading = read_run(
-            store, stored.name, stored.indices, attack=options.attack, alpha=options.alpha
-        )
+            store, stored.name, stored.indices,
+            attack=options.attack, alpha=options.alpha, runner_up=options.runner_up,
+        )  # fmt: skip
     if options.out:
         write_log(options.out, rows_of(reading))
     result = reading.certificates

@@ -47,7 +47,7 @@ def run_demo(options: argparse.Namespace) -> int:
     from cert_models.logs import LogWriter
     from cert_models.plans import FixedPlan, Run
     from cert_models.report import draw_curves, table
-    from cert_models.run import certificates_of, check_sampling, row_of, sampler_of
+    from cert_models.run import check_sampling, joined_rows, row_of, sampler_of
     from cert_models.train import digits_cnn
 
     folder = Path(options.out)
@@ -74,7 +74,7 @@ def run_demo(options: argparse.Namespace) -> int:
             quiet=options.quiet, form=options.progress,
         )  # fmt: skip
         rows = list(shown)
-        panels.setdefault(attack, {})[name] = certificates_of(rows, noise, attack, **sampling)
+        panels.setdefault(attack, {})[name] = joined_rows(rows, noise, attack, **sampling)
         log = folder / f"{attack}-{noise.name}.tsv"
         log.unlink(missing_ok=True)
         writer = LogWriter(log)

@@ -29,6 +29,7 @@ def add(commands: Any) -> None:
     export.add_argument("--out", required=True, help="log to write")
     export.add_argument("--attack", choices=cc.ATTACKS, help="default: the run's")
     export.add_argument("--alpha", type=float, help="default: the run's")
+    export.add_argument("--runner-up", action="store_true", help="bound the runner-up too")
     export.set_defaults(run=run_export)
     log = commands.add_parser("import", help="keep a published log in a store")
     log.add_argument("log", help="file: idx label predict radius correct time")
@@ -52,7 +53,9 @@ def run_export(options: argparse.Namespace) -> int:
     """cert export."""
     with CountStore(options.store, readonly=True) as store:
         name = store.only(options.run_name)
-        reading = read_run(store, name, attack=options.attack, alpha=options.alpha)
+        reading = read_run(
+            store, name, attack=options.attack, alpha=options.alpha, runner_up=options.runner_up
+        )
         rows = rows_of(reading)
         if isinstance(store.runs()[name].plan, LogPlan):
             extra = [row.extra for row in store.logged(name)]

@@ -1,7 +1,9 @@
-"""The PyTorch adapter of plans, soft votes and the runner-up."""
+"""Plans, soft votes and the runner-up: the PyTorch adapter, the command and the store."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,11 @@ import torch
 from torch import nn
 
 import cert_core as cc
+from cert_models.cli import main
+from cert_models.counts import CountStore
+from cert_models.logs import read_log
+from cert_models.plans import FixedPlan, ScorePlan, Votes
+from cert_models.readings import read_run
 from cert_models.smooth import SmoothedClassifier
 
 NOISE = cc.L1Noise.with_rms(12, 0.3, 4.0)
@@ -132,3 +139,119 @@ def test_bad_input(call: Any, message: str) -> None:
     finally:
         NET.eval()
     assert message in str(caught.value)
+
+
+MODEL = """
+import numpy as np
+
+def labels(batch):
+    return (batch[:, 0] > 0).astype(int) + 2 * (batch[:, 1] > 1.5)
+
+def scores(batch):
+    p = 1 / (1 + np.exp(-6 * batch[:, 0].astype(float)))
+    return np.stack([1 - p, p, 0 * p, 0 * p], axis=1)
+
+def wrong(batch):
+    return np.ones((len(batch), 4))
+"""
+CERTIFY = [
+    "certify", "--data", "data.npz", "--noise", "gaussian", "--sigma", "0.5", "--attack", "l2",
+    "--classes", "4", "--n0", "50", "--n", "3000", "--quiet", "--model",
+]  # fmt: skip
+GAUSSIAN = cc.Gaussian(4, 0.5)
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Inputs at distances of a half-space, and functions that judge them."""
+    x = np.full((6, 4), 0.5, np.float32)
+    x[:, 0] = np.linspace(0.0, 1.0, 6)
+    np.savez(tmp_path / "data.npz", x=x, y=np.ones(6, dtype=int))
+    (tmp_path / "soft_and_hard.py").write_text(MODEL, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    return x
+
+
+def command(*words: str) -> list[str]:
+    return [*CERTIFY, *words]
+
+
+def radii(log: str) -> list[float]:
+    return [row.radius for row in read_log(log)]
+
+
+def test_soft_votes_on_the_command_line(data: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """With and without a store the same; read at another alpha without sampling again."""
+    soft = command("soft_and_hard:scores", "--votes", "soft")
+    assert main([*soft, "--out", "a.tsv"]) == 0
+    assert main([*soft, "--store", "s.db", "--max", "2"]) == 0
+    assert main([*soft, "--store", "s.db", "--out", "b.tsv"]) == 0
+    assert radii("a.tsv") == radii("b.tsv")
+    import soft_and_hard  # type: ignore[import-not-found]
+
+    means = cc.mean_scores(soft_and_hard.scores, data, GAUSSIAN, 4, 50, 0, stage="selection")
+    scores = cc.label_scores(soft_and_hard.scores, data, GAUSSIAN, 4, means.argmax(axis=1), 3000, 0)
+    for alpha, log in ((0.001, "b.tsv"), (0.01, "c.tsv")):
+        if alpha != 0.001:
+            export = ["export", "--store", "s.db", "--alpha", str(alpha), "--out", log]
+            assert main(export) == 0
+        exact = cc.certify_scores([1] * 6, scores, GAUSSIAN, "l2", n0=50, alpha=alpha).radius
+        np.testing.assert_allclose(radii(log), exact, atol=2e-4)
+        assert (np.array(radii(log)) <= exact).all()
+    capsys.readouterr()
+    assert main(["export", "--store", "s.db", "--runner-up", "--out", "d.tsv"]) == 2
+    assert "must be of the sampling plan 'fixed'" in capsys.readouterr().err
+    assert main([*command("soft_and_hard:scores"), "--store", "s.db"]) == 2
+    assert "plan.kind 'fixed' instead of 'scores'" in capsys.readouterr().err
+
+
+def test_scores_in_a_store_are_checked(data: Any) -> None:
+    plan = ScorePlan(50, 3)
+    good = Votes(0, 1, np.array([3, 9]), np.array([0, 60]), 0.1, (10, 20, 30))
+    plan.check(good)
+    for change, message in (
+        ({"path": (10, 20)}, "path must be 3 scores in 0 .. 65535"),
+        ({"path": (10, 20, 70_000)}, "path must be 3 scores"),
+        ({"path": (10, 20, 31)}, "estimation must be votes that sum to 61, got 60"),
+        ({"estimation": np.array([60, 0])}, "estimation must be votes that sum to 0, got 60"),
+        ({"selection": np.array([-1, 9])}, "selection must be sums of 50 scores a class"),
+    ):
+        with pytest.raises(ValueError, match="must be") as caught:
+            plan.check(replace(good, **change))
+        assert message in str(caught.value)
+
+
+def test_the_runner_up_on_the_command_line(data: Any) -> None:
+    hard = command("soft_and_hard:labels")
+    assert main([*hard, "--runner-up", "--out", "a.tsv"]) == 0
+    assert main([*hard, "--store", "s.db", "--out", "b.tsv"]) == 0
+    assert main([*hard, "--store", "s.db", "--runner-up", "--out", "c.tsv"]) == 0
+    assert main(["export", "--store", "s.db", "--runner-up", "--out", "d.tsv"]) == 0
+    assert radii("a.tsv") == radii("c.tsv") == radii("d.tsv")
+    assert radii("a.tsv") != radii("b.tsv")
+    with CountStore("s.db", readonly=True) as store:
+        result = read_run(store, "default", runner_up=True).certificates
+        votes = list(store.votes("default", FixedPlan))
+    both = np.stack([v.selection for v in votes]), np.stack([v.estimation for v in votes])
+    expected = cc.certify_top_k(*both, GAUSSIAN, "l2")
+    np.testing.assert_array_equal(result.radius, expected.radius)
+    assert result.p_other is not None
+    np.testing.assert_array_equal(result.p_other, expected.p_other)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--votes", "soft", "--at", "0.1"], "--votes soft must come without --at"),
+        (["--votes", "soft", "--runner-up"], "--votes soft must come without"),
+        (["--runner-up", "--until", "0.1"], "--runner-up must come without --at and --until"),
+        (["--votes", "soft", "--n", "5"], "n must be at least 10 for alpha"),
+        (["--votes", "soft"], "predict(batch) must be scores that sum to 1 at most"),
+    ],
+)
+def test_wrong_usage(
+    data: Any, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    assert main(command("soft_and_hard:wrong", *words)) == 2
+    assert message in capsys.readouterr().err
