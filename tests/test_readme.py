@@ -145,6 +145,28 @@ def test_certifying_for_days(
     assert json.loads(capsys.readouterr().out)["new"] == 0  # the same counts
 
 
+def test_fewer_samples(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The two commands as printed, with a smaller n; the table is what the example prints."""
+    import numpy as np
+
+    x = np.random.default_rng(0).uniform(size=(6, 4)).astype(np.float32)
+    np.savez(tmp_path / "test.npz", x=x, y=np.array([0, 1, 0, 1, 0, 1]))
+    (tmp_path / "mymodule.py").write_text(
+        "def network(batch):\n    return (batch.sum(axis=1) > 2).astype(int)\n", encoding="utf-8"
+    )
+    monkeypatch.chdir(tmp_path)
+    code = next(code for _, code in BLOCKS if "--at 0.1" in code).replace("100000", "1000")
+    for line in code.strip().splitlines():
+        assert main([*shlex.split(line)[1:], "--quiet"]) == 0
+    assert "samples an input on average" in capsys.readouterr().out
+    exec(compile(next(code for code in PYTHON if "cc.plan_until" in code), "README.md", "exec"), {})
+    printed = capsys.readouterr().out
+    assert printed.count("|") == 35
+    assert printed in TEXT
+
+
 def test_train_certify_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
