@@ -215,6 +215,50 @@ def make_network(arch: str, num_classes: int) -> nn.Module:
     return network
 
 
+def try_network(network: nn.Module, x: torch.Tensor, num_classes: int | None = None) -> None:
+    """Refuse a network that does not give a row of num_classes scores for every row of x.
+
+    Raises
+    ------
+    ValueError
+        It fails on them, or gives something else.
+    """
+    training = network.training
+    try:
+        with torch.inference_mode():
+            shape = tuple(network.eval()(x).shape)
+        good = len(shape) == 2 and shape[0] == len(x) and num_classes in (None, shape[1])
+        got = f"a tensor of shape {shape} for {len(x)} of them"
+    except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
+        good, got = False, (str(error).splitlines() or [type(error).__name__])[0][:100]
+    network.train(training)
+    if not good:
+        count = "" if num_classes is None else f"{num_classes} "
+        raise ValueError(
+            f"arch must give {count}scores for an input of shape {tuple(x.shape[1:])}, "
+            f"got {got}: check --arch, --classes and --data"
+        )
+
+
+def usable_device(name: str | torch.device) -> torch.device:
+    """The device of this name.
+
+    Raises
+    ------
+    ValueError
+        torch knows no such device, or has none here.
+    """
+    try:
+        torch.empty(0, device=name)
+        return torch.device(name)
+    except (RuntimeError, AssertionError) as error:
+        reason = (str(error).splitlines() or ["none here"])[0][:60]
+        raise ValueError(
+            f"device must be one that torch has here, got {str(name)!r} ({reason}): "
+            "pass cpu, or install torch for that device"
+        ) from None
+
+
 # Means and standard deviations by channel of the two training sets, as in Cohen et al. 2019's
 # repository; "center" subtracts the mean alone, as for ImageNet in Salman et al. 2019's.
 STATISTICS = {

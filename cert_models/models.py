@@ -231,11 +231,16 @@ def check_accuracy(model: Any, data: Dataset, indices: Sequence[int]) -> None:
     model : what load_model returned; what is no checkpoint passes
     data : Dataset
     indices : of the inputs to be certified; up to 32 of them, evenly spread, are tried
+
+    Raises
+    ------
+    ValueError
+        The network does not take such inputs.
     """
     import torch
     from scipy.stats import binom
 
-    from cert_models.architectures import NormalizedNetwork, normalization
+    from cert_models.architectures import NormalizedNetwork, normalization, try_network
 
     if not isinstance(model, NormalizedNetwork):
         return
@@ -244,6 +249,7 @@ def check_accuracy(model: Any, data: Dataset, indices: Sequence[int]) -> None:
     place = next(network.parameters()).device
     inputs = torch.from_numpy(np.stack([data.x[i] for i in chosen])).to(place)
     truth = torch.from_numpy(data.y[chosen]).to(place)
+    try_network(model.to(place), inputs[:1])
 
     def right(layer: Any) -> int:
         with torch.inference_mode():

@@ -40,9 +40,10 @@ def classifier_of(
     found = load_model(model, num_classes) if isinstance(model, str) else model
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(found, torch.nn.Module):
+        from cert_models.architectures import usable_device
         from cert_models.smooth import SmoothedClassifier
 
-        module = found.to(device) if device is not None else found
+        module = found.to(usable_device(device)) if device is not None else found
         return SmoothedClassifier(module, noise, num_classes, batch_size=batch_size, device=device)
     if not callable(found):
         raise ValueError(f"model must be a torch module or a function, got {found!r}: name one")

@@ -21,6 +21,8 @@ from cert_models.architectures import (
     digits_network,
     make_network,
     normalization,
+    try_network,
+    usable_device,
 )
 from cert_models.datasets import Dataset, digits
 
@@ -52,7 +54,7 @@ class Recipe:
     augment: bool = False
 
     def __post_init__(self) -> None:
-        for name, least in (("num_classes", 2), ("epochs", 1), ("batch_size", 1)):
+        for name, least in (("num_classes", 2), ("epochs", 1), ("batch_size", 1), ("seed", 0)):
             value = getattr(self, name)
             if not isinstance(value, int) or value < least:
                 raise ValueError(f"{name} must be an integer >= {least}, got {value!r}: pass one")
@@ -116,7 +118,7 @@ def train_under_noise(
             f"noise must have dim = {int(np.prod(shape))}, the size of one of the {len(data)} "
             f"inputs, got {noise.dim}: use a noise of that dim, and some inputs"
         )
-    place = torch.device(device or "cpu")
+    place = usable_device(device or "cpu")
     batches = -(-len(data) // batch_size)
     module.to(place)
     optimizer = torch.optim.Adam(module.parameters(), lr=learning_rate)
@@ -170,6 +172,11 @@ def train_under_noise(
 
 def shifted_and_mirrored(x: Any, rng: np.random.Generator) -> Any:
     """Images (m, channels, rows, columns) shifted by up to 4 pixels, half of them mirrored."""
+    if x.ndim != 4:
+        raise ValueError(
+            f"augment must be for images (channels, rows, columns), got inputs of shape "
+            f"{x.shape[1:]}: leave it out"
+        )
     _, _, height, width = x.shape
     padded = np.pad(x, ((0, 0), (0, 0), (4, 4), (4, 4)))
     down, right = rng.integers(0, 9, size=(2, len(x)))
@@ -220,6 +227,12 @@ def train_checkpoint(
         torch.manual_seed(recipe.seed)
         network = make_network(recipe.arch, recipe.num_classes)
     module = NormalizedNetwork(normalization(recipe.normalize, recipe.arch), network)
+    if len(data) and not 0 <= data.y.min() <= data.y.max() < recipe.num_classes:
+        raise ValueError(
+            f"num_classes must be above the largest label, {data.y.max()}, "
+            f"got {recipe.num_classes}: pass more --classes"
+        )
+    try_network(module, torch.from_numpy(data.x[:1]), recipe.num_classes)
     described = {
         "arch": recipe.arch, "normalize": recipe.normalize, "data": data.name,
         "recipe": recipe.to_dict(),

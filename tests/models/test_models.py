@@ -311,6 +311,13 @@ def test_certify_warns_of_a_wrong_normalisation(
         assert main([*command, "--normalize", "none"]) == 0
     message = r"cert: warning: the model gets \d+ of 32 clean inputs right as normalised, 32 with"
     assert re.match(message, capsys.readouterr().err)
+    for more, message in (
+        (["--device", "foo"], "device must be one that torch has here, got 'foo'"),
+        (["--data", "small.npz"], "arch must give scores for an input of shape (3, 8, 8)"),
+    ):
+        np.savez("small.npz", x=np.zeros((4, 3, 8, 8)), y=np.arange(4) % 2)
+        assert main([*command, "--normalize", "cifar10", *more]) == 2
+        assert message in capsys.readouterr().err
     assert main(command) == 2
     assert "normalize must be stated for 'net.pth'" in capsys.readouterr().err
 

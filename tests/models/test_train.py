@@ -158,6 +158,11 @@ def test_shifts_and_mirrors() -> None:
     assert {flip for _, _, flip in kinds} == {False, True}
 
 
+def test_only_images_are_augmented() -> None:
+    with pytest.raises(ValueError, match="augment must be for images"):
+        shifted_and_mirrored(np.zeros((3, 64)), np.random.default_rng(0))
+
+
 def patches(classes: int, each: int, size: int) -> tuple[Any, Any]:
     """Bytes (N, 3, size, size) of one coarse colour pattern a class, and labels."""
     rng = np.random.default_rng(0)
@@ -267,6 +272,11 @@ WRONG = [
     (["--arch", "digits", "--data", "cifar10:nowhere"], "no file data_batch_1"),
     (["--arch", "digits", "--normalize", "no"], "normalize must be imagenet"),
     (["--arch", "digits", "--dim", "9"], "--dim must be 64"),
+    (["--arch", "digits", "--seed", "-1"], "seed must be an integer >= 0"),
+    (["--arch", "digits", "--classes", "5"], "num_classes must be above the largest label, 9"),
+    (["--arch", "cifar_resnet20"], "arch must give 10 scores for an input of shape (1, 8, 8)"),
+    (["--arch", "digits", "--device", "foo"], "device must be one that torch has here, got 'foo'"),
+    (["--arch", "digits", "--data", "flat.npz", "--augment"], "arch must give 2 scores"),
 ]
 
 
@@ -277,13 +287,14 @@ def test_wrong_usage(
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
     Path("here.pt").write_bytes(b"mine")
+    np.savez("flat.npz", x=np.zeros((4, 64)), y=np.arange(4) % 2)
     given = ["train", "--data", "digits", "--noise", "gaussian", "--sigma", "0.1", "--out", "a.pt"]
     assert main([*given, *arguments, "--quiet"]) == 2
     captured = capsys.readouterr()
     assert message in captured.err
     assert len(captured.err.splitlines()) == 1
     assert captured.out == ""
-    assert [p.name for p in tmp_path.iterdir()] == ["here.pt"]
+    assert {p.name for p in tmp_path.iterdir()} == {"here.pt", "flat.npz"}
     assert Path("here.pt").read_bytes() == b"mine"
 
 
