@@ -28,7 +28,12 @@ CHECKED = 32
 
 
 def load_model(
-    name: str, num_classes: int, *, arch: str | None = None, normalize: str | None = None
+    name: str,
+    num_classes: int,
+    *,
+    arch: str | None = None,
+    normalize: str | None = None,
+    device: str | None = None,
 ) -> Any:
     """Load a classifier by its command-line name.
 
@@ -39,6 +44,8 @@ def load_model(
     num_classes : int, of a checkpoint
     arch, normalize : str, optional
         Of a checkpoint, as in load_checkpoint.
+    device : str, optional
+        Where to put a checkpoint's network (default: the CPU).
 
     Returns
     -------
@@ -50,7 +57,10 @@ def load_model(
         No such model, or arch or normalize where the model is no checkpoint.
     """
     if name.endswith(SUFFIXES) or Path(name).is_file():
-        return load_checkpoint(name, num_classes, arch=arch, normalize=normalize)
+        from cert_models.architectures import usable_device
+
+        place = usable_device(device or "cpu")
+        return load_checkpoint(name, num_classes, arch=arch, normalize=normalize).to(place)
     for option, value in (("arch", arch), ("normalize", normalize)):
         if value is not None:
             raise ValueError(

@@ -82,7 +82,10 @@ def gallery(
         )
     shown = [(r, r.noise) for r in results if r.noise is not None]
     if not shown:
-        raise ValueError("noise must be known to show noisy inputs, got none: pass --noise")
+        raise ValueError(
+            "noise must be known to show noisy inputs, got none: pass --noise, or keep each log "
+            "with its noise in a store (cert import)"
+        )
     shared = sorted(set.intersection(*(set(r.indices.tolist()) for r, _ in shown)))
     for r, noise in shown:
         _check_origin(r, noise, data)

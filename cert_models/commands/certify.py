@@ -134,7 +134,10 @@ def run_certify(options: argparse.Namespace) -> int:
     worker = Worker.from_environment()
     if options.store is None and (worker.world > 1 or options.run_name is not None):
         raise UsageError("--store must be given for --run and for several workers: name a file")
-    model = load_model(options.model, classes, arch=options.arch, normalize=options.normalize)
+    device = worker.device(options.device)
+    model = load_model(
+        options.model, classes, arch=options.arch, normalize=options.normalize, device=device
+    )
     check_accuracy(model, data, indices)
     kept = options.store is not None
     run = Run(
@@ -142,7 +145,7 @@ def run_certify(options: argparse.Namespace) -> int:
         options.model, model_fingerprint(model, options.model) if kept else "",
         options.data, data_fingerprint(data) if kept else "", options.attack, options.alpha,
     )  # fmt: skip
-    sample = sampler_of(model, run, data, device=worker.device(options.device))
+    sample = sampler_of(model, run, data, device=device)
     if not kept:
         return _certify_unstored(options, run, sample, data.y, indices)
     name = options.run_name or "default"
