@@ -66,7 +66,7 @@ def geometric_looks(n_max: int, *, first: int = 100, ratio: float = 1.5) -> Look
     remedy = "pass how fast looks grow, e.g. 1.5"
     step = real("ratio", ratio, "a number >= 1.01", lambda x: x >= 1.01, remedy=remedy)
     looks = []
-    while size < last:
+    while math.ceil(size) < last:
         looks.append(math.ceil(size))
         size = max(size * step, looks[-1] + 1.0)
     return (*looks, last)

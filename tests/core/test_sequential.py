@@ -36,7 +36,16 @@ def test_looks() -> None:
     assert LOOKS[:4] == (100, 150, 225, 338)
     assert (len(LOOKS), LOOKS[-1]) == (19, 100_000)
     assert cc.geometric_looks(50) == (50,)
+    assert cc.geometric_looks(338) == (100, 150, 225, 338)  # 337.5 is rounded up to the last
     assert cc.geometric_looks(5, first=1, ratio=1.01) == (1, 2, 3, 4, 5)
+
+
+@given(st.integers(1, 10**6), st.integers(1, 2000), st.floats(1.01, 10.0))
+def test_looks_ascend_to_the_last(n_max: int, first: int, ratio: float) -> None:
+    looks = cc.geometric_looks(n_max, first=first, ratio=ratio)
+    assert looks[-1] == n_max
+    assert looks[0] == min(first, n_max)
+    assert all(a < b <= max(ratio * a + 1, a + 1) for a, b in itertools.pairwise(looks))
 
 
 def certified_at(p: Fraction, test: cc.Boundaries) -> Fraction:
