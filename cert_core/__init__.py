@@ -7,15 +7,10 @@ from typing import Any
 from cert_core import kernels as _kernels
 from cert_core.adaptive import (
     Outcome,
-    RadiiPlan,
     SequentialCertificates,
-    WidthPlan,
     certify_by,
     gather,
     outcomes,
-    plan_at,
-    plan_from_dict,
-    plan_until,
 )
 from cert_core.bounds import discrepancy, lower_bound, required_probability
 from cert_core.calibration import certified_radius
@@ -58,7 +53,9 @@ from cert_core.noises import (
     RadialNoise,
     noise_from_dict,
 )
+from cert_core.plans import RadiiPlan, WidthPlan, plan_at, plan_from_dict, plan_until
 from cert_core.samples import CustomNoise
+from cert_core.scores import label_scores, mean_scores
 from cert_core.separation import separation_radius
 from cert_core.sequential import (
     Boundaries,
@@ -68,15 +65,9 @@ from cert_core.sequential import (
     mixture_lower,
     mixture_upper,
 )
+from cert_core.stopping import SequentialVotes, votes_until
 from cert_core.threats import ATTACKS, Shift, is_tight, worst_shift
-from cert_core.votes import (
-    SequentialVotes,
-    count_votes,
-    label_scores,
-    mean_scores,
-    noisy_batches,
-    votes_until,
-)
+from cert_core.votes import count_votes, noisy_batches
 
 __version__ = "0.1.0"
 

@@ -1,0 +1,118 @@
+"""Scores in [0, 1] of any classifier under noise: soft votes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from cert_core.errors import fail, integer, to_numpy
+from cert_core.noises import Noise
+from cert_core.votes import input_rows, noisy_batches
+
+Scores = np.ndarray[Any, np.dtype[np.float32]]
+
+
+def check_scores(scores: Any, count: int, num_classes: int) -> Scores:
+    """What predict returned, as float32 scores in [0, 1] rounded down, summing to 1 at most."""
+    values = to_numpy("predict(batch)", scores, np.float64)
+    remedy = "return softmax values, one a class"
+    if values.shape != (count, num_classes):
+        rule = f"scores of shape ({count}, {num_classes})"
+        raise fail("predict(batch)", rule, values.shape, remedy)
+    if not ((values >= 0) & (values <= 1)).all():
+        wrong = values[~((values >= 0) & (values <= 1))]
+        raise fail("predict(batch)", "scores in [0, 1]", float(wrong.flat[0]), remedy)
+    sums = values.sum(axis=1, keepdims=True)
+    if count and sums.max() > 1 + 1e-4:
+        rule = "scores that sum to 1 at most"
+        raise fail("predict(batch)", rule, float(sums.max()), remedy)
+    values = values / np.maximum(sums, 1.0)
+    rounded = values.astype(np.float32)
+    down: Scores = np.where(rounded > values, np.nextafter(rounded, np.float32(0)), rounded)
+    return down
+
+
+def mean_scores(
+    predict: Callable[[Any], Any],
+    x: Any,
+    noise: Noise,
+    num_classes: int,
+    n: int,
+    seed: int,
+    **options: Any,
+) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Average the scores that a classifier gives to noisy copies of inputs.
+
+    Parameters
+    ----------
+    predict : callable
+        Maps a float32 array (m, *input_shape) to (m, num_classes) scores in [0, 1] that sum
+        to 1 at most, each row judged by itself.
+    x, noise, num_classes, n, seed, **options
+        As in count_votes.
+
+    Returns
+    -------
+    (N, num_classes) float64
+
+    Raises
+    ------
+    ValueError
+        An argument is out of its domain, or predict returns no such scores.
+    """
+    classes = integer("num_classes", num_classes, 2, remedy="pass the number of classes")
+    sums = np.zeros((len(input_rows(x, noise)), classes))
+    for segments, batch in noisy_batches(x, noise, n, seed, **options):
+        scores = check_scores(predict(batch), len(batch), classes)
+        rows = np.repeat([i for i, _ in segments], [size for _, size in segments])
+        np.add.at(sums, rows, scores.astype(np.float64))
+    return sums / n
+
+
+def label_scores(
+    predict: Callable[[Any], Any],
+    x: Any,
+    noise: Noise,
+    num_classes: int,
+    labels: Any,
+    n: int,
+    seed: int,
+    **options: Any,
+) -> Scores:
+    """Keep the scores of one class of every input, in the order drawn.
+
+    Parameters
+    ----------
+    predict, x, noise, num_classes, n, seed, **options
+        As in mean_scores.
+    labels : (N,) integer array
+        The class of each input, chosen without these samples.
+
+    Returns
+    -------
+    (N, n) float32
+        Rounded down; what certify_scores needs, at any alpha and attack.
+
+    Raises
+    ------
+    ValueError
+    """
+    classes = integer("num_classes", num_classes, 2, remedy="pass the number of classes")
+    count = len(input_rows(x, noise))
+    chosen = to_numpy("labels", labels)
+    rule = f"a class in [0, {classes}) for each of the {count} inputs"
+    whole = np.issubdtype(chosen.dtype, np.integer) and chosen.shape == (count,)
+    if not whole or (count and (chosen.min() < 0 or chosen.max() >= classes)):
+        raise fail("labels", rule, labels, "pass the argmax of mean_scores")
+    kept = np.empty((count, n), dtype=np.float32)
+    filled = np.zeros(count, dtype=np.int64)
+    for segments, batch in noisy_batches(x, noise, n, seed, **options):
+        scores = check_scores(predict(batch), len(batch), classes)
+        low = 0
+        for i, size in segments:
+            kept[i, filled[i] : filled[i] + size] = scores[low : low + size, chosen[i]]
+            filled[i] += size
+            low += size
+    return kept
