@@ -34,6 +34,7 @@ from cert_models.run import (
     certified_right,
     check_sampling,
     joined_rows,
+    keep_memory,
     row_of,
     rows_of,
     sampler_of,
@@ -145,6 +146,7 @@ def run_certify(options: argparse.Namespace) -> int:
         options.model, model_fingerprint(model, options.model) if kept else "",
         options.data, data_fingerprint(data) if kept else "", options.attack, options.alpha,
     )  # fmt: skip
+    keep_memory()
     sample = sampler_of(model, run, data, device=device)
     if not kept:
         return _certify_unstored(options, run, sample, data.y, indices)

@@ -6,12 +6,14 @@ import json
 import os
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import cert_core as cc
 from cert_models.cli import main
 from cert_models.counts import CountStore
 from cert_models.fingerprints import data_fingerprint, model_fingerprint
@@ -56,6 +58,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "longrun.py").write_text(MODELS, encoding="utf-8")
     (tmp_path / "longnet.py").write_text(NETWORK, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
         monkeypatch.delenv(name, raising=False)
     sys.modules.pop("longrun", None)
@@ -361,6 +364,24 @@ def test_the_bar(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "8/8" in err
     assert "images/s" in err
     assert "certified right" in err
+
+
+def test_memory_does_not_grow_with_n(folder: Path) -> None:
+    import longrun
+
+    from cert_models.datasets import load
+    from cert_models.run import Run, sampler_of
+
+    data, peaks = load("data.npz"), []
+    for n in (1_000, 1_000, 50_000):
+        plan = FixedPlan(10, n)
+        run = Run(plan, cc.Gaussian(6, 0.1), 0, 500, 3, "m", "", "d", "", "l2", 0.001)
+        sample = sampler_of(longrun.predict, run, data, device=None)
+        tracemalloc.start()
+        assert sum(int(v.estimation.sum()) for v in sample(range(3))) == 3 * n
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[2] < peaks[1] + 200_000  # bytes; 49,000 more rows would be 1,176,000
 
 
 def test_a_worker_uses_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,115 @@
+"""The whole loop of `cert certify --store` beside its forward passes alone, on one thread.
+
+10,000 samples of one 3 x 32 x 32 input through a network of two convolutions: noise, votes,
+commit to the store, progress.  Beside it a straightforward loop in PyTorch (fresh tensors,
+a Python loop over the predictions), as published code has it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import cert_core as cc
+from cert_models.datasets import Dataset
+from cert_models.plans import FixedPlan, Run
+from cert_models.run import StoredRun, Worker, certified_right, keep_memory, sampler_of
+
+SHAPE = (3, 32, 32)
+N0, N = 100, 10_000
+ALPHA = 0.001
+
+
+@pytest.fixture(autouse=True)
+def one_core() -> Any:
+    """For PyTorch and for the noise, which takes as many threads as there are cores."""
+    threads, cores = torch.get_num_threads(), os.sched_getaffinity(0)
+    torch.set_num_threads(1)
+    keep_memory()  # as cert certify does; here for all contestants, and every run alike
+    os.sched_setaffinity(0, {min(cores)})
+    yield
+    torch.set_num_threads(threads)
+    os.sched_setaffinity(0, cores)
+
+
+def network(stride: int) -> nn.Module:
+    """Two convolutions, of which the first keeps the image's size or halves it."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 16, 3, padding=1, stride=stride),
+        nn.ReLU(),
+        nn.Conv2d(16, 32, 3, padding=1, stride=2),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(8192 // stride**2, 10),
+    ).eval()
+
+
+def whole_loop(net: nn.Module, noise: cc.Noise, batch: int, folder: Path) -> Callable[[], Any]:
+    """One more input of a stored run at every call."""
+    x = np.random.default_rng(0).uniform(size=(1000, *SHAPE)).astype(np.float32)
+    data = Dataset("random", x, np.zeros(1000, np.int64), 10)
+    plan = FixedPlan(N0, N)
+    run = Run(plan, noise, 0, batch, 10, "net", "", "random", "", "l2", ALPHA)
+    stored = StoredRun(folder / f"{batch}.db", "bench", run, range(1000), Worker())
+    counted = stored.keep(sampler_of(net, run, data, device=None)(range(1000)))
+    return lambda: certified_right(next(counted), plan, ALPHA)
+
+
+def forwards(net: nn.Module, batch: int) -> Callable[[], Any]:
+    """The forward passes of one input, and the argmax, on one batch used again and again."""
+    x = torch.rand(batch, *SHAPE)
+    sizes = [N0] + [batch] * (N // batch)
+
+    def run() -> Any:
+        with torch.inference_mode():
+            return [net(x[:size]).argmax(1) for size in sizes]
+
+    return run
+
+
+def straightforward(net: nn.Module, sigma: float, batch: int) -> Callable[[], Any]:
+    """Gaussian noise alone, as commonly written."""
+    x = torch.rand(*SHAPE)
+
+    def run() -> Any:
+        counts = np.zeros(10, dtype=int)
+        with torch.no_grad():
+            for size in [N0] + [batch] * (N // batch):
+                many = x.repeat((size, 1, 1, 1))
+                noise = torch.randn_like(many) * sigma
+                for label in net(many + noise).argmax(1).numpy():
+                    counts[label] += 1
+        return counts
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("stride", "family", "limit"),
+    [(1, "gaussian", 1.2), (1, "l2", 1.3), (2, "gaussian", None), (2, "l2", None)],
+)
+def test_overhead(race: Any, tmp_path: Path, stride: int, family: str, limit: float | None) -> None:
+    """The smaller network's passes take so little that the noise alone is a third of them."""
+    dim, batch = int(np.prod(SHAPE)), 250
+    noise = cc.Gaussian(dim, 0.25) if family == "gaussian" else cc.L2Noise.with_rms(dim, 0.25, 1000)
+    net = network(stride)
+    loop, bare = f"whole loop, {family}", "forward passes alone"
+    times = race(
+        f"certify one input, n = {N}, 3 x 32 x 32, first stride {stride}, {family}",
+        {
+            loop: whole_loop(net, noise, batch, tmp_path),
+            bare: forwards(net, batch),
+            "straightforward PyTorch, gaussian": straightforward(net, 0.25, batch),
+        },
+        unit="ms",
+        rounds=7,
+    )
+    assert limit is None or times[loop] <= limit * times[bare]
