@@ -131,9 +131,14 @@ class StoreFile:
             raise self._fail("an existing file", "not a file", "check the name")
         if self.path.stat().st_size == 0:
             raise self._fail("a whole count store", "an empty file", "remove it to start anew")
-        with open(self.path, "rb") as file:
-            idle = not Path(f"{self.path}-wal").exists()  # else its last pages may be there
-            head, size = file.read(100), os.fstat(file.fileno()).st_size
+        idle = not Path(f"{self.path}-wal").exists()  # else its last pages may be there
+        try:
+            with open(self.path, "rb") as file:
+                head, size = file.read(100), os.fstat(file.fileno()).st_size
+        except OSError as error:
+            raise self._fail(
+                "a file that can be read", str(error.strerror), "ask its owner"
+            ) from error
         page, pages = int.from_bytes(head[16:18]), int.from_bytes(head[28:32])
         if idle and head.startswith(MAGIC) and size != page * pages:
             raise self._fail(WHOLE[0], f"{size} bytes instead of {page * pages}", WHOLE[1])

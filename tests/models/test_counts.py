@@ -527,6 +527,10 @@ def test_a_folder_that_cannot_be_written(locked_folder: Path) -> None:
             CountStore(path)
         with pytest.raises(StoreError, match="in a folder that exists, can be written"):
             CountStore(locked_folder / "new.db")
+    path.chmod(0o000)
+    with unprivileged(), pytest.raises(StoreError, match="must be a file that can be read"):
+        CountStore(path)
+    path.chmod(0o444)
     assert path.read_bytes() == before
     assert [p.name for p in locked_folder.iterdir()] == ["s.db"]
 
