@@ -3,8 +3,9 @@
 A data set asks for thousands of radii of one (noise, attack) pair.  The curve
 log(score/radius) over log radius, score = Phi^-1(p_min), is smooth and nearly constant:
 it is interpolated by Chebyshev polynomials on pieces halved until the exact law, asked
-between the nodes, agrees to 1e-11; each radius is then one polynomial root, taken
-2e-10 lower.  Pieces that never agree (a kink of the law) are searched one by one.
+between the nodes, agrees to the law's resolution (1e-11; the mixed family's 5e-7); each
+radius is then one polynomial root, taken 20 times that lower.  Pieces that never agree (a
+kink of the law) are searched one by one.
 """
 
 from __future__ import annotations
@@ -25,8 +26,7 @@ from cert_core.noises import Noise
 from cert_core.threats import attack_name
 
 DEGREE = 16
-AGREE = 1e-11  # largest relative error seen between nodes for a piece to be accepted
-SHRINK = 2e-10  # what is taken off an interpolated radius
+SHRINK = 20.0  # laws' resolutions that are taken off an interpolated radius
 MANY = 24  # distinct probabilities from which a curve is cheaper than single searches
 NARROW = 0.01  # pieces of log radius are not halved below this
 MOST = 80  # nor are there more of them than about this
@@ -53,9 +53,13 @@ class Curve:
     pieces: list[_Piece] = field(default_factory=list)
     _fits: int = 0
 
+    @property
+    def resolution(self) -> float:
+        return log_ratio_law(self.noise, self.attack, 1.0).resolution
+
     def _value(self, x: float) -> float:
         excess, deficit = log_ratio_law(self.noise, self.attack, math.exp(x)).required()
-        return math.log(score(excess, deficit)) - x
+        return math.log(max(score(excess, deficit), 1e-300)) - x
 
     def _fit(self, low: float, high: float) -> list[_Piece]:
         self._fits += 1
@@ -68,7 +72,7 @@ class Curve:
             abs(self._value(middle + half * x) - float(chebyshev.chebval(x, coefficients)))
             for x in checks
         )
-        if worst <= AGREE:
+        if worst <= self.resolution:
             return [_Piece(low, high, coefficients)]
         if high - low < NARROW or self._fits > MOST:
             return [_Piece(low, high, None)]
@@ -131,7 +135,7 @@ def _interpolated(noise: Noise, attack: str, p: Float) -> Float:
     shared = curve(unit, attack)
     ends = [math.log(search_radius(unit, attack, float(end))) for end in (p.min(), p.max())]
     shared.cover(ends[0] - 1e-6, ends[1] + 1e-6)
-    radii = np.exp(shared.log_radii(_scores(p))) * (1.0 - SHRINK)
+    radii = np.exp(shared.log_radii(_scores(p))) * (1.0 - SHRINK * shared.resolution)
     for i in np.flatnonzero(np.isnan(radii)):
         radii[i] = search_radius(unit, attack, float(p[i]))
     return radii * (noise.scale_unit * (1.0 - 1e-15))

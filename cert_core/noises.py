@@ -328,6 +328,8 @@ class MixedNoise(Noise):
 
     @property
     def record(self) -> LawRecord:
+        if self.k == 0:
+            return GaussianRecord(self.sigma)
         return self.radial or MixedRecord(self.dim, self.sigma, self.k)
 
     @property
@@ -338,7 +340,9 @@ class MixedNoise(Noise):
     def rms(self) -> float:
         def square(rho: Float) -> Float:
             half = 0.5 * rho * rho
-            truncated: Float = special.gammainc(1.5, half) / special.gammainc(0.5, half)
+            inside = np.maximum(half, 1e-12)  # below, E z^2 = rho^2/3
+            ratio = special.gammainc(1.5, inside) / special.gammainc(0.5, inside)
+            truncated: Float = np.where(half > 1e-12, ratio, rho * rho / 3)
             return rho * rho + (self.dim - 1) * truncated
 
         return self.sigma * math.sqrt(max_law(self.dim, self.k).mean(square) / self.dim)

@@ -89,7 +89,7 @@ class MaxLaw:
         return float(np.sum(self.weights * function(np.exp(self.nodes))))
 
 
-def _log_density(y: Float, dim: int, k: float) -> Float:
+def max_log_density(y: Float, dim: int, k: float) -> Float:
     """log of rho^(1-k) exp(-rho^2/2) erf(rho/sqrt 2)^(dim-1) at rho = exp(y)."""
     rho = np.exp(y)
     # erf(x) = 1 - erfc(x), and 2x/sqrt(pi) as x -> 0
@@ -139,7 +139,7 @@ def max_law(dim: int, k: float) -> MaxLaw:
     """The law of |z|_inf for the mixed family with sigma = 1."""
 
     def density(y: Float) -> Float:
-        return _log_density(y, dim, k)
+        return max_log_density(y, dim, k)
 
     low, mode, high = _support(density, 80.0)
     edges = np.concatenate([np.linspace(low, mode, 801), np.linspace(mode, high, 801)[1:]])

@@ -37,9 +37,10 @@ def noises(draw: Any, dims: Any = DIMS) -> cc.Noise:
 
 @st.composite
 def threats(draw: Any, dims: Any = DIMS) -> tuple[cc.Noise, str, float]:
-    """(noise, attack, radius) with an exact law, the radius from far inside to far outside."""
+    """(noise, attack, radius) with a law to 1e-11, the radius from far inside to far outside."""
     noise = draw(noises(dims))
     attack = draw(st.sampled_from(cc.ATTACKS))
+    assume(noise.name != "mixed" or noise.dim == 1)  # its law to 1e-8: see test_mixed
     try:
         cc.log_ratio_law(noise, attack, 1.0)
     except cc.UnsupportedPair:

@@ -19,6 +19,7 @@ from cert_core.errors import UnsupportedPair, fail
 from cert_core.laws.base import LogRatioLaw
 from cert_core.laws.closed import GaussianLaw, LaplaceLaw, PointLaw
 from cert_core.laws.empirical import EmpiricalLaw
+from cert_core.laws.mixed import MixedLaw
 from cert_core.laws.quadrature import QuadratureLaw
 from cert_core.native import RadialLaw
 from cert_core.noises import Noise
@@ -31,7 +32,14 @@ from cert_core.records import (
 )
 from cert_core.threats import Shift, law_shift, radius_value
 
-__all__ = ["EmpiricalLaw", "GaussianLaw", "LaplaceLaw", "LogRatioLaw", "log_ratio_law"]
+__all__ = [
+    "EmpiricalLaw",
+    "GaussianLaw",
+    "LaplaceLaw",
+    "LogRatioLaw",
+    "MixedLaw",
+    "log_ratio_law",
+]
 
 
 def _radial_law(record: RadialRecord, shift: Shift) -> LogRatioLaw:
@@ -68,10 +76,7 @@ def build_law(record: LawRecord, shift: Shift, dim: int) -> LogRatioLaw:
         case RadialRecord():
             return _radial_law(record, shift)
         case MixedRecord():
-            raise UnsupportedPair(
-                "noise must have a closed conditional law of |z - delta|, got MixedNoise: "
-                "use cert_core.monte_carlo_bound for it"
-            )
+            return MixedLaw(record.dim, record.k, shift.size / record.sigma)
 
 
 def log_ratio_law(noise: Noise, attack: str, radius: float) -> LogRatioLaw:

@@ -22,8 +22,11 @@ class LogRatioLaw(ABC):
         Whether the shift is the worst of the attack ball (else bounds are loose, and sound).
     reason : str
         The proof of that, or the inclusion used.
+    resolution : float
+        Relative error to which score/radius is a smooth function of the radius.
     """
 
+    resolution: float = 1e-11
     tight: bool = True
     reason: str = ""
 

@@ -74,7 +74,7 @@ class QuadratureLaw(LogRatioLaw):
         mu = 2 * float(special.ndtri(min(self._at_zero, 1 - 1e-15)))
         guess = mu * (float(special.ndtri(p)) - 0.5 * mu)
         step = 0.1 * min(mu, abs(guess)) + 1e-14
-        return _root(lambda t: self._gap(t, p, q), guess, step, loss * min(mu, 1.0))
+        return root(lambda t: self._gap(t, p, q), guess, step, loss * min(mu, 1.0))
 
     @cached_property
     def _at_zero(self) -> float:
@@ -144,7 +144,7 @@ class QuadratureLaw(LogRatioLaw):
         return max(min(up(value, 4.0), lam), lam - 1.0, 0.0)
 
 
-def _root(gap: Callable[[float], float], guess: float, step: float, loss: float) -> float:
+def root(gap: Callable[[float], float], guess: float, step: float, loss: float) -> float:
     """Where an increasing function of t crosses 0, to |gap| times bracket below loss.
 
     That product is what a bound loses at lam = exp(t), whose derivative in t is the gap.

@@ -1,4 +1,5 @@
-"""The compiled core: laws of the log-likelihood ratio by quadrature (engine.pyx)."""
+"""The compiled core: laws of the log-likelihood ratio by quadrature (engine.pyx, and
+mixed.pyx for the mixed family)."""
 
 from __future__ import annotations
 
@@ -6,10 +7,11 @@ from cert_core.errors import BackendMissing
 
 try:
     from cert_core.native.engine import RadialLaw
+    from cert_core.native.mixed import MixedNode
 except ImportError as error:
     raise BackendMissing(
-        "the compiled core cert_core.native.engine is missing: build it with "
+        "the compiled core cert_core.native is missing: build it with "
         "`pip install .` (needs a C compiler) in the project's folder, then import again"
     ) from error
 
-__all__ = ["RadialLaw"]
+__all__ = ["MixedNode", "RadialLaw"]

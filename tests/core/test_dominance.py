@@ -35,8 +35,8 @@ THREATS: list[tuple[cc.Noise, str, float]] = [
     (cc.LinfNoise(DIM, 1.0, 4.0), "l1", 2.0),
     (cc.LinfNoise(DIM, 1.0, 4.0), "l2", 0.4),
     (cc.RadialNoise(DIM, 2.0, 1.3, 1.0, 2.0), "l2", 1.0),
-    (cc.MixedNoise(DIM, 1.0, 4.0), "linf", 0.2),
-    (cc.MixedNoise(DIM, 1.0, 0.0), "l2", 0.8),
+    (cc.MixedNoise(4, 1.0, 1.5), "linf", 0.4),
+    (cc.MixedNoise(4, 1.0, 0.0), "l2", 0.8),
 ]
 NAMES = [f"{n.name}-{getattr(n, 'k', 0):g}-{a}" for n, a, _ in THREATS]
 
