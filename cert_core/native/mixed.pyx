@@ -175,8 +175,8 @@ cdef class MixedNode:
                       double highest) noexcept nogil:
         """Where the threshold of U equals j m + (d - 2 - j) rho; it falls less than that."""
         cdef double low = 0.0, high = highest, gap, m
-        cdef Py_ssize_t i
-        for i in range(60):
+        cdef Py_ssize_t _i
+        for _i in range(60):
             gap = 0.5 * (low + high)
             m = gap - self.rho
             if side + k * log1p(max(-r, r - gap) / self.rho) / r - m > (
@@ -190,8 +190,8 @@ cdef class MixedNode:
     cdef double _two(self, double minus, double plus, double r) noexcept nogil:
         """P(l <= t | rho) for d = 2, where U is empty: l <= t up to some m."""
         cdef double low = -self.rho, high = self.rho, m
-        cdef Py_ssize_t i
-        for i in range(100):
+        cdef Py_ssize_t _i
+        for _i in range(100):
             m = 0.5 * (low + high)
             if m <= plus + self.k * log1p(max(-r, r - (m + self.rho)) / self.rho) / r:
                 low = m

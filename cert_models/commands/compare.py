@@ -62,14 +62,14 @@ def run_compare(options: argparse.Namespace) -> int:
     text = f"d = {options.dim}, rms {options.rms:g} a coordinate, {options.attack} attack: {what}"
     if any(name.endswith("*") for name in rows):
         lines.append("* by inclusion in another ball: sound, not tight")
-    values = {
+    summary = {
         "dim": options.dim, "rms": options.rms, "attack": options.attack,
         "radius" if by_radius else "p": points, "rows": rows,
         "noises": {name: noise.to_dict() for name, noise in noises},
     }  # fmt: skip
     if options.picture:
         lines.append(f"wrote {options.picture}")
-    emit(options, values, "\n".join([text, *lines]))
+    emit(options, summary, "\n".join([text, *lines]))
     return 0
 
 

@@ -13,7 +13,7 @@ import cert_core as cc
 from cert_core.laws import GaussianLaw, MixedLaw, log_ratio_law
 from cert_core.threats import worst_shift
 
-DIMS = (2, 3, 4, 5, 8, 12, 14, 64, 784, 3072, 150528)
+DIMS = (2, 3, 4, 5, 14, 64, 784, 3072, 150528)
 
 
 @pytest.mark.parametrize("dim", DIMS)
@@ -91,7 +91,7 @@ def test_two_dimensions_by_plain_integration(k: float) -> None:
         assert law.cdf(t) == pytest.approx(truth, abs=1e-3)
 
 
-CASES = [(5, 10**6), (12, 10**6), (64, 10**6), (784, 2 * 10**5), (3072, 3 * 10**4)]
+CASES = [(5, 2 * 10**5), (64, 10**6), (784, 10**6), (3072, 10**5)]
 
 
 @pytest.mark.slow
