@@ -170,7 +170,7 @@ def closed_radius(noise: Noise, attack: str, p: float) -> float | None:
 
 def search_radius(noise: Noise, attack: str, p: float) -> float:
     """The radius certified by p in (1/2, 1): certified at the value returned, and not
-    within 3e-10 above it, relatively.
+    within 3e-10 above it, relatively; 0 where p is so near 1/2 that the law cannot tell.
 
     log Phi^-1(p_min) is nearly linear in log radius: secants, kept inside the bracket
     [low certified, high not]; the last two steps go to either side of the root.
@@ -180,12 +180,15 @@ def search_radius(noise: Noise, attack: str, p: float) -> float:
     reach = law_shift(noise, attack, 1.0).norm(2.0, noise.dim)
     x, slope, loss = math.log(noise.rms / reach) + target, 1.0, 1e-12
     before: tuple[float, float] | None = None
+    nothing = x - 60.0
     for _ in range(200):
         excess, deficit = log_ratio_law(noise, attack, math.exp(x)).required(loss)
         certified = excess <= p - 0.5 if excess < 0.25 else deficit >= 1.0 - p
         low, high = (max(low, x), high) if certified else (low, min(high, x))
         if high - low < 3e-10:
             return math.exp(low)
+        if high < nothing:
+            return 0.0
         value = math.log(max(score(excess, deficit), 1e-300)) - target
         if before is not None and math.isfinite(value) and x != before[0] and value != before[1]:
             slope = (value - before[1]) / (x - before[0])

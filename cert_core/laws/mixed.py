@@ -30,9 +30,10 @@ from scipy import special
 from cert_core.errors import Float
 from cert_core.laws.base import EPS, LogRatioLaw
 from cert_core.laws.quadrature import root
-from cert_core.native import MixedNode
+from cert_core.native import NODES, RULE, RULE_GAUSS, MixedNode
 from cert_core.radii import max_law, max_log_density
 
+ROOT_HALF = math.sqrt(0.5)
 WINDOW = 14.0  # standard deviations that a period reaches to each side, if the sum does
 FINE, COARSE = 1e-8, 1e-5  # tolerances of the integrals: of answers, of searches
 RESOLVED = 1e-7  # quantiles nearer to 0 or 1 are not told apart
@@ -222,7 +223,8 @@ class Tables:
         peak = 1 / (0.5 * wide * (w * np.exp(-0.5 * ((m[:, None] + z) ** 2))).sum(axis=1))
         peak *= np.exp(-0.5 * np.maximum(m, 0.0) ** 2)
         bound = np.exp(np.minimum(n * np.log(2 * peak / (step * HARMONICS)), 0.0)) / (n * math.pi)
-        missing = np.where(bound < 1e-9, bound, np.abs(coefficients[:, -1]))
+        last = np.abs(coefficients[:, -8:]).max(axis=1)
+        missing = np.where(bound < AGREE, bound, last)
         scaled = coefficients / (math.pi * np.arange(1, HARMONICS + 1))
         constant = (scaled.imag * (-1.0) ** np.arange(1, HARMONICS + 1)).sum(axis=1)
         rows = np.vstack([first, constant[None], scaled.real.T, scaled.imag.T])
@@ -281,9 +283,6 @@ class Tables:
         return np.exp(self.others * (log_size + 1j * np.arctan2(imaginary, 1 + real)))
 
 
-ROOT_HALF = math.sqrt(0.5)
-
-
 def _points(terms: int) -> Float:
     return np.polynomial.chebyshev.chebpts1(terms)
 
@@ -338,24 +337,12 @@ def tables(dim: int, k: float) -> Tables:
     return Tables(dim, k)
 
 
-# Kronrod's 15 nodes and weights, and the weights of Gauss's 7 among them.
-_HALF = [
-    (0.9914553711208126, 0.0229353220105292, 0.0),
-    (0.9491079123427585, 0.0630920926299786, 0.1294849661688697),
-    (0.8648644233597691, 0.1047900103222502, 0.0),
-    (0.7415311855993945, 0.1406532597159259, 0.2797053914892767),
-    (0.5860872354676911, 0.1690047266392679, 0.0),
-    (0.4058451513773972, 0.1903505780647854, 0.3818300505051189),
-    (0.2077849550078985, 0.2044329400752989, 0.0),
-    (0.0, 0.2094821410847278, 0.4179591836734694),
-]
-NODES = np.array([-x for x, _, _ in _HALF] + [x for x, _, _ in _HALF[-2::-1]])
-KRONROD = np.array([k for _, k, _ in _HALF] + [k for _, k, _ in _HALF[-2::-1]])
-GAUSS = np.array([g for _, _, g in _HALF] + [g for _, _, g in _HALF[-2::-1]])
-
-
 class MixedLaw(LogRatioLaw):
-    """The law under delta = (r, ..., r), r in units of sigma."""
+    """The law under delta = (r, ..., r), r in units of sigma; any dim >= 2, 0 <= k < dim.
+
+    F is known to about 1e-9, so sf and the bounds have no digits of their own where they are
+    smaller: 1 - p_min errs on the low side by that much, and ppf stops at 1e-7 from 0 and 1.
+    """
 
     resolution = 5e-7
 
@@ -364,7 +351,7 @@ class MixedLaw(LogRatioLaw):
         self._seen: dict[tuple[float, float], tuple[float, float]] = {}
 
     def probability(self, t: float, tolerance: float = FINE) -> tuple[float, float]:
-        """(P(l <= t), a bound of its error)."""
+        """(P(l <= t), an estimate of its error from above: rule differences, series, tables)."""
         key = (t, tolerance)
         if key not in self._seen:
             self._seen[key] = self._integral(t, tolerance)
@@ -385,11 +372,11 @@ class MixedLaw(LogRatioLaw):
             density = half * table.density(middle + half * NODES)
             found = [self._given(float(y), t, tolerance) for y in middle + half * NODES]
             values = density * np.array([value for value, _ in found])
-            kronrod, gauss = float(KRONROD @ values), float(GAUSS @ values)
+            kronrod, gauss = float(RULE @ values), float(RULE_GAUSS @ values)
             miss = doubt * abs(kronrod - gauss)
             if miss <= 0.1 * tolerance or half < 1e-9:
                 total += kronrod
-                error += miss + float(KRONROD @ (density * [e for _, e in found]))
+                error += miss + float(RULE @ (density * [e for _, e in found]))
             else:
                 waiting += [(low, middle), (middle, high)]
         return min(max(total, 0.0), 1.0), error
@@ -418,13 +405,11 @@ class MixedLaw(LogRatioLaw):
         p = min(max(p, RESOLVED), 1 - RESOLVED)  # further out F is not known
         at_zero = self.probability(0.0, COARSE)[0]
         mu = 2 * float(special.ndtri(min(max(at_zero, 0.5 + 1e-9), 1 - 1e-9)))
-        guess = mu * (float(special.ndtri(min(max(p, 1e-9), 1 - 1e-9))) - 0.5 * mu)
+        guess = mu * (float(special.ndtri(p)) - 0.5 * mu)
         rough = root(lambda t: self.probability(t, COARSE)[0] - p, guess, 0.1 * mu, COARSE * mu)
-        return (
-            rough
-            if rough_is_enough
-            else root(lambda t: self.probability(t)[0] - p, rough, 1e-5 * mu, 1e-11)
-        )
+        if rough_is_enough:
+            return rough
+        return root(lambda t: self.probability(t)[0] - p, rough, 1e-5 * mu, 1e-11)
 
     def required(self, loss: float = 1e-17) -> tuple[float, float]:
         tolerance = COARSE if loss > 1e-12 else FINE

@@ -144,17 +144,15 @@ class QuadratureLaw(LogRatioLaw):
         return max(min(up(value, 4.0), lam), lam - 1.0, 0.0)
 
 
-def root(gap: Callable[[float], float], guess: float, step: float, loss: float) -> float:
-    """Where an increasing function of t crosses 0, to |gap| times bracket below loss.
-
-    That product is what a bound loses at lam = exp(t), whose derivative in t is the gap.
-    Expansion from a guess, then the Illinois rule.
-    """
+def _bracket(
+    gap: Callable[[float], float], guess: float, step: float
+) -> tuple[float, float, float, float]:
+    """(low, gap there, high, gap there) around a root, by expansion from a guess."""
     low = high = guess
     at_low = at_high = gap(guess)
     for _ in range(200):
         if at_low <= 0 < at_high:
-            break
+            return low, at_low, high, at_high
         if at_high <= 0:
             low, at_low, high = high, at_high, high + step
             at_high = gap(high)
@@ -162,13 +160,19 @@ def root(gap: Callable[[float], float], guess: float, step: float, loss: float) 
             high, at_high, low = low, at_low, low - step
             at_low = gap(low)
         step *= 2
-    else:
-        raise NoBracket(
-            "the log ratio's quantile could not be enclosed: the radius is too far outside "
-            "the noise's scale"
-        )
-    # Chandrupatla's method: inverse quadratic steps where they are safe, else halving.
-    near, at_near, far, at_far = high, at_high, low, at_low
+    raise NoBracket(
+        "the log ratio's quantile could not be enclosed: the radius is too far outside "
+        "the noise's scale"
+    )
+
+
+def root(gap: Callable[[float], float], guess: float, step: float, loss: float) -> float:
+    """Where an increasing function of t crosses 0, to |gap| times bracket below loss.
+
+    That product is what a bound loses at lam = exp(t), whose derivative in t is the gap.
+    Chandrupatla's method: inverse quadratic steps where they are safe, else halving.
+    """
+    far, at_far, near, at_near = _bracket(gap, guess, step)
     other, at_other = far, at_far
     share = 0.5
     for _ in range(200):

@@ -1,5 +1,9 @@
 import numpy as np
 
+NODES: np.ndarray[tuple[int], np.dtype[np.float64]]
+RULE: np.ndarray[tuple[int], np.dtype[np.float64]]
+RULE_GAUSS: np.ndarray[tuple[int], np.dtype[np.float64]]
+
 class MixedNode:
     """P(l <= t | rho) for one rho (see mixed.pyx)."""
 

@@ -42,6 +42,11 @@ cdef double[8] GAUSS = [
     0.0, 0.3818300505051189, 0.0, 0.4179591836734694,
 ]
 
+# The same for mixed.py, on [-1, 1] in order.
+NODES = np.array([-NODE[i] for i in range(8)] + [NODE[6 - i] for i in range(7)])
+RULE = np.array([KRONROD[7 - abs(7 - i)] for i in range(15)])
+RULE_GAUSS = np.array([GAUSS[7 - abs(7 - i)] for i in range(15)])
+
 
 cdef double truncated(double a, double b, double x) noexcept nogil:
     """P(z <= x) for a normal truncated to [a, b]."""

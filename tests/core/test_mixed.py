@@ -27,6 +27,14 @@ def test_without_a_power_it_is_the_gaussian(dim: int) -> None:
         assert error <= 1e-8
 
 
+@pytest.mark.parametrize("dim", [2, 3, 5, 64, 3072])
+@pytest.mark.parametrize("mu", [0.01, 0.5, 2.0, 4.0, 6.0, 7.0])
+def test_the_needed_probability_is_never_below_the_gaussian(dim: int, mu: float) -> None:
+    excess, deficit = MixedLaw(dim, 0.0, mu / math.sqrt(dim)).required()
+    assert 0 <= 0.5 * special.erf(mu / math.sqrt(2)) <= excess + 1e-16
+    assert deficit <= special.ndtr(-mu) <= deficit + 2e-8
+
+
 def convolved(dim: int, k: float, r: float, t: float) -> float:
     """P(l <= t) by dense sums: Gauss rules over rho and m, powers of a discrete Fourier
     transform for the sum of the others on a grid of 2^13 points."""
@@ -131,6 +139,14 @@ def test_bounds_are_safe_and_consistent() -> None:
     assert np.all(np.diff(many) > 0)
     single = cc.certified_radius(0.99, noise, "linf")
     assert single * (1 - 3e-5) <= many[-1] <= single
+
+
+def test_probabilities_beside_one_half_and_one() -> None:
+    """What the law cannot tell from 1/2 certifies nothing; beside 1 radii stop growing."""
+    noise = cc.MixedNoise(64, 1.0, 16.0)
+    assert cc.certified_radius(0.5 + 1e-10, noise, "linf") == 0.0
+    high = cc.certified_radius(1 - 1e-8, noise, "linf")
+    assert high < cc.certified_radius(1 - 1e-12, noise, "linf") < 1.2 * high
 
 
 def test_one_dimension_and_no_power_have_closed_laws() -> None:
