@@ -26,20 +26,18 @@ def certify(*options: str) -> None:
 
 def test_preset_radii(race: Any, capsys: Any) -> None:
     """cert certify --at on the digits demo against fixed n = 1e5, wall clock, the same inputs."""
-    fixed = "cert certify --n 100000"
-    times = race(
+    race(
         f"{INPUTS} test digits, wall clock an input (alpha = .001, n_max = 1e5)",
         {
             "cert certify --at 0.25": lambda: certify("--n", "100000", "--at", "0.25"),
             "cert certify --at 0.25,0.5": lambda: certify("--n", "100000", "--at", "0.25,0.5"),
-            fixed: lambda: certify("--n", "100000"),
+            "cert certify --n 100000": lambda: certify("--n", "100000"),
         },
         values=int(INPUTS),
         unit="ms/input",
         rounds=1,
         timer=time.perf_counter,
     )
-    assert times[fixed] >= 10 * times["cert certify --at 0.25"]
     assert capsys.readouterr().out
 
 

@@ -2,7 +2,7 @@
 
 Rows are cut into chunks that stay in the cache: a chunk's coordinates are filled tile by
 tile, then each row is reduced, scaled and moved to its center in place.  Rows of fewer
-than 256 coordinates, and the ends of longer ones, share tiles of 64 blocks.  Threads take
+blocks than half a tile, and such ends of longer ones, share tiles.  Threads take
 whole chunks (nogil, no OpenMP: a parallel loop is 4-14 times slower when a core is busy).
 """
 
@@ -26,9 +26,7 @@ from cert_core.kernels.reference import geometry, log_ratio_of_changes, radial_l
 from cert_core.kernels.reference import hinge_bound as reference_hinge_bound
 from cert_core.kernels.rows import EXPONENTIAL, NORMAL, TRUNCATED, UNIFORM, draw_rows
 from cert_core.kernels.selection import smallest
-from cert_core.kernels.tiles import (
-    U64,
-)
+from cert_core.kernels.tiles import U64
 from cert_core.noises import Noise
 from cert_core.radii import cosine_quantiles
 from cert_core.threats import Shift

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 
 import numpy as np
 import pytest
@@ -49,9 +48,7 @@ def test_ten_thousand_radii_reuse_their_curve() -> None:
     p = many_probabilities()
     cc.certified_radius(p, noise, "l2")
     before = list(curve(noise.rescaled(1 / noise.scale_unit), "l2").pieces)
-    begun = time.perf_counter()
     cc.certified_radius(p[::-1], noise.rescaled(0.25), "l2")
-    assert time.perf_counter() - begun < 5.0  # a second search of 10,000 takes 50 s
     assert curve(noise.rescaled(1 / noise.scale_unit), "l2").pieces == before
 
 
