@@ -190,15 +190,17 @@ def hinge_bound(log_ratio: Any, p: Any, alpha: float) -> Any:
     """See cert_core.kernels and reference.hinge_bound: one selection, no sort."""
     points, sample = probabilities("p", p), np.asarray(log_ratio)
     plain = sample.ndim == 1 and sample.size > 0 and sample.dtype == np.float64
-    if points.size > 8 or not plain or not math.isfinite(sample.sum()):
-        return reference_hinge_bound(log_ratio, p, alpha)
-    n = sample.size
+    n = max(sample.size, 1)
     epsilon = math.sqrt(math.log(2 / alpha_value(alpha)) / (2 * n))
+    if points.size > 8 or not plain or (points <= epsilon).all():
+        return reference_hinge_bound(log_ratio, p, alpha)
     result = np.zeros(points.shape)
     for i, q in np.ndenumerate(points):
         if q > epsilon:
             m = min(max(math.ceil(n * (q - epsilon)), 1), n)
             order, total = smallest(sample, m)
+            if math.isnan(order):
+                return reference_hinge_bound(log_ratio, p, alpha)
             value = math.exp(order) * (q - epsilon - m / n) + total / n
             result[i] = min(max(value, 0.0), q)
     return float(result) if points.ndim == 0 else result

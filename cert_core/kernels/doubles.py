@@ -41,10 +41,10 @@ def minus_log64(u: Any) -> Any:
 def exp64(x: Any) -> Any:
     """exp x to 2 ulp for |x| <= 708; the ends beyond."""
     x = min(max(x, F64(-708)), F64(708))
-    n = x * F64(1.4426950408889634) + F64(6755399441055744)  # rounds in the last bits
+    n = fma(x, F64(1.4426950408889634), F64(6755399441055744))  # rounds in the last bits
     bits = bits_of_double(n) << U64(52)
     n = n - F64(6755399441055744)
-    r = (x - n * F64(0.6931471803691238)) - n * F64(1.9082149292705877e-10)
+    r = fma(n, F64(-1.9082149292705877e-10), fma(n, F64(-0.6931471803691238), x))
     p = F64(2.5110026226305288481e-8)
     p = fma(p, r, F64(2.7620088202617798639e-7))
     p = fma(p, r, F64(2.755724239319975322e-6))
@@ -55,7 +55,8 @@ def exp64(x: Any) -> Any:
     p = fma(p, r, F64(0.04166666666662412798))
     p = fma(p, r, F64(0.16666666666666674513))
     p = fma(p, r, F64(0.50000000000000010221))
-    return double_of_bits(bits_of_double(F64(1) + (r + r * r * p)) + bits)
+    p = fma(fma(p, r, F64(1)), r, F64(1))
+    return double_of_bits(bits_of_double(p) + bits)
 
 
 @njit(inline="always", **OPTIONS)

@@ -21,7 +21,7 @@ from cert_core.errors import BackendMissing, choice, fail, integer, probabilitie
 from cert_core.errors import alpha as alpha_value
 from cert_core.errors import seed as seed_value
 from cert_core.kernels import DRAW, DTYPES, PI0, launches
-from cert_core.kernels.reference import geometry
+from cert_core.kernels.reference import HIGHEST, REMEDY, RULE, geometry
 from cert_core.noises import Noise
 from cert_core.radii import LogQuantiles
 from cert_core.threats import Shift
@@ -207,12 +207,11 @@ def hinge_bound(log_ratio: Any, p: Any, alpha: float) -> Any:
     n = sample.size
     if sample.ndim != 1 or n == 0:
         raise fail("log_ratio", "a non-empty vector", sample.shape, "pass draws of the log ratio")
-    total = float(sample.sum())
-    if math.isnan(total) and bool(cupy.isnan(sample).any()):
-        raise fail("log_ratio", "numbers", math.nan, "pass draws")
+    if not bool((sample < HIGHEST).all()):
+        raise fail("log_ratio", RULE, float(sample[~(sample < HIGHEST)][0]), REMEDY)
     shares = np.atleast_1d(points - math.sqrt(math.log(2 / level) / (2 * n)))
     m = np.clip(np.ceil(n * shares).astype(np.int64), 1, n)
-    few = points.size <= 4 and n > 64 * PROBES and math.isfinite(total)
+    few = points.size <= 4 and n > 64 * PROBES
     select = _smallest if few else _sorted
     order, sums = select(sample, m)
     value = np.exp(order) * (shares - m / n) + sums / n

@@ -19,6 +19,9 @@ from cert_core.threats import Shift
 
 U64 = np.uint64
 MASK = U64(0xFFFFFFFF)
+HIGHEST = 709.0  # exp of more overflows
+RULE = f"below {HIGHEST:g}, as the exponentials average to 1"
+REMEDY = "pass draws of the log ratio under the unshifted noise"
 CHUNK = 1 << 20  # values drawn at a time where a row is reduced to a number
 
 
@@ -353,7 +356,7 @@ def hinge_bound(log_ratio: Any, p: Any, alpha: float) -> Any:
     probability 1 - alpha for all lam and all p at once, at one shift.
     """
     level = alpha_value(alpha)
-    sample = array("log_ratio", log_ratio, "numbers", lambda x: ~np.isnan(x), remedy="pass draws")
+    sample = array("log_ratio", log_ratio, RULE, lambda x: x < HIGHEST, remedy=REMEDY)
     points = probabilities("p", p)
     n = sample.size
     if sample.ndim != 1 or n == 0:

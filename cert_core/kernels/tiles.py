@@ -18,7 +18,7 @@ import numpy as np
 from numba import extending, njit, types
 
 from cert_core.kernels import BLOCKS
-from cert_core.kernels.words import OPTIONS, STEP, at_least, wide_vectors
+from cert_core.kernels.words import OPTIONS, STEP, at_least, lowest, wide_vectors
 
 LANES = BLOCKS
 
@@ -237,13 +237,12 @@ def _truncated32_far(
     would cost a fifth of the whole."""
     for base in range(0, m, STEP):
         found = at_least(levels, base, FAR)
-        lane = base
         while found != U64(0):
-            if found & U64(1) and lane < m:
+            lane = base + lowest(found)
+            found &= found - U64(1)
+            if lane < m:
                 word = w[slot, lane]
                 level, y = level32(
                     uniform32(word, w[other, lane]), bounds[0, lane], bounds[1, lane]
                 )
                 out[at + U64(lane)] = signed32(min(y * far32(level), bounds[2, lane]), word)
-            found >>= U64(1)
-            lane += 1

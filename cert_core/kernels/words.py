@@ -133,20 +133,31 @@ def _sixteen(
 
 @intrinsic
 def at_least(typingctx: Any, values: Any, at: Any, bound: Any) -> Any:
-    """Bit i says whether the float32 values[at + i] >= bound, for sixteen of them."""
+    """Bit i says whether values[at + i] >= bound, for sixteen of them and a bound of their
+    type."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         values, at, bound = args
-        single, order = ir.VectorType(ir.FloatType(), 16), ir.Constant(HALVES, [0] * 16)
-        nothing = ir.Constant(single, ir.Undefined)
+        lanes, order = ir.VectorType(bound.type, 16), ir.Constant(HALVES, [0] * 16)
+        nothing = ir.Constant(lanes, ir.Undefined)
         one = builder.insert_element(nothing, bound, ir.Constant(PLACE, 0))
         bounds = builder.shuffle_vector(one, nothing, order)
         data = context.make_array(signature.args[0])(context, builder, values).data
-        place = builder.bitcast(builder.gep(data, [at]), single.as_pointer())
+        place = builder.bitcast(builder.gep(data, [at]), lanes.as_pointer())
         reached = builder.fcmp_ordered(">=", builder.load(place, align=4), bounds)
         return builder.zext(builder.bitcast(reached, ir.IntType(16)), WORD)
 
-    return types.uint64(values, types.intp, types.float32), codegen
+    return types.uint64(values, types.intp, values.dtype), codegen
+
+
+@intrinsic
+def lowest(typingctx: Any, bits: Any) -> Any:
+    """The place of the lowest bit that is set."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.intp(types.uint64), codegen
 
 
 @njit(**OPTIONS)

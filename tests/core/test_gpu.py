@@ -230,7 +230,8 @@ def test_emulated_hinge_bound(gpu: Any, monkeypatch: pytest.MonkeyPatch, ties: b
         np.testing.assert_allclose(gpu.hinge_bound(draws, p, 0.01), expected, rtol=1e-12, atol=0)
     assert gpu.cupy.RawModule.emulator.launched > launched  # the selection was used
     for wrong, message in (
-        (np.array([0.0, math.nan]), "numbers"),
+        (np.array([0.0, math.nan]), "below 709, .* got nan"),
+        (np.array([0.0, math.inf]), "below 709, .* got inf"),
         (np.zeros((2, 2)), "a non-empty"),
     ):
         with pytest.raises(ValueError, match=f"log_ratio must be {message}"):

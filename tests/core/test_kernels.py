@@ -267,6 +267,35 @@ def test_hinge_bound_is_the_maximum_over_lambda(kernel: ModuleType, n: int, alph
     )
 
 
+@pytest.mark.parametrize("n", [131_073, 200_001])
+@pytest.mark.parametrize("arranged", ["sorted", "ends low", "one value", "no mass", "wide"])
+def test_hinge_bound_of_many(kernel: ModuleType, n: int, arranged: str) -> None:
+    """Samples whose probes, whole tiles or ends mislead a selection."""
+    draws = np.random.default_rng(5).normal(-1.0, 300.0 if arranged == "wide" else 1.4, n)
+    draws = np.minimum(draws, 700.0)
+    if arranged == "sorted":
+        draws.sort()
+    elif arranged == "ends low":
+        draws[-(n % 256) :] = -50.0
+    elif arranged == "one value":
+        draws[: 9 * n // 10] = -0.1
+    elif arranged == "no mass":
+        draws[: n // 2] = -math.inf
+    for p in (0.1, 0.5, 0.9, 1.0):
+        expected = reference.hinge_bound(draws, p, 0.01)
+        assert kernel.hinge_bound(draws, p, 0.01) == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize("n", [3, 200_001])
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, 710.0])
+def test_hinge_bound_refuses_what_is_no_log_ratio(kernel: ModuleType, n: int, wrong: float) -> None:
+    for place in (0, n // 2, n - 1):
+        draws = np.full(n, -0.5)
+        draws[place] = wrong
+        with pytest.raises(ValueError, match="log_ratio must be below 709"):
+            kernel.hinge_bound(draws, 1.0, 0.01)
+
+
 DIGEST = """
 import hashlib, sys
 import cert_core as cc
