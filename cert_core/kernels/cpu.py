@@ -59,9 +59,16 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="cert_core")
 
 
+def cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def _spread(work: Callable[[int, int], None], n: int, size: int, threads: int | None) -> None:
     """work(low, high) over the rows 0 .. n, in four pieces a thread."""
-    count = threads if threads is not None else len(os.sched_getaffinity(0))
+    count = threads if threads is not None else cores()
     if count <= 1 or n * size <= SERIAL:
         work(0, n)
         return

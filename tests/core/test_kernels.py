@@ -138,6 +138,16 @@ def test_threads_change_nothing(noise: cc.Noise) -> None:
     )
 
 
+def test_systems_that_do_not_tell_their_affinity(monkeypatch: pytest.MonkeyPatch) -> None:
+    from cert_core.kernels import cpu
+
+    noise = cc.Gaussian(64, 1.0)
+    expected = cpu.draw(noise, 5000, 3)
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    assert cpu.cores() == os.cpu_count()
+    np.testing.assert_array_equal(cpu.draw(noise, 5000, 3), expected)
+
+
 @pytest.mark.parametrize("noise", FAMILIES, ids=IDS)
 @pytest.mark.parametrize("kind", ["axis", "diagonal"])
 @pytest.mark.parametrize("size", [1e-3, 0.6, 4.0])
