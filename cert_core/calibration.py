@@ -11,8 +11,10 @@ kink of the law) are searched one by one.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass, field
 from functools import lru_cache
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -45,13 +47,15 @@ class _Piece:
 class Curve:
     """The verified map from score to certified radius of one (noise, attack) pair.
 
-    Pieces cover [start, end) of log radius and are added as scores ask for them.
+    Pieces cover [start, end) of log radius and are added as scores ask for them, by one
+    thread at a time.
     """
 
     noise: Noise
     attack: str
     pieces: list[_Piece] = field(default_factory=list)
     _fits: int = 0
+    _lock: Any = field(default_factory=Lock, repr=False)
 
     @property
     def resolution(self) -> float:
@@ -78,7 +82,23 @@ class Curve:
             return [_Piece(low, high, None)]
         return self._fit(low, middle) + self._fit(middle, high)
 
-    def cover(self, low: float, high: float) -> None:
+    def log_radii(self, scores: Float, low: float, high: float) -> Float:
+        """log radius, which lies in [low, high], at scores; NaN where no piece agrees."""
+        with self._lock:
+            self._cover(low, high)
+            pieces = list(self.pieces)
+        edges = np.array([piece.low for piece in pieces] + [pieces[-1].high])
+        at_edges = np.array([self._value(x) + x for x in edges])
+        log_scores = np.log(scores)
+        index = np.clip(np.searchsorted(at_edges, log_scores) - 1, 0, len(pieces) - 1)
+        result = np.full(scores.shape, np.nan)
+        for i in np.unique(index):
+            piece, inside = pieces[i], index == i
+            if piece.coefficients is not None:
+                result[inside] = _solve(piece, piece.coefficients, log_scores[inside])
+        return result
+
+    def _cover(self, low: float, high: float) -> None:
         """Extend the pieces to [low, high] of log radius."""
         if not self.pieces:
             self.pieces = self._fit(low, max(high, low + 0.5))
@@ -86,19 +106,6 @@ class Curve:
             self.pieces = self._fit(low, self.pieces[0].low) + self.pieces
         if high > self.pieces[-1].high:
             self.pieces = self.pieces + self._fit(self.pieces[-1].high, high)
-
-    def log_radii(self, scores: Float) -> Float:
-        """log radius at scores inside the covered range; NaN where no piece agrees."""
-        edges = np.array([piece.low for piece in self.pieces] + [self.pieces[-1].high])
-        at_edges = np.array([self._value(x) + x for x in edges])
-        log_scores = np.log(scores)
-        index = np.clip(np.searchsorted(at_edges, log_scores) - 1, 0, len(self.pieces) - 1)
-        result = np.full(scores.shape, np.nan)
-        for i in np.unique(index):
-            piece, inside = self.pieces[i], index == i
-            if piece.coefficients is not None:
-                result[inside] = _solve(piece, piece.coefficients, log_scores[inside])
-        return result
 
 
 def _solve(piece: _Piece, coefficients: Float, log_scores: Float) -> Float:
@@ -130,12 +137,15 @@ def _scores(p: Float) -> Float:
 
 
 def _interpolated(noise: Noise, attack: str, p: Float) -> Float:
-    """Radii of many distinct p in (1/2, 1) from the pair's curve, at unit scale."""
+    """Radii of many ascending p in (1/2, 1) from the pair's curve, at unit scale."""
     unit = noise.rescaled(1.0 / noise.scale_unit)
     shared = curve(unit, attack)
-    ends = [math.log(search_radius(unit, attack, float(end))) for end in (p.min(), p.max())]
-    shared.cover(ends[0] - 1e-6, ends[1] + 1e-6)
-    radii = np.exp(shared.log_radii(_scores(p))) * (1.0 - SHRINK * shared.resolution)
+    lowest, highest = (search_radius(unit, attack, float(end)) for end in p[[0, -1]])
+    if lowest == 0.0:  # this law does not tell p from 1/2, and maybe not the next ones
+        first = bisect_left(p, True, key=lambda x: search_radius(unit, attack, float(x)) > 0)
+        return np.concatenate([np.zeros(first), _open_radii(noise, attack, p[first:])])
+    found = shared.log_radii(_scores(p), math.log(lowest) - 1e-6, math.log(highest) + 1e-6)
+    radii = np.exp(found) * (1.0 - SHRINK * shared.resolution)
     for i in np.flatnonzero(np.isnan(radii)):
         radii[i] = search_radius(unit, attack, float(p[i]))
     return radii * (noise.scale_unit * (1.0 - 1e-15))

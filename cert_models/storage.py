@@ -155,7 +155,7 @@ class StoreFile:
                     db.execute("PRAGMA synchronous = OFF")  # synced once, below
                     db.executescript(SCHEMA)
                     db.execute("PRAGMA journal_mode = WAL")
-                with open(new, "rb") as file:
+                with open(new, "r+b") as file:
                     os.fsync(file.fileno())
                 with contextlib.suppress(FileExistsError):  # another worker was faster
                     os.link(new, self.path)

@@ -37,7 +37,7 @@ from typing import Any
 
 import numpy as np
 
-from cert_core.errors import BackendMissing, choice, integer
+from cert_core.errors import BackendMissing, choice, fail, integer
 
 BLOCKS = 256  # in a tile
 
@@ -101,4 +101,7 @@ def output_array(
     if not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != dtype:
         have = getattr(out, "shape", None), str(getattr(out, "dtype", type(out).__name__))
         raise ValueError(f"out must be an array of shape {shape} and {dtype}, got {have}: match it")
+    if not (out.flags.c_contiguous and out.flags.writeable):
+        rule, remedy = "contiguous and writeable", "pass a plain array, and copy from it"
+        raise fail("out", rule, "a strided or read-only view", remedy)
     return out

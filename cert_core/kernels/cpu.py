@@ -59,6 +59,10 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="cert_core")
 
 
+if hasattr(os, "register_at_fork"):  # a forked process has the pool, and none of its threads
+    os.register_at_fork(after_in_child=_pool.cache_clear)
+
+
 def cores() -> int:
     """How many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):  # Linux

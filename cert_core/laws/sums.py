@@ -32,6 +32,7 @@ LEFT_OUT = 1e-13  # mass of the minimum's and of the radius's tails, together
 GAUSS_NODES = 64
 START = 3  # pieces of log rho to begin with
 RADII = 16  # Chebyshev points of log rho in a piece
+NODES_KEPT = 2048  # of 1 to 25 kB
 AGREE = 1e-9  # of probabilities by tables with what they interpolate
 NOTHING = 1e-12  # what may be left out beside that
 TAYLOR = 28  # orders of the moments' series, for arguments to 2
@@ -102,6 +103,8 @@ class Tables:
         """(node, its series' error) at rho = exp(y)."""
         found = self._nodes.get(y)
         if found is None:
+            if len(self._nodes) >= NODES_KEPT:  # every radius brings new ones in few dimensions
+                self._nodes.clear()
             found = self._nodes[y] = self._make(y)
         return found
 
@@ -129,6 +132,7 @@ class Tables:
     def _pieces(self) -> list[Piece]:
         """Interpolated tables that cover the range of log rho."""
         if not self._made:
+            made = []  # shown to other threads once it is whole
             edges = np.linspace(self.low - 1e-9, self.high + 1e-9, START + 1).tolist()
             waiting = list(pairwise(edges))[::-1]
             while waiting:
@@ -138,7 +142,8 @@ class Tables:
                     middle = 0.5 * (low + high)
                     waiting += [(middle, high), (low, middle)]
                 else:
-                    self._made.append(piece)
+                    made.append(piece)
+            self._made = made
         return self._made
 
     def _fit(self, low: float, high: float) -> Piece | None:

@@ -86,3 +86,12 @@ def test_many_is_the_switch() -> None:
         cc.certified_radius(few, noise, "l2"), cc.certified_radius(many, noise, "l2")[::2],
         rtol=6e-10,
     )  # fmt: skip
+
+
+def test_many_with_one_too_near_a_half() -> None:
+    """The mixed law does not tell 1/2 + 1e-9 from 1/2: radius 0 there, the others as ever."""
+    noise = cc.MixedNoise(64, 1.0, 5.0)
+    p = np.r_[0.5 + 1e-10, 0.5 + 1e-9, np.linspace(0.6, 0.9, 24)]
+    radii = cc.certified_radius(p, noise, "linf")
+    assert radii[0] == radii[1] == 0.0 < radii[2]
+    np.testing.assert_allclose(radii[2], cc.certified_radius(0.6, noise, "linf"), rtol=3e-5)
