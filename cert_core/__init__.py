@@ -21,6 +21,7 @@ from cert_core.certify import (
     certify,
     certify_scores,
     certify_top_k,
+    check_sampling,
     predict_labels,
 )
 from cert_core.confidence import (
@@ -52,6 +53,7 @@ from cert_core.noises import (
     MixedNoise,
     Noise,
     RadialNoise,
+    checked_noise,
     noise_from_dict,
 )
 from cert_core.plans import RadiiPlan, WidthPlan, plan_at, plan_from_dict, plan_until
@@ -110,6 +112,7 @@ __all__ = [
     "certify_by",
     "certify_scores",
     "certify_top_k",
+    "check_sampling",
     "chernoff_lower",
     "count_votes",
     "discrepancy",
@@ -191,7 +194,7 @@ def draw(
     Zhang et al. 2020, Eqs. 10-13; Salmon et al. 2011 for Philox.
     """
     return _kernels.backend(backend).draw(
-        noise, n, seed, start=start, center=center, out=out, dtype=dtype
+        checked_noise(noise), n, seed, start=start, center=center, out=out, dtype=dtype
     )
 
 
@@ -210,8 +213,12 @@ def log_ratio(noise: Noise, z: Any, shift: Shift, *, backend: str = "cpu") -> An
     (n,) float64 array
         With backend "gpu" a CuPy array; z on the device is read there.
 
+    Raises
+    ------
+    ValueError, BackendMissing
+
     References
     ----------
     Zhang et al. 2020, Theorem 1.
     """
-    return _kernels.backend(backend).log_ratio(noise, z, shift)
+    return _kernels.backend(backend).log_ratio(checked_noise(noise), z, shift)

@@ -19,7 +19,7 @@ from cert_core.stopping import SequentialVotes, votes_until
 from cert_core.threats import is_tight
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays have no one truth
 class Outcome:
     """What a plan says of one input.
 
@@ -49,7 +49,7 @@ class Outcome:
     votes: SequentialVotes
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class SequentialCertificates(Certificates):
     """Certificates of inputs that were sampled by a plan; n is the most an input may use.
 
@@ -91,11 +91,18 @@ def outcomes(
     ------
     Outcome
         Not always in the order of the inputs.
+
+    Raises
+    ------
+    ValueError
+        An argument is out of its domain, or predict returns no labels.
     """
     paths: dict[int, Path] = {}
 
     def stop(position: int, successes: int, n: int) -> bool:
-        return paths.setdefault(position, plan.begin()).update(successes, n)
+        if position not in paths:
+            paths[position] = plan.begin()
+        return paths[position].update(successes, n)
 
     for votes in votes_until(
         predict, x, plan.noise, num_classes, plan.looks, stop, seed,
@@ -108,7 +115,23 @@ def outcomes(
 
 
 def gather(plan: Plan, results: Iterable[Outcome]) -> SequentialCertificates:
-    """Put outcomes of a plan together, in the order of their positions."""
+    """Put outcomes of a plan together.
+
+    Parameters
+    ----------
+    plan : RadiiPlan or WidthPlan
+    results : iterable of Outcome, in any order
+
+    Returns
+    -------
+    SequentialCertificates
+        In the order of the positions.
+
+    Raises
+    ------
+    UnsupportedPair
+        No exact law for the plan's pair.
+    """
     rows = sorted(results, key=lambda row: row.position)
     return SequentialCertificates(
         label=np.array([row.label for row in rows], dtype=np.int64),
@@ -129,12 +152,22 @@ def certify_by(
     seed: int,
     **options: Any,
 ) -> SequentialCertificates:
-    """Certify inputs by a plan; arguments as in outcomes.
+    """Certify inputs by a plan.
+
+    Parameters
+    ----------
+    plan, predict, x, num_classes, seed, **options
+        As in outcomes.
 
     Returns
     -------
     SequentialCertificates
         In the order of the inputs.  The radius of each is wrong with probability
         plan.alpha at most.
+
+    Raises
+    ------
+    ValueError
+        An argument is out of its domain, or predict returns no labels.
     """
     return gather(plan, outcomes(plan, predict, x, num_classes, seed, **options))

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from cert_core.bounds import required_probability
 from cert_core.calibration import certified_radius
 from cert_core.confidence import (
     Counts,
@@ -24,16 +25,17 @@ from cert_core.confidence import (
     majority_p_value,
     votes_needed,
 )
-from cert_core.errors import Float, array, fail, integer, to_numpy
+from cert_core.errors import Float, array, fail, integer, scalar, to_numpy
 from cert_core.errors import alpha as alpha_value
 from cert_core.noises import Noise
 from cert_core.separation import radii_apart
 from cert_core.threats import attack_name, is_tight
+from cert_core.votes import one_class_each
 
 ABSTAIN = -1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays have no one truth
 class Certificates:
     """What is certified of N inputs.
 
@@ -129,13 +131,42 @@ def certify(
     """
     level = alpha_value(alpha)
     selection, estimation, n0, n = _two_samples(counts_selection, counts_estimation)
-    _enough(n, level, 0.5, len(estimation))
+    if len(estimation):
+        check_sampling(noise, attack, n, level)
     top = selection.argmax(axis=1)
     p_lower = _lower(_votes_of(estimation, top), n, level)
     radius = np.asarray(certified_radius(p_lower, noise, attack))
     label = np.where(radius > 0, top, ABSTAIN).astype(np.int64)
     tight = is_tight(noise, attack_name(attack))
     return Certificates(label, radius, p_lower, level, n0, n, noise, attack, tight)
+
+
+def check_sampling(
+    noise: Noise, attack: str, n: int, alpha: float, *, k: int | None = None
+) -> None:
+    """Refuse, before any sampling, what could certify nothing.
+
+    Parameters
+    ----------
+    noise : Noise
+    attack : "l1", "l2" or "linf"
+    n : int, estimation samples an input
+    alpha : float in (0, 1/2]
+    k : int >= 1, optional
+        Where certify_top_k will read the votes, at half of alpha for the class.
+
+    Raises
+    ------
+    ValueError
+        n unanimous votes would not suffice, or an argument out of its domain.
+    UnsupportedPair
+        No exact law for the pair.
+    """
+    required_probability(noise, attack, 0.0)
+    level = alpha_value(alpha) if k is None else alpha_value(alpha) / 2
+    needed = votes_needed(level, 0.5 if k is None else 1.0 / (k + 1))
+    if n < needed:
+        raise fail("n", f"at least {needed} for alpha = {level:g}", n, "draw more samples")
 
 
 def _two_samples(selection: Any, estimation: Any) -> tuple[Counts, Counts, int, int]:
@@ -148,19 +179,12 @@ def _two_samples(selection: Any, estimation: Any) -> tuple[Counts, Counts, int, 
     return first, second, n0, n
 
 
-def _enough(n: int, level: float, threshold: float, inputs: int) -> None:
-    """Refuse samples that could not certify anything."""
-    needed = votes_needed(level, threshold)
-    if inputs and n < needed:
-        raise fail("n", f"at least {needed} for alpha = {level}", n, "draw more samples")
-
-
 def _votes_of(table: Counts, labels: Counts) -> Counts:
     return np.take_along_axis(table, labels[:, None], axis=1)[:, 0]
 
 
 def _lower(votes: Counts, n: int, level: float) -> Float:
-    return np.asarray(binomial_lower(votes, n, level)) if len(votes) else np.zeros(0)
+    return np.asarray(binomial_lower(votes, n, level))
 
 
 def certify_top_k(
@@ -216,8 +240,9 @@ def certify_top_k(
     selection, estimation, n0, n = _two_samples(counts_selection, counts_estimation)
     classes = selection.shape[1]
     k = integer("k", k, 1, classes - 1, remedy="pass how many classes may be ahead, plus one")
-    _enough(n, level / 2, 1.0 / (k + 1), len(estimation))
-    top = selection.argmax(axis=1) if labels is None else _given_labels(labels, estimation.shape)
+    if len(estimation):
+        check_sampling(noise, attack, n, level, k=k)
+    top = selection.argmax(axis=1) if labels is None else one_class_each(labels, *estimation.shape)
     p_lower = _lower(_votes_of(estimation, top), n, level / 2)
     others = estimation.copy()
     np.put_along_axis(others, top[:, None], -1, axis=1)
@@ -230,16 +255,6 @@ def certify_top_k(
     tight = is_tight(noise, attack_name(attack))
     p_other = np.minimum(np.nextafter(1.0 - complement, 2.0), 1.0)
     return Certificates(label, radius, p_lower, level, n0, n, noise, attack, tight, p_other)
-
-
-def _given_labels(labels: Any, shape: tuple[int, ...]) -> Counts:
-    given = to_numpy("labels", labels)
-    rule = f"a class in [0, {shape[1]}) for each of the {shape[0]} inputs"
-    good = given.shape == shape[:1] and np.issubdtype(given.dtype, np.integer)
-    if not good or (len(given) and (given.min() < 0 or given.max() >= shape[1])):
-        remedy = "pass one class number an input"
-        raise fail("labels", rule, f"{given.dtype} of shape {given.shape}", remedy)
-    return given.astype(np.int64)
 
 
 def certify_scores(
@@ -312,6 +327,11 @@ def predict_labels(counts: Any, alpha: float) -> Counts:
     (N,) int64
         Labels, or ABSTAIN.
 
+    Raises
+    ------
+    ValueError
+        Counts that are no votes, or alpha out of its domain.
+
     References
     ----------
     Cohen et al. 2019, PREDICT (two-sided exact binomial test).
@@ -335,6 +355,11 @@ def certified_accuracy(certificates: Certificates, labels: Any, radii: Any) -> A
     -------
     float or array of the shape of radii
         Abstentions count as wrong.
+
+    Raises
+    ------
+    ValueError
+        labels of another shape, negative or NaN radii, or no certificates.
     """
     truth = to_numpy("labels", labels)
     if truth.shape != certificates.label.shape:
@@ -344,6 +369,7 @@ def certified_accuracy(certificates: Certificates, labels: Any, radii: Any) -> A
     levels = array("radii", radii, ">= 0", lambda x: x >= 0, remedy=remedy)
     if not len(truth):
         raise fail("certificates", "non-empty", 0, "certify at least one input")
-    right = np.where(certificates.label == truth, certificates.radius, -1.0)
+    good = (certificates.label == truth) & (certificates.label != ABSTAIN)
+    right = np.where(good, certificates.radius, -1.0)
     shares = np.mean(right[:, None] >= levels.reshape(1, -1), axis=0).reshape(levels.shape)
-    return float(shares) if shares.ndim == 0 else shares
+    return scalar(shares)

@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from cert_core.errors import Float, alpha, array, fail, positive, to_numpy
+from cert_core.errors import Float, alpha, array, fail, positive, scalar, to_numpy
 
 Counts = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -54,11 +54,6 @@ def counts_of(k: Any, n: Any) -> tuple[Counts, Counts]:
         wrong = votes[(votes < 0) | (votes > total)]
         raise fail("k", "between 0 and n", int(wrong.flat[0]), "pass votes out of n samples")
     return votes, total
-
-
-def scalar(value: Float) -> Any:
-    """value, as a float where it has no axes."""
-    return float(value) if value.ndim == 0 else value
 
 
 def largest(rejected: Callable[[Float], Any], high: Float, steps: int = 60) -> Float:
@@ -87,6 +82,11 @@ def binomial_lower(k: Any, n: Any, alpha: float) -> Any:
     float or array
         Never above the exact bound; 0.0 where k = 0.
 
+    Raises
+    ------
+    ValueError
+        An argument out of its domain.
+
     References
     ----------
     Clopper and Pearson 1934; Cohen et al. 2019, Section 3.2.
@@ -113,6 +113,15 @@ def binomial_upper(k: Any, n: Any, alpha: float) -> Any:
     -------
     float or array
         Never below the exact bound; 1.0 where k = n.
+
+    Raises
+    ------
+    ValueError
+        An argument out of its domain.
+
+    References
+    ----------
+    Clopper and Pearson 1934.
     """
     level = _alpha(alpha)
     votes, total = counts_of(k, n)
@@ -126,7 +135,23 @@ _alpha = alpha
 
 
 def votes_needed(alpha: float, threshold: float = 0.5) -> int:
-    """The least n whose unanimous vote puts the lower bound above threshold."""
+    """Count the unanimous votes that put the lower bound above a threshold.
+
+    Parameters
+    ----------
+    alpha : float in (0, 1/2]
+    threshold : float in (0, 1)
+
+    Returns
+    -------
+    int
+        The least n with binomial_lower(n, n, alpha) > threshold.
+
+    Raises
+    ------
+    ValueError
+        alpha out of its domain.
+    """
     level = _alpha(alpha)
     n = math.ceil(math.log(level) / math.log(threshold))
     while binomial_lower(n, n, level) <= threshold:
@@ -140,7 +165,7 @@ def majority_p_value(top: Any, second: Any) -> Any:
     top >= second are the votes of the two classes (integer arrays broadcast); the test of
     Cohen et al. 2019's PREDICT.
     """
-    first, total = counts_of(top, np.asarray(top) + np.asarray(second) + 0)
+    first, total = counts_of(top, np.asarray(top) + np.asarray(second))
     tail = special.betainc(np.maximum(first, 1), total - first + 1, 0.5)
     return scalar(np.where(2 * first <= total, 1.0, np.minimum(2.0 * tail, 1.0)))
 
@@ -158,6 +183,11 @@ def split_alpha(alpha: float, shares: Sequence[float]) -> tuple[float, ...]:
     -------
     tuple of float
         In the ratio of the shares; the sum is never above alpha.
+
+    Raises
+    ------
+    ValueError
+        An argument out of its domain.
     """
     level = _alpha(alpha)
     remedy = "pass the weight of every claim, e.g. [1, 1]"
@@ -193,6 +223,11 @@ def hoeffding_lower(mean: Any, n: Any, alpha: float) -> Any:
     float or array
         mean - sqrt(log(1/alpha) / 2n), rounded down; 0.0 where that is negative.
 
+    Raises
+    ------
+    ValueError
+        An argument out of its domain.
+
     References
     ----------
     Hoeffding 1963, Theorem 1.
@@ -205,12 +240,22 @@ def hoeffding_lower(mean: Any, n: Any, alpha: float) -> Any:
 def chernoff_lower(mean: Any, n: Any, alpha: float) -> Any:
     """Bound the mean of scores in [0, 1] from below by the Chernoff bound (relative entropy).
 
-    Valid for any independent scores in [0, 1]; arguments as in hoeffding_lower.
+    Valid for any independent scores in [0, 1].
+
+    Parameters
+    ----------
+    mean, n, alpha
+        As in hoeffding_lower.
 
     Returns
     -------
     float or array
         The least q with n KL(mean || q) < log(1/alpha), rounded down.
+
+    Raises
+    ------
+    ValueError
+        An argument out of its domain.
 
     References
     ----------
@@ -247,6 +292,11 @@ def empirical_bernstein_lower(mean: Any, variance: Any, n: Any, alpha: float) ->
     float or array
         Rounded down; 0.0 where negative.
 
+    Raises
+    ------
+    ValueError
+        An argument out of its domain.
+
     References
     ----------
     Maurer and Pontil 2009, Theorem 4.
@@ -277,6 +327,11 @@ def betting_lower(scores: Any, alpha: float) -> Any:
     -------
     float or array of shape (...)
         Rounded down.
+
+    Raises
+    ------
+    ValueError
+        An argument out of its domain.
 
     Notes
     -----

@@ -95,6 +95,11 @@ def array(name: str, value: Any, rule: str, holds: Callable[[Float], Any], *, re
     return result
 
 
+def scalar(value: Any) -> Any:
+    """value, as a float where it has no axes."""
+    return float(value) if np.ndim(value) == 0 else value
+
+
 def probabilities(name: str, value: Any) -> Float:
     """value as a float64 array in [0, 1]."""
     remedy = "pass a lower confidence bound of a class probability"

@@ -26,7 +26,7 @@ import numpy as np
 
 from cert_core import kernels
 from cert_core.confidence import binomial_lower, binomial_upper
-from cert_core.errors import Float, array, choice, fail, integer, probabilities, real
+from cert_core.errors import Float, array, choice, fail, integer, probabilities, real, scalar
 from cert_core.errors import alpha as alpha_value
 from cert_core.errors import seed as seed_value
 from cert_core.noises import Noise
@@ -71,7 +71,7 @@ class MonteCarlo:
     ----------
     noise : Noise or CustomNoise
     attack : "l1", "l2" or "linf"
-    radius : float > 0
+    radius : float >= 0
     n : int
         Draws of each sample.
     alpha : float in (0, 1/2]
@@ -120,14 +120,14 @@ class MonteCarlo:
         """L(p), not above the truth with probability 1 - alpha; p of any shape."""
         points = probabilities("p", p)
         if self.radius == 0:
-            return _scalar(points)
+            return scalar(points)
         if self.method == "clopper-pearson":
             values = np.array([self._two_count(q) for q in points.flat])
         else:
             lam, hinge = self._hinge
             shares = [q - self._epsilon for q in points.flat]
             values = np.array([max(float((lam * s - hinge).max()), 0.0) for s in shares])
-        return _scalar(np.clip(values.reshape(points.shape), 0.0, points))
+        return scalar(np.clip(values.reshape(points.shape), 0.0, points))
 
     def required_probability(self) -> float:
         """p_min, not below the truth with probability 1 - alpha; 1.0 where none is known."""
@@ -167,10 +167,6 @@ class MonteCarlo:
             lower, required, self.alpha, self.n, self.method, self.radius, self.attack,
             self.shift_reason, split,
         )  # fmt: skip
-
-
-def _scalar(values: Float) -> Any:
-    return float(values) if values.ndim == 0 else values
 
 
 def monte_carlo_bound(
@@ -230,13 +226,25 @@ def monte_carlo_required(
     method: str = "hoeffding",
     backend: str = "cpu",
 ) -> MonteCarloBound:
-    """Compute p_min by Monte Carlo; parameters as in monte_carlo_bound.
+    """Compute p_min by Monte Carlo.
+
+    Parameters
+    ----------
+    noise, attack, radius, n, alpha, seed, method, backend
+        As in monte_carlo_bound.
 
     Returns
     -------
     MonteCarloBound
         With `.required`, not below the truth with probability 1 - alpha; 1.0 where the
         sample shows no probability that would be enough.
+
+    Raises
+    ------
+    UnsupportedPair
+        No worst shift is known for the pair.
+    ValueError
+        An argument out of its domain, or draws that are no log ratios.
     """
     bounds = MonteCarlo(
         noise, attack, radius, n=n, alpha=alpha, seed=seed, method=method, backend=backend
@@ -271,6 +279,13 @@ def monte_carlo_radius(
         The last grid radius before the first one that is not certified, or 0.0.  At every
         p it exceeds the truth with probability at most alpha: testing in ascending order
         and stopping at the first failure needs no correction, as certification is nested.
+
+    Raises
+    ------
+    UnsupportedPair
+        No worst shift is known for the pair.
+    ValueError
+        An argument out of its domain, or draws that are no log ratios.
     """
     points = probabilities("p", p)
     remedy = "pass the grid before looking at any result"
@@ -288,4 +303,4 @@ def monte_carlo_radius(
         ).required_probability()
         going &= points > needed
         result = np.where(going, radius, result)
-    return _scalar(result)
+    return scalar(result)

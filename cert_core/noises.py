@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from cert_core.errors import Float, array, choice, fail, integer, positive, real
+from cert_core.errors import Float, array, choice, fail, integer, positive, real, scalar
 from cert_core.radii import LogQuantiles, gamma_log_quantiles, max_law, max_log_quantiles
 from cert_core.records import (
     GaussianRecord,
@@ -121,9 +121,11 @@ def _points(z: Any, dim: int) -> Float:
     return points
 
 
-def _scalar(values: Any) -> Any:
-    """A Python float for a 0-d result, else the array."""
-    return float(values) if np.ndim(values) == 0 else values
+def checked_noise(noise: Any) -> Noise:
+    """noise if it is one of the built-in families."""
+    if not isinstance(noise, Noise):
+        raise fail("noise", "a noise of cert_core.NOISES", noise, "e.g. L2Noise(3072, 1.0, 8)")
+    return noise
 
 
 class _Radial(Noise):
@@ -154,7 +156,7 @@ class _Radial(Noise):
 
     def log_density(self, z: Any) -> Float | float:
         """Normalised log density at the rows of z, shape (..., dim) -> (...)."""
-        value: Float | float = _scalar(
+        value: Float | float = scalar(
             self.radial.log_density(_points(z, self.dim)) - self.radial.log_mass()
         )
         return value
@@ -352,7 +354,7 @@ class MixedNoise(Noise):
             + max_law(self.dim, self.k).log_mass
             + self.dim * math.log(self.sigma)
         )
-        value: Float | float = _scalar(unnormalised - log_mass)
+        value: Float | float = scalar(unnormalised - log_mass)
         return value
 
     def log_radius(self) -> LogQuantiles:
@@ -379,6 +381,14 @@ NOISES: dict[str, type[Noise]] = {
 
 def noise_from_dict(values: dict[str, Any]) -> Noise:
     """Rebuild a noise from Noise.to_dict.
+
+    Parameters
+    ----------
+    values : dict
+
+    Returns
+    -------
+    Noise
 
     Raises
     ------

@@ -259,6 +259,14 @@ def plan_until(
 def plan_from_dict(values: dict[str, Any]) -> Plan:
     """Make a plan from what its to_dict returned.
 
+    Parameters
+    ----------
+    values : dict
+
+    Returns
+    -------
+    RadiiPlan or WidthPlan
+
     Raises
     ------
     ValueError

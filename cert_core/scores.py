@@ -9,7 +9,7 @@ import numpy as np
 
 from cert_core.errors import fail, integer, to_numpy
 from cert_core.noises import Noise
-from cert_core.votes import input_rows, noisy_batches
+from cert_core.votes import input_rows, noisy_batches, one_class_each
 
 Scores = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -101,11 +101,8 @@ def label_scores(
     """
     classes = integer("num_classes", num_classes, 2, remedy="pass the number of classes")
     count = len(input_rows(x, noise))
-    chosen = to_numpy("labels", labels)
-    rule = f"a class in [0, {classes}) for each of the {count} inputs"
-    whole = np.issubdtype(chosen.dtype, np.integer) and chosen.shape == (count,)
-    if not whole or (count and (chosen.min() < 0 or chosen.max() >= classes)):
-        raise fail("labels", rule, labels, "pass the argmax of mean_scores")
+    chosen = one_class_each(labels, count, classes)
+    n = integer("n", n, 1, remedy="pass how many noisy copies to score")
     kept = np.empty((count, n), dtype=np.float32)
     filled = np.zeros(count, dtype=np.int64)
     for segments, batch in noisy_batches(x, noise, n, seed, **options):

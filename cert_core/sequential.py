@@ -31,8 +31,8 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from cert_core.confidence import NUDGE, STEP, counts_of, largest, scalar
-from cert_core.errors import Float, fail, integer, real
+from cert_core.confidence import NUDGE, STEP, counts_of, largest
+from cert_core.errors import Float, fail, integer, real, scalar
 from cert_core.errors import alpha as alpha_value
 
 CUT = 1e-30  # terms of a binomial law below this share of its largest are cut off
@@ -316,6 +316,11 @@ def mixture_lower(k: Any, n: Any, alpha: float) -> Any:
     float or array
         Never above the exact value of the sequence; 0.0 where k = 0.
 
+    Raises
+    ------
+    ValueError
+        An argument out of its domain.
+
     Notes
     -----
     The mean over q, uniform on (p, 1), of the likelihood ratio of q to p is a
@@ -340,7 +345,20 @@ def mixture_lower(k: Any, n: Any, alpha: float) -> Any:
 def mixture_upper(k: Any, n: Any, alpha: float) -> Any:
     """Bound a success probability from above at all sample sizes at once.
 
-    1 - mixture_lower(n - k, n, alpha), rounded up; arguments as there.
+    Parameters
+    ----------
+    k, n, alpha
+        As in mixture_lower.
+
+    Returns
+    -------
+    float or array
+        1 - mixture_lower(n - k, n, alpha), rounded up; 1.0 where k = n.
+
+    Raises
+    ------
+    ValueError
+        An argument out of its domain.
     """
     votes, total = counts_of(k, n)
     lower = np.asarray(mixture_lower(total - votes, total, alpha))

@@ -17,10 +17,11 @@ from cert_core import kernels
 from cert_core.confidence import Counts
 from cert_core.errors import integer
 from cert_core.noises import Noise
+from cert_core.sequential import looks_of
 from cert_core.votes import batch_buffer, check_labels, input_indices, input_rows
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays have no one truth
 class SequentialVotes:
     """One input whose sampling has stopped.
 
@@ -114,6 +115,7 @@ def votes_until(
     classes = integer("num_classes", num_classes, 2, remedy="pass the number of classes")
     inputs = input_rows(x, noise)
     keys = [kernels.input_seed(seed, index) for index in input_indices(indices, len(inputs))]
+    looks = looks_of(looks)
     first = integer("n0", n0, 1, remedy="pass how many samples select the class")
     size = integer("batch_size", batch_size, 1, remedy="pass the rows of a batch")
     draw = kernels.backend(backend).draw

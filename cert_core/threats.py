@@ -165,5 +165,23 @@ def law_shift(noise: Noise, attack: str, radius: float) -> Shift:
 
 
 def is_tight(noise: Noise, attack: str) -> bool:
-    """Say whether the exact bounds of this pair are the best possible ones."""
+    """Say whether the exact bounds of this pair are the best possible ones.
+
+    Parameters
+    ----------
+    noise : Noise
+    attack : "l1", "l2" or "linf"
+
+    Returns
+    -------
+    bool
+        False where they are those of a larger ball, whose worst shift has an exact law.
+
+    Raises
+    ------
+    UnsupportedPair
+        No worst shift is known for the pair.
+    ValueError
+        Unknown attack.
+    """
     return law_shift(noise, attack_name(attack), 0.0).tight

@@ -10,12 +10,13 @@ import numpy as np
 from cert_core import kernels
 from cert_core.confidence import Counts
 from cert_core.errors import fail, integer, to_numpy
-from cert_core.noises import Noise
+from cert_core.noises import Noise, checked_noise
 
 
 def input_rows(x: Any, noise: Noise) -> np.ndarray[Any, np.dtype[np.float32]]:
     """x as float32 of shape (N, *input_shape) with noise.dim values an input."""
     inputs = to_numpy("x", x, np.float32)
+    checked_noise(noise)
     size = int(np.prod(inputs.shape[1:])) if inputs.ndim else 0
     if inputs.ndim < 2 or size != noise.dim:
         rule = f"of shape (n_inputs, ...) with noise.dim = {noise.dim} values an input"
@@ -27,10 +28,13 @@ def input_rows(x: Any, noise: Noise) -> np.ndarray[Any, np.dtype[np.float32]]:
 
 def input_indices(indices: Sequence[int] | None, count: int) -> list[int]:
     """The index of every input in its data set, which names its random stream."""
-    chosen = list(range(count)) if indices is None else [int(i) for i in indices]
+    remedy = "pass the inputs' places in the data"
+    if indices is None:
+        return list(range(count))
+    chosen = [integer("indices", i, 0, remedy=remedy) for i in indices]
     if len(chosen) != count or len(set(chosen)) != count:
         rule = f"{count} distinct indices, one an input"
-        raise fail("indices", rule, f"{len(chosen)} given", "pass the inputs' places in the data")
+        raise fail("indices", rule, f"{len(chosen)} given", remedy)
     return chosen
 
 
@@ -46,6 +50,19 @@ def check_labels(labels: Any, count: int, num_classes: int) -> Counts:
         worst = int(votes.min()) if votes.min() < 0 else int(votes.max())
         raise fail("predict(batch)", rule, worst, "pass the right num_classes")
     return votes.astype(np.int64)
+
+
+def one_class_each(labels: Any, count: int, num_classes: int) -> Counts:
+    """labels as (count,) int64 class numbers."""
+    given = to_numpy("labels", labels)
+    rule = f"a class in [0, {num_classes}) for each of the {count} inputs"
+    good = given.shape == (count,) and np.issubdtype(given.dtype, np.integer)
+    if not good or (count and (given.min() < 0 or given.max() >= num_classes)):
+        got = f"{given.dtype} of shape {given.shape}"
+        if given.size and given.dtype.kind in "iuf":
+            got += f" from {given.min()} to {given.max()}"
+        raise fail("labels", rule, got, "pass one class number an input")
+    return given.astype(np.int64)
 
 
 def batch_buffer(buffer: Any, rows: int, dim: int) -> Any:
@@ -85,6 +102,10 @@ def noisy_batches(
     (segments, batch)
         batch, (m, *input_shape) float32 with m <= batch_size, holds for each (i, count)
         of segments, in order, count copies of x[i].  The array is reused: copy to keep.
+
+    Raises
+    ------
+    ValueError, BackendMissing
     """
     inputs = input_rows(x, noise)
     chosen = input_indices(indices, len(inputs))

@@ -33,10 +33,11 @@ def _warn(message: Warning | str, *_: object, **__: object) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `cert`; returns the exit status: 2 for wrong usage, 130 when interrupted."""
-    warnings.showwarning = _warn
     options = parser().parse_args(arguments)
     try:
-        return int(options.run(options))
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn
+            return int(options.run(options))
     except USAGE as error:
         print(f"cert: error: {error}", file=sys.stderr)
         return 2

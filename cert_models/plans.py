@@ -11,12 +11,13 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 import cert_core as cc
+from cert_models.arguments import whole
 
 Counts = np.ndarray[Any, np.dtype[np.int64]]
 SCORE_UNIT = 65535  # a score of 1; others are kept as whole parts of it, rounded down
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays have no one truth
 class Votes:
     """The votes of one input, and where it stands in its data set.
 
@@ -56,8 +57,7 @@ def _total(name: str, counts: Counts, expected: int, votes: Votes) -> None:
 
 def _samples(n0: int, n: int) -> None:
     for name, value in (("n0", n0), ("n", n)):
-        if not isinstance(value, int) or value < 1:
-            raise _fail(name, "an integer >= 1", value, "pass how many samples to draw")
+        whole(name, value, 1)
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,9 @@ class Table:
     notes: tuple[str, ...]
 
 
-def share(value: float) -> str:
+def share(value: float, digits: int = 1) -> str:
     """A share of a whole number of inputs in percent, rounded down."""
-    return rounded_down(100 * value + 1e-9, 1) + "%"  # 100 * 0.29 is below 29
+    return rounded_down(100 * value + 1e-9, digits) + "%"  # 100 * 0.29 is below 29
 
 
 def tables(
@@ -155,7 +155,7 @@ def table(rows: Mapping[str, Sequence[float]], radii: Sequence[float], corner: s
     width = max(len(corner), *(len(name) for name in rows))
     head = corner.ljust(width) + "".join(f"{r:>7g}" for r in radii)
     lines = [
-        name.ljust(width) + "".join(f"{share:>7.0%}" for share in shares)
+        name.ljust(width) + "".join(f"{share(value, 0):>7}" for value in shares)
         for name, shares in rows.items()
     ]
     return "\n".join([head, "-" * len(head), *lines])

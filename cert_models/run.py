@@ -144,14 +144,6 @@ def keep_memory() -> None:
         mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
-def check_sampling(noise: cc.Noise, attack: str, n: int, alpha: float) -> None:
-    """Refuse, before any sampling, what could certify nothing."""
-    cc.required_probability(noise, attack, 0.0)
-    needed = cc.votes_needed(alpha)
-    if n < needed:
-        raise ValueError(f"n must be at least {needed} for alpha = {alpha}, got {n}: draw more")
-
-
 def count_inputs(
     count: Counter, data: Dataset, indices: Sequence[int], *, n0: int, n: int, seed: int
 ) -> Iterator[Votes]:
@@ -184,12 +176,15 @@ def decide_inputs(
             begun = time.monotonic()
 
 
-def certified_right(votes: Votes, plan: Plan, alpha: float) -> bool:
+def certified_right(votes: Votes, run: Run, alpha: float, *, runner_up: bool = False) -> bool:
     """Whether an input is certified with the right label at some radius, without the radius:
-    a bound above 1/2 certifies one under every noise."""
+    a bound above 1/2, or above the runner-up's, certifies one under every noise."""
+    plan = run.plan
     if isinstance(plan, SequentialPlan):
         return plan.outcome(votes).label == votes.label
     top = int(votes.selection.argmax())
+    if runner_up:
+        return top == votes.label and row_of(votes, run, runner_up=True).radius > 0
     if isinstance(plan, ScorePlan):
         scores = np.array(votes.path) / SCORE_UNIT
         return top == votes.label and bool(cc.betting_lower(scores, alpha) > 0.5)

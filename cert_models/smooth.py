@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 import cert_core as cc
+from cert_models.arguments import whole
 from cert_models.batches import Batches, batch_by_trial
 from cert_models.forward import Forward
 
@@ -51,14 +52,10 @@ class SmoothedClassifier:
     ) -> None:
         if not isinstance(noise, cc.Noise):
             raise ValueError(f"noise must be a noise of cert_core, got {noise!r}: e.g. L2Noise")
-        rows = 1 if batch_size is None else batch_size
-        for name, value, least in (("num_classes", num_classes, 2), ("batch_size", rows, 1)):
-            if not isinstance(value, int) or value < least:
-                raise ValueError(f"{name} must be an integer >= {least}, got {value!r}: pass one")
         self.base_classifier = base_classifier
         self.noise = noise
-        self.num_classes = num_classes
-        self.batch_size = batch_size
+        self.num_classes = whole("num_classes", num_classes, 2)
+        self.batch_size = None if batch_size is None else whole("batch_size", batch_size, 1)
         self.device = torch.device(device) if device is not None else _device_of(base_classifier)
         self._batches = Batches(self.device)
         self._forward = Forward(
@@ -77,7 +74,7 @@ class SmoothedClassifier:
     def _try(self, size: int, shape: tuple[int, ...]) -> None:
         """One forward pass, waited for."""
         with torch.inference_mode():
-            self._scores(torch.rand((size, *shape), device=self.device))
+            self._scores(torch.zeros((size, *shape), device=self.device))
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
@@ -247,6 +244,7 @@ class SmoothedClassifier:
         ----------
         Cohen et al. 2019, PREDICT.
         """
+        cc.votes_needed(alpha)  # refuse a bad alpha before drawing
         return cc.predict_labels(self.counts(x, n, seed), alpha)
 
     def certify(
@@ -280,14 +278,9 @@ class SmoothedClassifier:
         ----------
         Cohen et al. 2019, CERTIFY; Zhang et al. 2020, Theorem 1.
         """
-        cc.required_probability(self.noise, attack, 0.0)  # refuse a bad pair before drawing
-        needed = cc.votes_needed(alpha)
         if votes not in ("hard", "soft"):
             raise ValueError(f"votes must be 'hard' or 'soft', got {votes!r}: choose one")
-        if n < needed:
-            raise ValueError(
-                f"n must be at least {needed} for alpha = {alpha}, got {n}: draw more samples"
-            )
+        cc.check_sampling(self.noise, attack, n, alpha)
         if votes == "soft":
             labels = self.mean_scores(x, n0, seed, stage="selection").argmax(axis=1)
             scores = self.label_scores(x, labels, n, seed)
@@ -309,7 +302,8 @@ class SmoothedClassifier:
         cc.Certificates
             See cc.certify_top_k.
         """
-        cc.required_probability(self.noise, attack, 0.0)  # refuse a bad pair before drawing
+        k = whole("k", k, 1, self.num_classes - 1)
+        cc.check_sampling(self.noise, attack, n, alpha, k=k)
         selection = self.counts(x, n0, seed, stage="selection")
         estimation = self.counts(x, n, seed, stage="estimation")
         return cc.certify_top_k(selection, estimation, self.noise, attack, k=k, alpha=alpha)

@@ -52,6 +52,8 @@ class StoreError(ValueError):
 
 def _reason(error: sqlite3.Error) -> tuple[str, str]:
     """(rule, remedy) behind an error of SQLite."""
+    if isinstance(error, sqlite3.ProgrammingError):
+        return "open, and used by the thread that opened it", "open it where it is used"
     name = getattr(error, "sqlite_errorname", "")
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return "free for writing", "another process holds it: try again when that has ended"

@@ -24,6 +24,7 @@ from cert_models.architectures import (
     try_network,
     usable_device,
 )
+from cert_models.arguments import whole
 from cert_models.datasets import Dataset, digits
 
 Progress = Callable[[int, float, float], None]
@@ -55,9 +56,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name, least in (("num_classes", 2), ("epochs", 1), ("batch_size", 1), ("seed", 0)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < least:
-                raise ValueError(f"{name} must be an integer >= {least}, got {value!r}: pass one")
+            whole(name, getattr(self, name), least)
         if not 0 < self.learning_rate < float("inf"):
             raise ValueError(
                 f"learning_rate must be a number > 0, got {self.learning_rate!r}: try 0.001"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +32,7 @@ FLOORS = [
     {"cert_core.certify"},
     {"cert_core.adaptive"},
     {"cert_core"},
+    {"cert_models.arguments"},
     {"cert_models.formats", "cert_models.importing", "cert_models.plans"},
     {"cert_models.architectures", "cert_models.datasets", "cert_models.logs"},
     {"cert_models.batches", "cert_models.forward"},
@@ -146,6 +149,11 @@ def test_public_names_are_documented() -> None:
 
     for name in cc.__all__:
         value = getattr(cc, name)
-        if callable(value):
+        if inspect.isfunction(value):
+            found = set(re.findall(r"^(\w+)\n-+$", inspect.getdoc(value) or "", re.MULTILINE))
+            assert {"Parameters", "Raises"} <= found, name
+            nothing = inspect.signature(value).return_annotation == "None"
+            assert nothing or found & {"Returns", "Yields"}, name
+        elif callable(value):
             assert value.__doc__, name
     assert sorted(cc.__all__) == sorted(set(cc.__all__))

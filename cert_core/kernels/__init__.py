@@ -37,7 +37,7 @@ from typing import Any
 
 import numpy as np
 
-from cert_core.errors import BackendMissing, choice, fail, integer
+from cert_core.errors import BackendMissing, choice, fail, integer, to_numpy
 
 BLOCKS = 256  # in a tile
 
@@ -89,6 +89,21 @@ def input_seed(seed: Any, index: Any) -> int:
     remedy = "seeds and indices of a run are 32-bit unsigned integers"
     high = integer("seed", seed, 0, 2**32 - 1, remedy=remedy)
     return high << 32 | integer("index", index, 0, 2**32 - 1, remedy=remedy)
+
+
+def span(n: Any, start: Any) -> tuple[int, int]:
+    """(n, start): the samples start, ..., start + n - 1 exist."""
+    n = integer("n", n, 0, remedy="pass how many samples to draw")
+    remedy = "pass the first sample's index"
+    return n, integer("start", start, 0, 2**64 - 1 - n, remedy=remedy)
+
+
+def one_input(center: Any, dim: int, dtype: str) -> np.ndarray[Any, np.dtype[np.floating[Any]]]:
+    """center as a contiguous vector."""
+    values = to_numpy("center", center, np.dtype(dtype))
+    if values.size != dim:
+        raise fail("center", f"an array of {dim} values", values.shape, "pass one input")
+    return np.ascontiguousarray(values.reshape(dim))
 
 
 def output_array(

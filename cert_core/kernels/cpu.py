@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from cert_core.errors import Float, fail, integer, probabilities, to_numpy
+from cert_core.errors import Float, fail, probabilities, scalar, to_numpy
 from cert_core.errors import alpha as alpha_value
 from cert_core.errors import seed as seed_value
-from cert_core.kernels import DRAW, PI0, output_array
+from cert_core.kernels import DRAW, PI0, one_input, output_array, span
 from cert_core.kernels.ratios import SHAPES, changes, closed_changes
 from cert_core.kernels.reference import geometry, log_ratio_of_changes, radial_log_ratio
 from cert_core.kernels.reference import hinge_bound as reference_hinge_bound
@@ -95,14 +95,13 @@ def draw(
     threads: int | None = None,
 ) -> Any:
     """See cert_core.kernels; threads defaults to the cores this process may use."""
-    n = integer("n", n, 0, remedy="pass how many samples to draw")
-    start = integer("start", start, 0, 2**64 - 1 - n, remedy="pass the first sample's index")
+    n, start = span(n, start)
     key = U64(seed_value(seed))
     out = output_array(out, (n, noise.dim), dtype)
     kind = TRUNCATED if noise.radial is None else KINDS[noise.radial.norm]
     middle = np.zeros(0, dtype)
     if center is not None:
-        middle = np.ascontiguousarray(to_numpy("center", center, dtype).reshape(noise.dim))
+        middle = one_input(center, noise.dim, dtype)
     chunk = max(1, CHUNK_BYTES // (noise.dim * out.itemsize))
     slots = 4 if dtype == "float32" else 2
     cubics, unit = noise.log_radius().cubics, noise.scale_unit
@@ -151,8 +150,7 @@ def draw_log_ratio(
     threads: int | None = None,
 ) -> Float:
     """See cert_core.kernels."""
-    n = integer("n", n, 0, remedy="pass how many samples to draw")
-    start = integer("start", start, 0, 2**64 - 1 - n, remedy="pass the first sample's index")
+    n, start = span(n, start)
     key, shape = U64(seed_value(seed)), geometry(noise, shift)
     if shift.size == 0:
         return np.zeros(n)
@@ -214,4 +212,4 @@ def hinge_bound(log_ratio: Any, p: Any, alpha: float) -> Any:
                 return reference_hinge_bound(log_ratio, p, alpha)
             value = math.exp(order) * (q - epsilon - m / n) + total / n
             result[i] = min(max(value, 0.0), q)
-    return float(result) if points.ndim == 0 else result
+    return scalar(result)

@@ -17,10 +17,10 @@ from typing import Any
 import cupy
 import numpy as np
 
-from cert_core.errors import BackendMissing, choice, fail, integer, probabilities
+from cert_core.errors import BackendMissing, choice, fail, probabilities, scalar
 from cert_core.errors import alpha as alpha_value
 from cert_core.errors import seed as seed_value
-from cert_core.kernels import DRAW, DTYPES, PI0, launches
+from cert_core.kernels import DRAW, DTYPES, PI0, launches, span
 from cert_core.kernels.reference import HIGHEST, REMEDY, RULE, geometry
 from cert_core.noises import Noise
 from cert_core.radii import LogQuantiles
@@ -155,8 +155,7 @@ def draw(
 ) -> Any:
     """See cert_core.kernels; returns a CuPy array, or out, which may be an array of NumPy (that
     is waited for) or of any framework on the current device (that is not)."""
-    n = integer("n", n, 0, remedy="pass how many samples to draw")
-    start = integer("start", start, 0, 2**64 - 1 - n, remedy="pass the first sample's index")
+    n, start = span(n, start)
     key = seed_value(seed)
     array = _output(out, (n, noise.dim), dtype)
     middle = _center(center, noise.dim, dtype)
@@ -186,8 +185,7 @@ def draw_log_ratio(
     noise: Noise, shift: Shift, n: int, seed: int, *, start: int = 0, stream: int = PI0
 ) -> Any:
     """See cert_core.kernels; a CuPy array."""
-    n = integer("n", n, 0, remedy="pass how many samples to draw")
-    start = integer("start", start, 0, 2**64 - 1 - n, remedy="pass the first sample's index")
+    n, start = span(n, start)
     key, shape = seed_value(seed), geometry(noise, shift)
     result = _empty((n,), "float64")
     if shift.size == 0:
@@ -216,7 +214,7 @@ def hinge_bound(log_ratio: Any, p: Any, alpha: float) -> Any:
     order, sums = select(sample, m)
     value = np.exp(order) * (shares - m / n) + sums / n
     result = np.where(shares > 0, np.clip(value, 0.0, np.atleast_1d(points)), 0.0)
-    return float(result[0]) if points.ndim == 0 else result.reshape(points.shape)
+    return scalar(result.reshape(points.shape))
 
 
 def _sorted(sample: Any, m: Any) -> tuple[Any, Any]:

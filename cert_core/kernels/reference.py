@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from cert_core.errors import Float, array, fail, integer, probabilities, to_numpy
+from cert_core.errors import Float, array, fail, probabilities, scalar, to_numpy
 from cert_core.errors import alpha as alpha_value
 from cert_core.errors import seed as seed_value
-from cert_core.kernels import BLOCKS, DRAW, PI0, output_array
+from cert_core.kernels import BLOCKS, DRAW, PI0, one_input, output_array, span
 from cert_core.noises import Noise
 from cert_core.radii import cosine_quantiles
 from cert_core.records import MixedRecord, RadialRecord
@@ -172,9 +172,7 @@ def draw(
     stream: int = DRAW,
 ) -> Any:
     """See cert_core.kernels."""
-    remedy = "pass how many samples to draw"
-    n = integer("n", n, 0, remedy=remedy)
-    start = integer("start", start, 0, 2**64 - 1 - n, remedy="pass the first sample's index")
+    n, start = span(n, start)
     key = seed_value(seed)
     out = output_array(out, (n, noise.dim), dtype)
     for low in range(0, n, max(1, CHUNK // noise.dim)):
@@ -182,8 +180,7 @@ def draw(
         rows = _rows(noise, high - low, key, start + low, stream, dtype == "float64")
         if center is not None:
             # the sum is rounded once, from the rounded noise, as in the other backends
-            middle = to_numpy("center", center, dtype).reshape(noise.dim)
-            out[low:high] = middle + rows.astype(dtype)
+            out[low:high] = one_input(center, noise.dim, dtype) + rows.astype(dtype)
         else:
             out[low:high] = rows
     return out
@@ -333,7 +330,7 @@ def draw_log_ratio(
     noise: Noise, shift: Shift, n: int, seed: int, *, start: int = 0, stream: int = PI0
 ) -> Float:
     """See cert_core.kernels."""
-    n = integer("n", n, 0, remedy="pass how many samples to draw")
+    n, start = span(n, start)
     shape = geometry(noise, shift)
     if shift.size == 0:
         return np.zeros(n)
@@ -367,4 +364,4 @@ def hinge_bound(log_ratio: Any, p: Any, alpha: float) -> Any:
     m = np.clip(np.ceil(n * level_p).astype(np.int64), 1, n)
     value = ratios[m - 1] * (level_p - m / n) + sums[m] / n
     result = np.where(level_p > 0, np.clip(value, 0.0, points), 0.0)
-    return float(result) if result.ndim == 0 else result
+    return scalar(result)

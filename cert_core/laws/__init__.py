@@ -15,14 +15,14 @@ tests hold above every error seen.
 
 from __future__ import annotations
 
-from cert_core.errors import UnsupportedPair, fail
+from cert_core.errors import UnsupportedPair
 from cert_core.laws.base import LogRatioLaw
 from cert_core.laws.closed import GaussianLaw, LaplaceLaw, PointLaw
 from cert_core.laws.empirical import EmpiricalLaw
 from cert_core.laws.mixed import MixedLaw
 from cert_core.laws.quadrature import QuadratureLaw
 from cert_core.native import RadialLaw
-from cert_core.noises import Noise
+from cert_core.noises import Noise, checked_noise
 from cert_core.records import (
     GaussianRecord,
     LaplaceRecord,
@@ -58,21 +58,13 @@ def _radial_law(record: RadialRecord, shift: Shift) -> LogRatioLaw:
     return QuadratureLaw(engine, jumps)
 
 
-def _gaussian_law(record: GaussianRecord, shift: Shift, dim: int) -> LogRatioLaw:
-    return GaussianLaw(shift.norm(2.0, dim) / record.sigma)
-
-
-def _laplace_law(record: LaplaceRecord, shift: Shift) -> LogRatioLaw:
-    return LaplaceLaw(shift.size / record.b)
-
-
 def build_law(record: LawRecord, shift: Shift, dim: int) -> LogRatioLaw:
     """The law of a record under a shift of size > 0."""
     match record:
         case GaussianRecord():
-            return _gaussian_law(record, shift, dim)
+            return GaussianLaw(shift.norm(2.0, dim) / record.sigma)
         case LaplaceRecord():
-            return _laplace_law(record, shift)
+            return LaplaceLaw(shift.size / record.b)
         case RadialRecord():
             return _radial_law(record, shift)
         case MixedRecord():
@@ -105,9 +97,7 @@ def log_ratio_law(noise: Noise, attack: str, radius: float) -> LogRatioLaw:
     ----------
     Zhang et al. 2020, Theorem 1; Corollaries 1 and 2.
     """
-    if not isinstance(noise, Noise):
-        raise fail("noise", "a noise of cert_core.NOISES", noise, "e.g. L2Noise(3072, 1.0, 8)")
-    shift = law_shift(noise, attack, radius_value(radius))
+    shift = law_shift(checked_noise(noise), attack, radius_value(radius))
     law = PointLaw() if radius == 0 else build_law(noise.record, shift, noise.dim)
     law.tight, law.reason = shift.tight, shift.reason
     return law

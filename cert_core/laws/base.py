@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cert_core.errors import array, probabilities
+from cert_core.errors import Float, array, probabilities, scalar
 
 EPS = float(np.finfo(np.float64).eps)
 
@@ -46,17 +46,15 @@ class LogRatioLaw(ABC):
 
     def enclose(self, t: Any) -> tuple[Any, Any]:
         """(lower, upper) of F(t), t of any shape: F(t) lies between them."""
-        lower = self._each("t", t, lambda x: self._interval(x)[0])
-        upper = self._each("t", t, lambda x: self._interval(x)[1])
+        points = _thresholds("t", t)
+        ends = np.array([self._interval(float(x)) for x in points.flat]).reshape(-1, 2).T
+        lower, upper = (scalar(end.reshape(points.shape)) for end in ends)
         return lower, upper
 
     @staticmethod
     def _each(name: str, values: Any, function: Callable[[float], float]) -> Any:
-        remedy = "pass log-ratio thresholds"
-        points = array(name, values, "a number", lambda x: ~np.isnan(x), remedy=remedy)
-        if points.ndim == 0:
-            return function(float(points))
-        return np.array([function(float(x)) for x in points.flat]).reshape(points.shape)
+        points = _thresholds(name, values)
+        return scalar(np.array([function(float(x)) for x in points.flat]).reshape(points.shape))
 
     @abstractmethod
     def _pair(self, t: float) -> tuple[float, float]:
@@ -82,6 +80,11 @@ class LogRatioLaw(ABC):
     @abstractmethod
     def discrepancy(self, lam: float) -> float:
         """D(lam), not below the truth, lam > 0."""
+
+
+def _thresholds(name: str, values: Any) -> Float:
+    remedy = "pass log-ratio thresholds"
+    return array(name, values, "a number", lambda x: ~np.isnan(x), remedy=remedy)
 
 
 def down(value: float, ulps: float = 8.0) -> float:

@@ -20,8 +20,9 @@ class EmpiricalLaw(LogRatioLaw):
     """
 
     def __init__(self, log_ratio: Any) -> None:
-        remedy = "pass draws of the log ratio"
-        sample = array("log_ratio", log_ratio, "numbers", lambda x: ~np.isnan(x), remedy=remedy)
+        remedy = "pass draws of the log ratio under the unshifted noise"
+        rule = "below 709, as the exponentials average to 1"
+        sample = array("log_ratio", log_ratio, rule, lambda x: x < 709.0, remedy=remedy)
         if sample.ndim != 1 or sample.size == 0:
             raise fail("log_ratio", "a non-empty vector", sample.shape, remedy)
         self._sorted = np.sort(sample)

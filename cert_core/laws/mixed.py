@@ -39,6 +39,10 @@ class MixedLaw(LogRatioLaw):
         self._tables, self._r = tables(dim, float(k)), reach
         self._seen: dict[tuple[float, float], tuple[float, float]] = {}
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        told = {"tight": self.tight, "reason": self.reason}  # tables are made where it is read
+        return MixedLaw, (self._tables.dim, self._tables.k, self._r), told
+
     def probability(self, t: float, tolerance: float = FINE) -> tuple[float, float]:
         """(P(l <= t), an estimate of its error from above: rule differences, series, tables)."""
         key = (t, tolerance)

@@ -1,7 +1,6 @@
 GEOMETRIES: dict[str, int]
 
 class RadialLaw:
-    evaluations: int
     def __init__(self, geometry: str, dim: float, power: float, k: float, reach: float) -> None: ...
     def distribution(
         self, t: float, tolerance: float = ...

@@ -87,7 +87,6 @@ cdef struct Job:
     double t
     double tolerance
     int parts
-    int evaluations
     double[PARTS] floor
     double[PARTS] value
     double[PARTS] error
@@ -461,7 +460,6 @@ cdef void integrate(Job *job, Panel *panel) noexcept nogil:
                 panel.noise[j] += mass * noise[j]
     for j in range(job.parts):
         panel.error[j] = fabs(panel.value[j] - coarse[j])
-    job.evaluations += LOW + HIGH
 
 
 cdef double excess(const Job *job, const Panel *panel, int parts) noexcept nogil:
@@ -547,11 +545,12 @@ cdef int cover(Job *job, double level, Panel *panels) noexcept nogil:
 cdef class RadialLaw:
     """The compiled law of one radial noise under one shift (see cert_core.laws)."""
     cdef Law law
-    cdef readonly int evaluations
+    cdef tuple arguments
 
     def __cinit__(self, str geometry, double dim, double power, double k, double reach):
         """reach = |delta|/scale in the norm of the noise (cone: r of the diagonal)."""
         cdef Law *law = &self.law
+        self.arguments = geometry, dim, power, k, reach
         law.geometry = GEOMETRIES[geometry]
         law.dim, law.power, law.k = dim, power, k
         law.a = (dim - k) / power
@@ -566,6 +565,10 @@ cdef class RadialLaw:
         law.cap_m = dim - 1.5
         if dim >= 100.0:
             cc_cap_polynomial(law.cap_m, law.cap_polynomial)
+
+    def __reduce__(self):
+        return RadialLaw, self.arguments
+
     cdef Job run(self, bint dual, double t, double tolerance) noexcept nogil:
         cdef Job job
         cdef Panel[PANELS] panels
@@ -573,7 +576,6 @@ cdef class RadialLaw:
         job.law = &self.law
         job.dual, job.t, job.tolerance = dual, t, tolerance
         job.parts = 4 if dual else 2
-        job.evaluations = 0
         for j in range(job.parts):
             job.floor[j] = FLOOR
         if dual:
@@ -591,7 +593,6 @@ cdef class RadialLaw:
         cdef Job job
         with nogil:
             job = self.run(False, t, tolerance)
-        self.evaluations = job.evaluations
         return job.value[0], job.value[1], job.error[0], job.error[1]
 
     def bounds(self, double tau, double tolerance=4e-15):
@@ -599,7 +600,6 @@ cdef class RadialLaw:
         cdef Job job
         with nogil:
             job = self.run(True, tau, tolerance)
-        self.evaluations = job.evaluations
         return [job.value[j] for j in range(4)], [job.error[j] for j in range(4)]
 
 

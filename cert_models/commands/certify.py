@@ -28,11 +28,11 @@ from cert_models.fingerprints import data_fingerprint, model_fingerprint
 from cert_models.logs import LogWriter, Row, check_new, write_log
 from cert_models.plans import FixedPlan, Plan, Run, ScorePlan, SequentialPlan, Votes
 from cert_models.readings import read_run
+from cert_models.report import share
 from cert_models.run import (
     StoredRun,
     Worker,
     certified_right,
-    check_sampling,
     joined_rows,
     keep_memory,
     row_of,
@@ -133,7 +133,8 @@ def plan_of(options: argparse.Namespace, noise: cc.Noise) -> Plan:
         return SequentialPlan(cc.plan_until(noise, options.attack, options.until, **sampling))
     if options.at is not None:
         return SequentialPlan(cc.plan_at(noise, options.attack, _radii(options.at), **sampling))
-    check_sampling(noise, options.attack, options.n, options.alpha)
+    k = 1 if options.runner_up else None
+    cc.check_sampling(noise, options.attack, options.n, options.alpha, k=k)
     return (ScorePlan if options.votes == "soft" else FixedPlan)(options.n0, options.n)
 
 
@@ -207,7 +208,7 @@ def _certify_unstored(
 
 
 def _right(options: argparse.Namespace, run: Run) -> Callable[[Votes], bool]:
-    return lambda votes: certified_right(votes, run.plan, options.alpha)
+    return lambda votes: certified_right(votes, run, options.alpha, runner_up=options.runner_up)
 
 
 def _certify_stored(options: argparse.Namespace, sample: Any, stored: StoredRun) -> int:
@@ -252,7 +253,7 @@ def _report(
     shares = cc.certified_accuracy(certificates, labels, radii)
     abstained = int((certificates.label == cc.ABSTAIN).sum())
     lines = [f"{options.attack} radius       " + "".join(f"{r:>8g}" for r in radii)]
-    lines.append("certified accuracy" + "".join(f"{s:>8.1%}" for s in shares))
+    lines.append("certified accuracy" + "".join(f"{share(s):>8}" for s in shares))
     lines.append(
         f"{len(labels)} inputs, {abstained} abstained; alpha {certificates.alpha:g} an input, "
         f"n {certificates.n}; abstentions count as wrong"

@@ -184,14 +184,14 @@ def _noise(item: str, options: argparse.Namespace) -> tuple[str, cc.Noise]:
 
 def _draw(options: argparse.Namespace, noises: Named) -> None:
     """p_min against radius, on a normal scale, where a Gaussian is a straight line."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
     from scipy.special import ndtri
 
     marks = [0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999]
-    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
     for name, noise in noises:
         end = cc.certified_radius(0.999, noise, options.attack)
         radii = [end * i / 20 for i in range(1, 21)]
@@ -207,4 +207,3 @@ def _draw(options: argparse.Namespace, noises: Named) -> None:
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
     figure.savefig(options.picture, dpi=150)
-    plt.close(figure)

@@ -44,10 +44,10 @@ def add(commands: Any) -> None:
 def run_demo(options: argparse.Namespace) -> int:
     """cert demo."""
     from cert_models.datasets import digits
-    from cert_models.logs import LogWriter
+    from cert_models.logs import write_log
     from cert_models.plans import FixedPlan, Run
     from cert_models.report import draw_curves, table
-    from cert_models.run import check_sampling, joined_rows, row_of, sampler_of
+    from cert_models.run import joined_rows, row_of, sampler_of
     from cert_models.train import digits_cnn
 
     folder = Path(options.out)
@@ -62,7 +62,7 @@ def run_demo(options: argparse.Namespace) -> int:
     panels: dict[str, dict[str, cc.Certificates]] = {}
     written = []
     for attack, name, noise in entries():
-        check_sampling(noise, attack, options.n, options.alpha)
+        cc.check_sampling(noise, attack, options.n, options.alpha)
         run = Run(
             FixedPlan(options.n0, options.n), noise, options.seed, options.batch_size, 10,
             "digits-cnn", "", "digits", "", attack, options.alpha,
@@ -77,10 +77,7 @@ def run_demo(options: argparse.Namespace) -> int:
         panels.setdefault(attack, {})[name] = joined_rows(rows, noise, attack, **sampling)
         log = folder / f"{attack}-{noise.name}.tsv"
         log.unlink(missing_ok=True)
-        writer = LogWriter(log)
-        for row in rows:
-            writer.add(row)
-        writer.close()
+        write_log(log, rows)
         written.append(log)
     labels = data.y[indices]
     print(f"\nCertified accuracy of {len(indices)} test digits, noise of rms {RMS} a coordinate,")
@@ -98,11 +95,14 @@ def run_demo(options: argparse.Namespace) -> int:
 
 def sentence(panels: dict[str, dict[str, cc.Certificates]], labels: Any) -> str:
     """What the table shows: the family with the largest mean certified radius, an attack."""
+    from cert_models.logs import rounded_down
+
     parts = []
     for attack, curves in panels.items():
         means = {name: float(((c.label == labels) * c.radius).mean()) for name, c in curves.items()}
         best = max(means, key=lambda name: means[name])
-        others = ", ".join(f"{means[n]:.3f} {n}" for n in means if n != best)
-        text = f"{attack}: {best} has the largest average certified radius, {means[best]:.3f}"
+        others = ", ".join(f"{rounded_down(means[n], 3)} {n}" for n in means if n != best)
+        largest = rounded_down(means[best], 3)
+        text = f"{attack}: {best} has the largest average certified radius, {largest}"
         parts.append(text + (f" (against {others})" if others else ""))
     return "At equal noise level a heavier tail or centre is no free gain.\n" + "\n".join(parts)

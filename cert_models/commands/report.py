@@ -62,6 +62,10 @@ def run_report(options: argparse.Namespace) -> int:
     """cert report."""
     from cert_models import report
 
+    if options.data:
+        from cert_models.datasets import load
+
+        options.loaded = load(options.data)
     results = [r for source in options.sources for r in _results(source, options)]
     results = named_apart(results)
     if options.common:
@@ -122,9 +126,7 @@ def _noise_of_logs(options: argparse.Namespace) -> cc.Noise | None:
         return None
     dim = None
     if options.data:
-        from cert_models.datasets import load
-
-        dim = int(np.prod(load(options.data).x.shape[1:]))
+        dim = int(np.prod(options.loaded.x.shape[1:]))
     return noise_of(options, dim)
 
 
@@ -138,9 +140,7 @@ def _page(options: argparse.Namespace, results: list[Result], made: Any) -> str:
         raise UsageError(f"--images must be at least 1, got {options.images}: or leave out --data")
     pictures = []
     if options.data:
-        from cert_models.datasets import load
-
-        pictures = gallery(load(options.data), results, options.images)
+        pictures = gallery(options.loaded, results, options.images)
     return page(options.title, results, made, pictures, rho=options.rho)
 
 

@@ -225,6 +225,14 @@ def test_bad_input(call: object, message: str) -> None:
     assert message in str(caught.value)
 
 
+def test_abstentions_are_wrong_whatever_the_truth() -> None:
+    votes = np.array([[500, 500], [1000, 0]])
+    result = cc.certify(votes, votes, cc.Gaussian(3, 1.0), "l2", alpha=0.001)
+    assert result.label[0] == cc.ABSTAIN
+    assert cc.certified_accuracy(result, [cc.ABSTAIN, 0], 0.0) == 0.5
+    assert result != cc.certify(votes, votes, cc.Gaussian(3, 1.0), "l2", alpha=0.001)
+
+
 def test_certified_accuracy_checks_its_arguments() -> None:
     result = cc.certify(GOOD, table([100, 0]), NOISE, "l2")
     with pytest.raises(ValueError, match="labels must be of shape"):

@@ -306,6 +306,22 @@ def test_hinge_bound_refuses_what_is_no_log_ratio(kernel: ModuleType, n: int, wr
             kernel.hinge_bound(draws, 1.0, 0.01)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"out": np.empty((4, 16), np.float32)[:, ::2]}, "out must be contiguous and writeable"),
+        ({"out": np.broadcast_to(np.float32(0), (4, 8))}, "out must be contiguous and writeable"),
+        ({"center": np.zeros(5)}, "center must be an array of 8 values"),
+        ({"start": -1}, "start must be an integer in"),
+    ],
+)
+def test_bad_draws(kernel: ModuleType, options: dict[str, Any], message: str) -> None:
+    if kernel.__name__.endswith("gpu") and "out" in options:
+        pytest.skip("arrays of NumPy are filled through a copy")
+    with pytest.raises(ValueError, match=message):
+        kernel.draw(cc.Gaussian(8, 1.0), 4, 0, **options)
+
+
 DIGEST = """
 import hashlib, sys
 import cert_core as cc

@@ -291,3 +291,31 @@ def test_custom_functions_are_checked() -> None:
         bad = cc.CustomNoise(**{**values, field: function})
         with pytest.raises(ValueError, match=message):
             cc.monte_carlo_bound(0.5, bad, "l2", 1.0, **sampling())
+
+
+def test_the_law_of_given_draws() -> None:
+    """EmpiricalLaw: the hinge mean without its epsilon, and a band around the exact law."""
+    noise, attack, radius = cc.L2Noise(20, 1.0, 5), "l2", 0.4
+    shift = cc.worst_shift(noise, attack, radius)
+    sample = reference.draw_log_ratio(noise, shift, 20_000, 3, stream=PI0)
+    law, exact = cc.EmpiricalLaw(sample), cc.log_ratio_law(noise, attack, radius)
+    t = np.linspace(-2, 2, 41)
+    lower, upper = law.enclose(t)
+    assert (lower <= exact.cdf(t)).all()
+    assert (exact.cdf(t) <= upper).all()
+    np.testing.assert_allclose(law.cdf(t) + law.sf(t), 1.0, rtol=0, atol=1e-15)
+    assert law.ppf(0.25) == np.sort(sample)[4999]
+    epsilon = math.sqrt(math.log(2 / 0.01) / 40_000)
+    for p in (0.3, 0.7, 0.95):
+        assert law.lower(p - epsilon) == pytest.approx(
+            reference.hinge_bound(sample, p, 0.01), rel=1e-12
+        )
+        lam = math.exp(law.ppf(p))
+        hinge = np.maximum(lam - np.exp(sample), 0).mean()
+        assert law.discrepancy(lam) == pytest.approx(hinge, rel=1e-10)
+        assert law.lower(p) == pytest.approx(lam * p - hinge, rel=1e-10)
+    needed = 0.5 + law.required()[0]
+    assert law.lower(needed) == pytest.approx(0.5, abs=1e-10)
+    assert needed == pytest.approx(cc.required_probability(noise, attack, radius), abs=0.01)
+    with pytest.raises(ValueError, match="log_ratio must be below 709"):
+        cc.EmpiricalLaw([0.0, math.inf])

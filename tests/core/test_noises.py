@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -119,3 +120,20 @@ def test_bad_parameters(call: object, message: str) -> None:
         call()  # type: ignore[operator]
     assert message in str(caught.value)
     assert ": " in str(caught.value)  # the remedy
+
+
+TRAVELLERS = [
+    (cc.Gaussian(9, 1.0), "l2"),
+    (cc.L2Noise(50, 1.0, 20), "l2"),
+    (cc.LinfNoise(30, 1.0, 3), "linf"),
+    (cc.Laplace(5, 1.0), "l1"),
+    (cc.MixedNoise(16, 1.0, 5.0), "linf"),
+]
+
+
+@pytest.mark.parametrize(("noise", "attack"), TRAVELLERS, ids=[str(n) for n, _ in TRAVELLERS])
+def test_laws_travel(noise: cc.Noise, attack: str) -> None:
+    """To another process, or into a copy."""
+    law = cc.log_ratio_law(noise, attack, 0.1)
+    read = pickle.loads(pickle.dumps(law))
+    assert (read.cdf(0.05), read.tight, read.reason) == (law.cdf(0.05), law.tight, law.reason)

@@ -140,6 +140,30 @@ BAD = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda net: net.predict(X, 20, 2.0, 0), "alpha must be"),
+        (lambda net: net.certify_top_k(X, 20, 50, 0.1, "l1", 0, k=7), "k must be an integer in"),
+        (lambda net: net.certify_top_k(X, 20, 9, 0.001, "l1", 0), "n must be at least 11"),
+        (lambda net: net.certify(X, 20, 50, 0.1, "l1", 0, votes="mean"), "votes must be"),
+    ],
+)
+def test_refused_before_any_sampling(ask: Any, message: str) -> None:
+    def unasked(batch: torch.Tensor) -> torch.Tensor:
+        raise AssertionError(f"{len(batch)} rows classified")
+
+    with pytest.raises(ValueError, match=message):
+        ask(smoothed(unasked))
+
+
+def test_whole_numbers_of_any_kind() -> None:
+    net = SmoothedClassifier(module(), NOISE, np.int64(3), batch_size=np.int32(50))  # type: ignore[arg-type]
+    assert type(net.num_classes) is int
+    with pytest.raises(ValueError, match="batch_size must be an integer >= 1, got True"):
+        smoothed(batch_size=True)
+
+
 @pytest.mark.parametrize(("call", "message"), BAD, ids=[m[:30] for _, m in BAD])
 def test_bad_input(call: Any, message: str) -> None:
     with pytest.raises(ValueError, match="must be") as caught:
