@@ -9,7 +9,7 @@ import re
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from decimal import ROUND_FLOOR, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from pathlib import Path
 
 import cert_core as cc
@@ -20,9 +20,18 @@ TIME = re.compile(r"(?:(?P<days>\d+) days?, )?(?P<hours>\d+):(?P<minutes>\d+):(?
 
 def rounded_down(value: float, digits: int) -> str:
     """value with this many decimals, never above it."""
-    if value != value or value in (float("inf"), float("-inf")):
+    return _rounded(value, digits, ROUND_FLOOR)
+
+
+def _rounded(value: float, digits: int, mode: str) -> str:
+    if not math.isfinite(value):
         return str(value)
-    return str(Decimal(value).quantize(Decimal(1).scaleb(-digits), rounding=ROUND_FLOOR))
+    return str(Decimal(value).quantize(Decimal(1).scaleb(-digits), rounding=mode))
+
+
+def rounded_up(value: float, digits: int) -> str:
+    """value with this many decimals, never below it."""
+    return _rounded(value, digits, ROUND_CEILING)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from cert_models.commands.options import (
     add_noise,
     add_output,
     emit,
+    listed,
     listed_indices,
     noise_of,
 )
@@ -132,17 +133,12 @@ def plan_of(options: argparse.Namespace, noise: cc.Noise) -> Plan:
     if options.until is not None:
         return SequentialPlan(cc.plan_until(noise, options.attack, options.until, **sampling))
     if options.at is not None:
-        return SequentialPlan(cc.plan_at(noise, options.attack, _radii(options.at), **sampling))
+        return SequentialPlan(
+            cc.plan_at(noise, options.attack, listed("--at", options.at), **sampling)
+        )
     k = 1 if options.runner_up else None
     cc.check_sampling(noise, options.attack, options.n, options.alpha, k=k)
     return (ScorePlan if options.votes == "soft" else FixedPlan)(options.n0, options.n)
-
-
-def _radii(text: str) -> list[float]:
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise UsageError(f"--at must be radii like 0.25,0.5, got {text!r}: list them") from None
 
 
 def run_certify(options: argparse.Namespace) -> int:
@@ -249,7 +245,7 @@ def _report(
     top = float(certificates.radius.max(initial=0.0))
     radii = [round(top * i / 8, 3) for i in range(9)]
     if options.at is not None:
-        radii = sorted(_radii(options.at))
+        radii = sorted(listed("--at", options.at))
     shares = cc.certified_accuracy(certificates, labels, radii)
     abstained = int((certificates.label == cc.ABSTAIN).sum())
     lines = [f"{options.attack} radius       " + "".join(f"{r:>8g}" for r in radii)]

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import argparse
 import math
-from pathlib import Path
 from typing import Any
 
 import cert_core as cc
 from cert_models.commands import compare_runs
-from cert_models.commands.options import UsageError, add_attack, add_output, check_picture, emit
-from cert_models.logs import rounded_down
+from cert_models.commands.options import (
+    UsageError,
+    add_attack,
+    add_table,
+    check_picture,
+    emit_table,
+    listed,
+)
+from cert_models.logs import rounded_down, rounded_up
 
 FAMILIES = "gaussian,laplace,l1:0.5,l2:0.5,linf,linf:0.5,mixed:0.1,mixed:0.5"
 PROBABILITIES = "0.6,0.8,0.9,0.99,0.999"
@@ -47,9 +53,7 @@ def add(commands: Any) -> None:
     points.add_argument("--radius", help="print the probabilities that these radii need")
     compare_runs.add(parser)
     parser.add_argument("--picture", help="write the curves to this .png, .svg or .pdf")
-    parser.add_argument("--format", choices=("text", "markdown", "latex", "csv"), default="text")
-    parser.add_argument("--out", help="file for the table")
-    add_output(parser)
+    add_table(parser)
     parser.set_defaults(run=run_compare)
 
 
@@ -80,7 +84,7 @@ def _run_families(options: argparse.Namespace) -> int:
 
     noises = [_noise(item, options) for item in (options.noises or FAMILIES).split(",")]
     by_radius = options.radius is not None
-    points = _numbers(
+    points = listed(
         "--radius" if by_radius else "--p",
         options.radius if by_radius else options.p or PROBABILITIES,
     )
@@ -96,17 +100,13 @@ def _run_families(options: argparse.Namespace) -> int:
     if options.picture:
         _draw(options, noises)
         written.append(options.picture)
-    if options.out:
-        Path(options.out).write_text(text + "\n", encoding="utf-8")
-        written.append(options.out)
     level, value = _level(options)
     summary = {
         "dim": options.dim, level: value, "attack": options.attack,
         "radius" if by_radius else "p": points, "rows": rows,
         "noises": {name: noise.to_dict() for name, noise in noises},
     }  # fmt: skip
-    shown = ([] if options.out else [text]) + [f"wrote {path}" for path in written]
-    emit(options, summary, "\n".join(shown))
+    emit_table(options, text, written, summary)
     return 0
 
 
@@ -136,7 +136,9 @@ def _table(
         what, corner = "certified radius at each p", "p"
     cells = []
     for (name, values), (_, noise) in zip(rows.items(), noises, strict=True):
-        numbers = [_up(v) if options.radius is not None else rounded_down(v, 5) for v in values]
+        numbers = [
+            rounded_up(v, 6) if options.radius is not None else rounded_down(v, 5) for v in values
+        ]
         cells.append((name, f"{noise.rms:.5g}", *numbers))
     loose = any(name.endswith("*") for name in rows)
     return Table(
@@ -145,19 +147,6 @@ def _table(
         tuple(cells),
         ("* by inclusion in another ball: sound, not tight",) if loose else (),
     )
-
-
-def _up(probability: float) -> str:
-    return f"{1 - float(rounded_down(1 - probability, 6)):.6f}"
-
-
-def _numbers(option: str, text: str) -> list[float]:
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise UsageError(
-            f"{option} must be numbers with commas between, got {text!r}: e.g. 0.5,1"
-        ) from None
 
 
 def _noise(item: str, options: argparse.Namespace) -> tuple[str, cc.Noise]:

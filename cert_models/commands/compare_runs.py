@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cert_models.commands.options import emit
+from cert_models.commands.options import emit_table
 from cert_models.commands.sources import radii_of, results_of_stores, shared_inputs
 
 if TYPE_CHECKING:
@@ -47,16 +46,12 @@ def run_compare_runs(options: argparse.Namespace) -> int:
         written.append(options.picture)
     made = best_tables(results, radii)
     text = "\n\n".join(report.FORMATS[options.format](table) for table in made)
-    if options.out:
-        Path(options.out).write_text(text + "\n", encoding="utf-8")
-        written.append(options.out)
     values: dict[str, Any] = {
-        "attack": options.attack, "radii": radii, "written": written,
+        "attack": options.attack, "radii": radii,
         "results": [_values(r, radii) for r in results],
         "best": [_best(b) for b in best_at(results, radii)],
     }  # fmt: skip
-    shown = ([] if options.out else [text]) + [f"wrote {path}" for path in written]
-    emit(options, values, "\n\n".join(shown))
+    emit_table(options, text, written, values)
     return 0
 
 

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import argparse
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cert_models.commands.options import UsageError, add_output, check_picture, emit
+from cert_models.commands.options import (
+    UsageError,
+    add_table,
+    check_picture,
+    emit_table,
+    listed,
+)
 from cert_models.logs import rounded_down
 
 if TYPE_CHECKING:
@@ -30,9 +35,7 @@ def add(commands: Any) -> None:
     parsers = {name: figures.add_parser(name, help=text) for name, text in HELP.items()}
     for each in parsers.values():
         each.add_argument("--picture", help="write it to this .png, .svg or .pdf")
-        each.add_argument("--format", choices=("text", "markdown", "latex", "csv"), default="text")
-        each.add_argument("--out", help="file for the table")
-        add_output(each)
+        add_table(each)
         each.set_defaults(run=run_figure)
     parsers["norms"].add_argument("--dim", type=int, default=100)
     parsers["norms"].add_argument("--n", type=int, default=10_000, help="draws of each noise")
@@ -60,11 +63,7 @@ def run_figure(options: argparse.Namespace) -> int:
 
         draw(numbers, options.figure, options.picture)
         written.append(options.picture)
-    if options.out:
-        Path(options.out).write_text(text + "\n", encoding="utf-8")
-        written.append(options.out)
-    shown = ([] if options.out else [text]) + [f"wrote {path}" for path in written]
-    emit(options, numbers.to_dict() | {"written": written}, "\n\n".join(shown))
+    emit_table(options, text, written, numbers.to_dict())
     return 0
 
 
@@ -76,10 +75,10 @@ def _numbers(options: argparse.Namespace) -> Numbers:
         _at_least("--n", options.n, 2)
         return figures.norms(options.dim, options.n, options.seed)
     if options.figure == "frontier":
-        return figures.frontier(options.radius, options.lam, _listed("--ks", options.ks, float))
+        return figures.frontier(options.radius, options.lam, listed("--ks", options.ks))
     if options.figure == "tradeoff":
         return figures.tradeoff(options.radius, options.k)
-    dims = _listed("--dims", options.dims, int)
+    dims = listed("--dims", options.dims, int)
     _at_least("--dims", min(dims), 2)
     if options.figure == "overlap":
         return figures.overlap(dims, options.share)
@@ -91,15 +90,6 @@ def _numbers(options: argparse.Namespace) -> Numbers:
 def _at_least(option: str, value: int, least: int) -> None:
     if value < least:
         raise UsageError(f"{option} must be at least {least}, got {value}: pass a larger one")
-
-
-def _listed(option: str, text: str, kind: Any) -> list[Any]:
-    try:
-        return [kind(part) for part in text.split(",")]
-    except ValueError:
-        raise UsageError(
-            f"{option} must be numbers with commas between, got {text!r}: e.g. 2,64"
-        ) from None
 
 
 def _table(numbers: Numbers) -> Table:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import argparse
 import math
-from decimal import Decimal
 from typing import Any
 
 import cert_core as cc
 from cert_models.commands.options import (
-    UsageError,
     add_attack,
     add_noise,
     add_output,
     emit,
+    listed,
     noise_of,
 )
-from cert_models.logs import rounded_down
+from cert_models.logs import rounded_down, rounded_up
 
 MONTE_CARLO = ("hoeffding", "dkw", "clopper-pearson")
 
@@ -91,16 +90,11 @@ def run_bound(options: argparse.Namespace) -> int:
     certified = "yes" if options.p > needed else "no"
     text = (
         f"lower bound at radius {options.radius:g}  {rounded_down(lower, 12)}\n"
-        f"p needed to certify it      {_up(needed)}\n"
+        f"p needed to certify it      {rounded_up(needed, 12)}\n"
         f"certified at p = {options.p:g}        {certified}"
     )
     emit(options, values, text)
     return 0
-
-
-def _up(value: float) -> str:
-    """12 decimals, never below the value."""
-    return str(-Decimal(rounded_down(-value, 12)))
 
 
 def verification_grid(dims: list[int]) -> list[tuple[cc.Noise, str, float]]:
@@ -158,12 +152,7 @@ def check(
 
 def run_verify(options: argparse.Namespace) -> int:
     """cert verify: exit status 1 where two of them disagree."""
-    try:
-        dims = [int(text) for text in options.dims.split(",")]
-    except ValueError:
-        raise UsageError(
-            f"--dims must be integers like 2,64, got {options.dims!r}: list them"
-        ) from None
+    dims = listed("--dims", options.dims, int)
     rows = [check(*place, options) for place in verification_grid(dims)]
     bad = [row for row in rows if not row["ok"]]
     lines = [

@@ -107,6 +107,35 @@ def listed_indices(text: str, count: int) -> list[int]:
     return found
 
 
+def listed(option: str, text: str, kind: type[float] | type[int] = float) -> list[Any]:
+    """The numbers of a list with commas."""
+    try:
+        return [kind(part) for part in text.split(",")]
+    except ValueError:
+        what = "whole numbers" if kind is int else "numbers"
+        example = "2,64" if kind is int else "0.25,0.5"
+        rule = f"must be {what} with commas between, got {text!r}: e.g. {example}"
+        raise UsageError(f"{option} {rule}") from None
+
+
+def add_table(parser: argparse.ArgumentParser) -> None:
+    """How a table is written."""
+    parser.add_argument("--format", choices=("text", "markdown", "latex", "csv"), default="text")
+    parser.add_argument("--out", help="file for the table")
+    add_output(parser)
+
+
+def emit_table(
+    options: argparse.Namespace, text: str, written: list[str], values: dict[str, Any]
+) -> None:
+    """Print the table or write it to --out, and say what has been written."""
+    if options.out:
+        Path(options.out).write_text(text + "\n", encoding="utf-8")
+        written = [*written, options.out]
+    shown = ([] if options.out else [text]) + [f"wrote {path}" for path in written]
+    emit(options, values | {"written": written}, "\n\n".join(shown))
+
+
 def add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 

@@ -15,7 +15,7 @@ from cert_models.commands.options import (
     UsageError,
     add_data,
     add_noise,
-    add_output,
+    add_table,
     emit,
     noise_of,
 )
@@ -45,8 +45,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--rho", type=float, metavar="P",
                         help="add what holds with probability 1 - P, e.g. 0.001")  # fmt: skip
     parser.add_argument("--common", action="store_true", help="only inputs that all have")
-    parser.add_argument("--format", choices=("text", "markdown", "latex", "csv"), default="text")
-    parser.add_argument("--out", help="file for the table")
+    add_table(parser)
     parser.add_argument("--plot", action="append", default=[], metavar="FILE",
                         help="curves as .png, .svg or .pdf; may be repeated")  # fmt: skip
     parser.add_argument("--html", metavar="FILE", help="one page with curves, tables and inputs")
@@ -54,7 +53,6 @@ def add(commands: Any) -> None:
     parser.add_argument("--images", type=int, default=5, help="inputs on the page, with --data")
     add_data(parser, required=False)
     add_noise(parser, required=False)
-    add_output(parser)
     parser.set_defaults(run=run_report)
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import cert_core as cc
-from cert_models.commands.options import UsageError
+from cert_models.commands.options import UsageError, listed
 
 if TYPE_CHECKING:
     from cert_models.results import Result
@@ -106,10 +106,7 @@ def radii_of(text: str | None) -> list[float] | None:
     """The radii that --at lists."""
     if text is None:
         return None
-    try:
-        radii = [float(part) for part in text.split(",")]
-    except ValueError:
-        radii = [-1.0]
+    radii: list[float] = listed("--at", text)
     if not all(0 <= radius < float("inf") for radius in radii):
         raise UsageError(f"--at must be numbers >= 0 like 0,0.25,0.5, got {text!r}: list radii")
     return radii

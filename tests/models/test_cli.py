@@ -196,7 +196,7 @@ WRONG = [
     (["radius", "--noise", "cauchy", "--dim", "3", "--attack", "l1", "--p", "1"], "invalid choice"),
     (["bound", *NUMBERS, "--p", "0.9", "--radius", "-1"], "radius must be finite and >= 0"),
     (["bound", *NUMBERS, "--p", "0.9", "--radius", "1", "--method", "guess"], "invalid choice"),
-    (["verify", "--dims", "two"], "--dims must be integers"),
+    (["verify", "--dims", "two"], "--dims must be whole numbers with commas"),
     ([*CERTIFY, "--model", "mymodel:nothing"], "model must be an importable module:name"),
     ([*CERTIFY, "--model", "nowhere:predict"], "model must be an importable module:name"),
     ([*CERTIFY, "--model", "resnet"], "model must be digits-cnn or module:function"),

@@ -176,7 +176,7 @@ def test_frontier_command(
     [
         ("norms --dim 1", "--dim must be at least 2, got 1"),
         ("norms --n 1", "--n must be at least 2, got 1"),
-        ("overlap --dims 2;64", "--dims must be numbers with commas between, got '2;64'"),
+        ("overlap --dims 2;64", "--dims must be whole numbers with commas between, got '2;64'"),
         ("overlap --dims 1,64", "--dims must be at least 2, got 1"),
         ("overlap --dims 2 --share 1", "k must be a number with 0 <= k < dim = 2"),
         ("dimension --p 0.5", "--p must be in (0.5, 1), got 0.5"),

@@ -481,7 +481,7 @@ WRONG = [
     (["nowhere.tsv"], "source must be a log or a count store, got 'nowhere.tsv'"),
     (["page.txt"], "log must"),
     (["store.db", "--run", "tall"], "--run must be one of wide, narrow"),
-    (["sigma_0.25", "--at", "0,a"], "--at must be numbers >= 0"),
+    (["sigma_0.25", "--at", "0,a"], "--at must be numbers with commas"),
     (["sigma_0.25", "--at", "-1"], "--at must be numbers >= 0"),
     (["sigma_0.25", "--rho", "0.01"], "alpha must be known"),
     (["store.db", "--rho", "2"], "rho must be in (0, 1), got 2.0"),

@@ -302,7 +302,7 @@ def test_wrong_usage_of_stores_and_workers(
     assert content_or_none("s.db") is None
     refused(capsys, certify("longrun:wrong", "s.db"), "model must be an importable module:name")
     for more, message in (
-        (["--at", "none"], "--at must be radii like 0.25,0.5, got 'none'"),
+        (["--at", "none"], "--at must be numbers with commas between, got 'none'"),
         (["--at", "0.5,-1"], "radii must be"),
         (["--at", "9"], "radii must be small enough for n_max = 300"),
         (["--until", "2"], "width must be a number in (0, 1)"),
