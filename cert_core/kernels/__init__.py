@@ -32,6 +32,7 @@ or 53 (float64) towards 0: what is cut off a tail has mass 2^-40 (2^-53) a coord
 from __future__ import annotations
 
 import importlib
+import math
 from types import ModuleType
 from typing import Any
 
@@ -52,6 +53,12 @@ SELECTION, ESTIMATION, PI0, PI_DELTA, PILOT, DRAW = range(0, 12, 2)
 STAGES = {"selection": SELECTION, "estimation": ESTIMATION}
 
 DTYPES = ("float32", "float64")
+
+NORMAL, EXPONENTIAL, UNIFORM, TRUNCATED = range(4)  # kinds of coordinates
+KINDS = {2.0: NORMAL, 1.0: EXPONENTIAL, math.inf: UNIFORM}  # of a radial noise, by its norm
+SHAPES = {"sphere": 0, "cone": 1, "edge": 2}  # closed geometries of a shift
+
+PROBES = 1 << 14  # a bracket from so many holds about 1/32 of the values
 
 
 def backend(name: str) -> ModuleType:
@@ -89,6 +96,17 @@ def input_seed(seed: Any, index: Any) -> int:
     remedy = "seeds and indices of a run are 32-bit unsigned integers"
     high = integer("seed", seed, 0, 2**32 - 1, remedy=remedy)
     return high << 32 | integer("index", index, 0, 2**32 - 1, remedy=remedy)
+
+
+def bracket(probes: Any, m: int, n: int) -> tuple[float, float]:
+    """[low, high) that holds the m-th smallest of n values, of which the sorted probes are a
+    sample, but for a chance of 1e-4."""
+    size = probes.size
+    center, reach = m / n * size, 2 * math.sqrt(size)  # four standard deviations
+    first, last = (min(max(int(end), 0), size - 1) for end in (center - reach, center + reach))
+    low = -math.inf if first == 0 else float(probes[first])
+    high = math.inf if last == size - 1 else math.nextafter(float(probes[last]), math.inf)
+    return low, high
 
 
 def span(n: Any, start: Any) -> tuple[int, int]:

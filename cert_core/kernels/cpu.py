@@ -22,11 +22,11 @@ import numpy as np
 from cert_core.errors import Float, fail, probabilities, scalar, to_numpy
 from cert_core.errors import alpha as alpha_value
 from cert_core.errors import seed as seed_value
-from cert_core.kernels import DRAW, PI0, one_input, output_array, span
-from cert_core.kernels.ratios import SHAPES, changes, closed_changes
+from cert_core.kernels import DRAW, KINDS, PI0, SHAPES, TRUNCATED, one_input, output_array, span
+from cert_core.kernels.ratios import changes, closed_changes
 from cert_core.kernels.reference import geometry, log_ratio_of_changes, radial_log_ratio
 from cert_core.kernels.reference import hinge_bound as reference_hinge_bound
-from cert_core.kernels.rows import EXPONENTIAL, NORMAL, TRUNCATED, UNIFORM, draw_rows
+from cert_core.kernels.rows import draw_rows
 from cert_core.kernels.selection import smallest
 from cert_core.kernels.tiles import U64
 from cert_core.noises import Noise
@@ -49,7 +49,6 @@ def _forget_stale() -> None:
 
 _forget_stale()
 
-KINDS = {2.0: NORMAL, 1.0: EXPONENTIAL, math.inf: UNIFORM}
 CHUNK_BYTES = 1 << 18
 SERIAL = 1 << 17  # values below which threads cost more than they save
 

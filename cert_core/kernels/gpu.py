@@ -20,14 +20,13 @@ import numpy as np
 from cert_core.errors import BackendMissing, choice, fail, probabilities, scalar
 from cert_core.errors import alpha as alpha_value
 from cert_core.errors import seed as seed_value
-from cert_core.kernels import DRAW, DTYPES, PI0, launches, span
+from cert_core.kernels import DRAW, DTYPES, PI0, PROBES, bracket, launches, span
 from cert_core.kernels.reference import HIGHEST, REMEDY, RULE, geometry
 from cert_core.noises import Noise
 from cert_core.radii import LogQuantiles
 from cert_core.threats import Shift
 
 DLPACK_CUDA = 2  # DLPack's number for this kind of device
-PROBES = 1 << 14  # a bracket from so many probes holds at most 1/25 of the values
 
 
 def _check_device() -> None:
@@ -234,11 +233,7 @@ def _smallest(sample: Any, m: Any) -> tuple[Any, Any]:
 
 def _one_smallest(sample: Any, m: int) -> tuple[float, float]:
     n = sample.size
-    probes = cupy.sort(sample[:: n // PROBES]).get()
-    center, reach = m / n * probes.size, 5 * math.sqrt(probes.size) / 2
-    ends = np.clip([center - reach, center + reach], 0, probes.size - 1).astype(int)
-    low = -math.inf if ends[0] == 0 else float(probes[ends[0]])
-    high = math.inf if ends[1] == probes.size - 1 else float(probes[ends[1]])
+    low, high = bracket(cupy.sort(sample[:: n // PROBES]).get(), m, n)
     launch = launches.split_values(n, low, high, n // 8)
     inside, kept = _empty((n // 8,), "float64"), cupy.zeros(1, "uint64")
     counts, sums = _empty((launch.grid,), "int64"), _empty((launch.grid,), "float64")

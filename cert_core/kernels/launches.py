@@ -16,16 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from cert_core.kernels import BLOCKS
+from cert_core.kernels import BLOCKS, EXPONENTIAL, KINDS, NORMAL, SHAPES, TRUNCATED
 from cert_core.noises import Noise
 from cert_core.radii import INTERVALS, REACH, cosine_quantiles
 from cert_core.records import MixedRecord
 from cert_core.threats import Shift
 
 THREADS = BLOCKS  # of a CUDA block
-NORMAL, EXPONENTIAL, UNIFORM, TRUNCATED = range(4)
-KINDS = {2.0: NORMAL, 1.0: EXPONENTIAL, math.inf: UNIFORM}
-SHAPES = {"sphere": 0, "cone": 1, "edge": 2}
 REALS = {"float32": "float", "float64": "double"}
 SLOTS = {"float32": 4, "float64": 2}
 HELD = {"float32": 4, "float64": 8}  # tiles of a row that wait in registers, at most

@@ -102,9 +102,6 @@ def changes(norm: Any, z: Any, r: Any, axis: Any, s: Any, change: Any, along: An
             change[i] = max(high - s[i] - r, r - (low + s[i]))
 
 
-SHAPES = {"sphere": 0, "cone": 1, "edge": 2}
-
-
 @njit(**OPTIONS)
 def _change(shape: Any, s: Any, r: Any, dim: Any, cosine: Any, u: Any, v: Any, sign: Any) -> Any:
     """|z - delta| - s for one draw; see the functions of the same shapes in reference."""

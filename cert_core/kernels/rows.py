@@ -9,6 +9,7 @@ import numpy as np
 from numba import njit, types
 from numba.extending import overload
 
+from cert_core.kernels import EXPONENTIAL, NORMAL, TRUNCATED, UNIFORM
 from cert_core.kernels.doubles import (
     exp64,
     exponentials64,
@@ -30,8 +31,6 @@ from cert_core.kernels.tiles import (
 )
 from cert_core.kernels.words import OPTIONS, STEP, philox, wide_vectors, words
 from cert_core.radii import REACH
-
-NORMAL, EXPONENTIAL, UNIFORM, TRUNCATED = range(4)
 
 
 @njit(inline="always", **OPTIONS)

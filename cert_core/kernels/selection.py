@@ -9,13 +9,13 @@ import numpy as np
 from numba import njit
 
 from cert_core.errors import Float
+from cert_core.kernels import PROBES, bracket
 from cert_core.kernels.doubles import exp64
 from cert_core.kernels.reference import HIGHEST
 from cert_core.kernels.rows import fold
 from cert_core.kernels.tiles import LANES, U64
 from cert_core.kernels.words import OPTIONS, STEP, at_least, lowest, wide_vectors
 
-PROBES = 1 << 14  # a bracket from so many probes holds about 1/32 of the values
 WIDE = 64  # lanes whose places in or out of the bracket fit a word
 
 
@@ -73,11 +73,7 @@ def smallest(values: Float, m: int) -> tuple[float, float]:
     NaN unless all values are < HIGHEST."""
     n = values.size
     if n > 8 * PROBES:
-        probes = np.sort(values[:: n // PROBES])
-        center, reach = m / n * probes.size, 4 * math.sqrt(probes.size) / 2
-        ends = np.clip([center - reach, center + reach], 0, probes.size - 1).astype(int)
-        low = -math.inf if ends[0] == 0 else float(probes[ends[0]])
-        high = math.inf if ends[1] == probes.size - 1 else math.nextafter(probes[ends[1]], math.inf)
+        low, high = bracket(np.sort(values[:: n // PROBES]), m, n)
         inside = np.empty(n)
         below, bulk, kept, good = split(values, low, high, inside)
         if good and below < m <= below + kept:

@@ -1,5 +1,5 @@
 /* One pass of a selection: values below `low` are counted and their exponentials summed, a block
- * at a time; those in [low, high] are copied to `inside`, in any order, as far as there is room. */
+ * at a time; those in [low, high) are copied to `inside`, in any order, as far as there is room. */
 #include "threads.cuh"
 
 __device__ inline void split_values(cc_i64 n, const double* values, double low, double high,
@@ -16,7 +16,7 @@ __device__ inline void split_values(cc_i64 n, const double* values, double low, 
     if (value < low) {
       count += 1;
       sum += exp(value);
-    } else if (value <= high) {
+    } else if (value < high) {
       const cc_i64 place = (cc_i64)atomicAdd(kept, (cc_u64)1);
       if (place < room) inside[place] = value;
     }
