@@ -171,6 +171,11 @@ def check_sampling(
 
 def _two_samples(selection: Any, estimation: Any) -> tuple[Counts, Counts, int, int]:
     """Both tables of votes, of one shape, and their votes an input."""
+    if selection is estimation:
+        raise fail(
+            "counts_estimation", "votes of other samples than counts_selection", "the same array",
+            "count both stages: a class chosen and bounded by the same votes is bounded too high",
+        )  # fmt: skip
     first, n0 = vote_counts("counts_selection", selection)
     second, n = vote_counts("counts_estimation", estimation)
     if first.shape != second.shape:

@@ -59,8 +59,11 @@ def real(name: str, value: Any, rule: str, holds: Callable[[float], bool], *, re
 
 
 def positive(name: str, value: Any, *, remedy: str) -> float:
-    """value as a finite float > 0."""
-    return real(name, value, "a finite number > 0", lambda x: x > 0, remedy=remedy)
+    """value as a float > 0, whose square and inverse are such as well."""
+    result = real(name, value, "a finite number > 0", lambda x: x > 0, remedy=remedy)
+    if not 1e-60 <= result <= 1e60:
+        raise fail(name, "between 1e-60 and 1e60", value, "pass it in other units")
+    return result
 
 
 def alpha(value: Any, name: str = "alpha") -> float:

@@ -95,7 +95,19 @@ class Noise(ABC):
 
     @classmethod
     def with_rms(cls, dim: int, rms: float, k: float = 0.0) -> Self:
-        """Build the member of the family with this root mean square a coordinate."""
+        """Build the member of the family with this root mean square a coordinate.
+
+        Parameters
+        ----------
+        dim : int >= 1
+        rms : float > 0, sqrt(E|z|_2^2 / dim) in input units
+        k : float with 0 <= k < dim
+
+        Raises
+        ------
+        ValueError
+            An argument out of its domain.
+        """
         rms = positive("rms", rms, remedy="pass the noise level in input units")
         unit = cls.unit(dim, k)
         return unit.rescaled(rms / unit.rms)
@@ -178,7 +190,15 @@ class _Radial(Noise):
 class RadialNoise(_Radial):
     """The general family, density prop. to |z|_q^-k exp(-(|z|_q/scale)^power).
 
-    norm is q: 1, 2 or inf; power > 0; scale in input units.
+    Parameters
+    ----------
+    dim : int >= 1
+        Coordinates of one input.
+    norm : q, one of 1, 2, inf
+    power : float > 0
+    scale : float > 0, in input units
+    k : float with 0 <= k < dim
+        Exponent of the singularity at 0, which moves mass outwards.
     """
 
     name: ClassVar[str] = "radial"
@@ -214,7 +234,17 @@ class RadialNoise(_Radial):
 
 @dataclass(frozen=True)
 class L1Noise(_Radial):
-    """|z|_1^-k exp(-|z|_1/b): Eq. 10; k = 0 is the Laplace law."""
+    """|z|_1^-k exp(-|z|_1/b): Eq. 10; k = 0 is the Laplace law.
+
+    Parameters
+    ----------
+    dim : int >= 1
+        Coordinates of one input.
+    b : float > 0, in input units
+        Scale; at k = 0 the mean of |z_i|, which has rms b sqrt 2.
+    k : float with 0 <= k < dim
+        Exponent of the singularity at 0, which moves mass outwards.
+    """
 
     name: ClassVar[str] = "l1"
     scale_field: ClassVar[str] = "b"
@@ -229,7 +259,17 @@ class L1Noise(_Radial):
 
 @dataclass(frozen=True)
 class L2Noise(_Radial):
-    """|z|_2^-k exp(-|z|_2^2 / 2 sigma^2): Eq. 11; k = 0 is the Gaussian law."""
+    """|z|_2^-k exp(-|z|_2^2 / 2 sigma^2): Eq. 11; k = 0 is the Gaussian law.
+
+    Parameters
+    ----------
+    dim : int >= 1
+        Coordinates of one input.
+    sigma : float > 0, in input units
+        Scale; the rms a coordinate is sigma sqrt((dim - k)/dim).
+    k : float with 0 <= k < dim
+        Exponent of the singularity at 0, which moves mass outwards.
+    """
 
     name: ClassVar[str] = "l2"
     scale_field: ClassVar[str] = "sigma"
@@ -244,7 +284,17 @@ class L2Noise(_Radial):
 
 @dataclass(frozen=True)
 class LinfNoise(_Radial):
-    """|z|_inf^-k exp(-|z|_inf^2 / 2 sigma^2): Eq. 12."""
+    """|z|_inf^-k exp(-|z|_inf^2 / 2 sigma^2): Eq. 12.
+
+    Parameters
+    ----------
+    dim : int >= 1
+        Coordinates of one input.
+    sigma : float > 0, in input units
+        Scale of the maximum: the rms a coordinate is about sigma sqrt((dim - k)/3).
+    k : float with 0 <= k < dim
+        Exponent of the singularity at 0, which moves mass outwards.
+    """
 
     name: ClassVar[str] = "linf"
     scale_field: ClassVar[str] = "sigma"
@@ -259,7 +309,15 @@ class LinfNoise(_Radial):
 
 @dataclass(frozen=True)
 class Gaussian(_Radial):
-    """The Gaussian, by its closed law (Corollary 2)."""
+    """The Gaussian, by its closed law (Corollary 2).
+
+    Parameters
+    ----------
+    dim : int >= 1
+        Coordinates of one input.
+    sigma : float > 0, in input units
+        Standard deviation, and rms, of a coordinate.
+    """
 
     name: ClassVar[str] = "gaussian"
     scale_field: ClassVar[str] = "sigma"
@@ -281,7 +339,15 @@ class Gaussian(_Radial):
 
 @dataclass(frozen=True)
 class Laplace(_Radial):
-    """The Laplace noise, by its closed law (Corollary 1)."""
+    """The Laplace noise, by its closed law (Corollary 1).
+
+    Parameters
+    ----------
+    dim : int >= 1
+        Coordinates of one input.
+    b : float > 0, in input units
+        Mean of |z_i|; the rms a coordinate is b sqrt 2.
+    """
 
     name: ClassVar[str] = "laplace"
     scale_field: ClassVar[str] = "b"
@@ -313,6 +379,15 @@ class MixedNoise(Noise):
 
     Drawn exactly: rho = |z|_inf by its one-dimensional law, a coordinate chosen
     uniformly is +-rho, the others are normals truncated to [-rho, rho].
+
+    Parameters
+    ----------
+    dim : int >= 1
+        Coordinates of one input.
+    sigma : float > 0, in input units
+        Scale; the rms a coordinate is sigma sqrt((dim - k)/dim).
+    k : float with 0 <= k < dim
+        Exponent of the singularity at 0, which moves mass outwards.
     """
 
     name: ClassVar[str] = "mixed"

@@ -29,7 +29,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from cert_core.errors import Float, UnsupportedPair, choice, real
+from cert_core.errors import Float, UnsupportedPair, choice, fail, real
 
 Kind = Literal["axis", "diagonal"]
 
@@ -100,7 +100,10 @@ def attack_name(value: Any) -> str:
 def radius_value(value: Any) -> float:
     """value as an attack radius."""
     remedy = "pass the attack's radius in input units"
-    return real("radius", value, "finite and >= 0", lambda x: x >= 0, remedy=remedy)
+    result = real("radius", value, "finite and >= 0", lambda x: x >= 0, remedy=remedy)
+    if result > 1e80:
+        raise fail("radius", "at most 1e80", value, remedy)
+    return result
 
 
 def _included(noise: Noise, attack: str, radius: float) -> Shift:

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 import cert_core as cc
 from cert_models.commands import certify, compare, demo, figures, numbers, report, store, train
-from cert_models.commands.options import UsageError
+from cert_models.commands.options import Help, UsageError
 
 GROUPS = (numbers, compare, figures, certify, store, train, report, demo)
-USAGE = (UsageError, ValueError, cc.UnsupportedPair, cc.BackendMissing, cc.NoBracket, OSError)
+USAGE = (UsageError, ValueError, cc.UnsupportedPair, cc.BackendMissing, cc.NoBracket)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -24,7 +24,19 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(required=True, metavar="command")
     for group in GROUPS:
         group.add(commands)
+    _tell_defaults(top)
     return top
+
+
+def _tell_defaults(parser: argparse.ArgumentParser) -> None:
+    """In the help of the parser and of those under it, for every option that has one."""
+    parser.formatter_class = Help
+    for action in parser._actions:
+        if action.option_strings and action.help is None:
+            action.help = ""
+        if isinstance(action, argparse._SubParsersAction):
+            for below in action.choices.values():
+                _tell_defaults(below)
 
 
 def _warn(message: Warning | str, *_: object, **__: object) -> None:
@@ -38,6 +50,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings():
             warnings.showwarning = _warn
             return int(options.run(options))
+    except OSError as error:
+        if error.filename is None:
+            raise
+        reason = f"{str(error.filename)!r} ({error.strerror})"
+        print(f"cert: error: a file cannot be used: {reason}: check its path", file=sys.stderr)
+        return 2
     except USAGE as error:
         print(f"cert: error: {error}", file=sys.stderr)
         return 2

@@ -42,8 +42,14 @@ class Dataset:
                 f"labels must be one for each of the {len(self.x)} inputs, got {len(self.y)}: "
                 f"check {self.name}"
             )
+        if not len(self.y):
+            raise ValueError(f"data must hold an input, got none: check {self.name}")
+        if self.y.min() < 0:
+            raise ValueError(
+                f"labels must be class numbers >= 0, got {self.y.min()}: check {self.name}"
+            )
         seen = self.x if isinstance(self.x, np.ndarray) else self.x[:8]
-        if len(seen) and (seen.min() < 0 or seen.max() > 1):
+        if seen.min() < 0 or seen.max() > 1:
             warnings.warn(
                 f"inputs of {self.name} lie in [{seen.min():g}, {seen.max():g}], not [0, 1]: "
                 "the noise's scale and every radius are in these units",

@@ -173,6 +173,8 @@ def read_image(path: str | Path, resize: int = 256, crop: int = 224) -> Array:
 
     try:
         with Image.open(path) as file:
+            if file.mode.startswith(("I", "F")):
+                raise OSError(f"mode {file.mode}: more than 8 bits a channel would be clipped")
             image = file.convert("RGB")
     except OSError as error:
         raise _unusable("an image", Path(path), error, "remove or replace the file") from error

@@ -17,6 +17,7 @@ class Forward:
     Parameters
     ----------
     classifier : torch.nn.Module or callable
+        A module is given batches in the precision of its parameters.
     device : torch.device
     autocast : "bfloat16", "float16" or None
         Precision of the operations that torch runs in less than float32.
@@ -48,6 +49,7 @@ class Forward:
             classifier = classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._function: Callable[[Any], Any] = torch.compile(classifier) if compiled else classifier
         self._device, self._channels_last = device, channels_last
+        self._dtype = _dtype_of(classifier) if autocast is None else torch.float32
         self._precision = None if autocast is None else PRECISIONS[autocast]
 
     def __call__(self, batch: torch.Tensor) -> Any:
@@ -55,9 +57,18 @@ class Forward:
         if self._channels_last and batch.ndim == 4:
             batch = batch.contiguous(memory_format=torch.channels_last)
         with self._context():
-            return self._function(batch)
+            return self._function(batch.to(self._dtype))
 
     def _context(self) -> contextlib.AbstractContextManager[Any]:
         if self._precision is None:
             return contextlib.nullcontext()
         return torch.autocast(self._device.type, dtype=self._precision)
+
+
+def _dtype_of(classifier: Any) -> torch.dtype:
+    """The precision of a module's first parameter; float32 of all else."""
+    if isinstance(classifier, torch.nn.Module):
+        for parameter in classifier.parameters():
+            if parameter.is_floating_point():
+                return parameter.dtype
+    return torch.float32

@@ -26,7 +26,7 @@ def rounded_down(value: float, digits: int) -> str:
 def _rounded(value: float, digits: int, mode: str) -> str:
     if not math.isfinite(value):
         return str(value)
-    return str(Decimal(value).quantize(Decimal(1).scaleb(-digits), rounding=mode))
+    return format(Decimal(value).quantize(Decimal(1).scaleb(-digits), rounding=mode), "f")
 
 
 def rounded_up(value: float, digits: int) -> str:
@@ -55,7 +55,7 @@ class Row:
 
     @property
     def correct(self) -> int:
-        return int(self.predict == self.label)
+        return int(self.predict == self.label and self.predict != cc.ABSTAIN)
 
     def line(self) -> str:
         """The row as text; the radius in full precision, so no reader sees a larger one."""
@@ -156,7 +156,7 @@ def read_log(path: str | Path) -> list[Row]:
         No such file, or no log: the line is named.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not text"
         raise ValueError(
@@ -192,9 +192,10 @@ def _row(names: list[str], line: str, place: str) -> Row:
             raise ValueError(f"{len(cells)} columns, not {len(names)}")
         index, label, predict = (int(float(values[name])) for name in COLUMNS[:3])
         radius = 0.0 if predict == cc.ABSTAIN else float(values["radius"])
-        if math.isnan(radius) or radius < 0 or index < 0:
+        if math.isnan(radius) or radius < 0 or not 0 <= index < 2**63:
             raise ValueError("radius and idx must be numbers >= 0")
-        if (predict == label) != (float(values["correct"]) == 1):
+        told = float(values["correct"]) == 1
+        if predict != cc.ABSTAIN and (predict == label) != told:
             raise ValueError("correct must be 1 where predict is label, and 0 elsewhere")
         seconds = _seconds(values["time"]) if "time" in values else 0.0
     except (ValueError, OverflowError) as error:

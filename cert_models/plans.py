@@ -289,8 +289,17 @@ class Run:
         return cls(plan=PLANS[kind].from_dict(plan), attack=attack, alpha=alpha, **values)
 
     def differences(self, other: Run) -> list[str]:
-        """How another run differs in what decides the counts: "n 200 instead of 100"."""
+        """How another run differs in what decides the counts: "n 200 instead of 100".
+
+        The names of data, and of a model that is a file, may change where the fingerprints
+        agree: another machine has them elsewhere.
+        """
         mine, theirs = (_flat(json.loads(run.to_json())) for run in (self, other))
+        if self.plan.kind != other.plan.kind:
+            return [f"plan.kind {other.plan.kind!r} instead of {self.plan.kind!r}"]
+        for name in ("data",) if ":" in self.model + other.model else ("data", "model"):
+            if mine[f"{name}_fingerprint"] == theirs[f"{name}_fingerprint"] != "":
+                del mine[name], theirs[name]
         return [
             f"{name} {theirs.get(name)!r} instead of {mine.get(name)!r}"
             for name in sorted(mine.keys() | theirs.keys())

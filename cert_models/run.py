@@ -181,7 +181,8 @@ def certified_right(votes: Votes, run: Run, alpha: float, *, runner_up: bool = F
     a bound above 1/2, or above the runner-up's, certifies one under every noise."""
     plan = run.plan
     if isinstance(plan, SequentialPlan):
-        return plan.outcome(votes).label == votes.label
+        found = plan.outcome(votes)
+        return found.label == votes.label and found.radius > 0
     top = int(votes.selection.argmax())
     if runner_up:
         return top == votes.label and row_of(votes, run, runner_up=True).radius > 0

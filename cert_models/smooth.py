@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
 import cert_core as cc
 from cert_models.arguments import whole
@@ -107,8 +108,8 @@ class SmoothedClassifier:
         (N, num_classes) int64, rows summing to n; the same for any batch size.
         """
         inputs = _to_numpy(x)
-        counts = torch.zeros((len(inputs), self.num_classes), dtype=torch.int64)
-        counts = counts.to(self.device)
+        shape = len(inputs), self.num_classes + 1  # the last for rows that give no vote
+        counts = torch.zeros(shape, dtype=torch.int64, device=self.device)
         batches = cc.noisy_batches(
             inputs, self.noise, n, seed, indices=indices, stage=stage, **self._filling(inputs)
         )
@@ -118,7 +119,9 @@ class SmoothedClassifier:
                 for votes in self._classify(self._batches.tensor(batch)):
                     self._add(counts, segments, start, votes)
                     start += len(votes)
-        return counts.cpu().numpy()
+        table = counts.cpu().numpy()
+        _all_voted(int(table[:, -1].sum()))
+        return np.ascontiguousarray(table[:, :-1])
 
     def mean_scores(
         self,
@@ -162,7 +165,9 @@ class SmoothedClassifier:
         """Labels of a batch, in NumPy."""
         with torch.inference_mode():
             parts = list(self._classify(self._batches.tensor(batch)))
-        return torch.cat(parts).cpu().numpy()
+        votes = torch.cat(parts).cpu().numpy()
+        _all_voted(int((votes == self.num_classes).sum()))
+        return votes
 
     def _softmax(self, batch: Any) -> Float:
         """Softmax scores of a batch, in NumPy."""
@@ -178,20 +183,21 @@ class SmoothedClassifier:
             if len(part) and part.is_cuda:  # where bincount would wait for the device
                 counts[i].scatter_add_(0, part, torch.ones_like(part))
             elif len(part):
-                counts[i] += torch.bincount(part, minlength=self.num_classes)
+                counts[i] += torch.bincount(part, minlength=self.num_classes + 1)
             low += size
 
     def _classify(
         self, batch: torch.Tensor, read: Callable[[torch.Tensor], torch.Tensor] | None = None
     ) -> Iterator[torch.Tensor]:
-        """Labels of the batch, or what read makes of its scores, in parts that fit into memory."""
+        """Labels of the batch (num_classes: none), or what read makes of its scores, in parts
+        that fit into memory."""
         self._check_mode()
         start = 0
         while start < len(batch):
             part = batch[start : start + (self.batch_size or len(batch))]
             try:
                 scores = self._scores(part)
-                votes = scores.argmax(dim=1) if read is None else read(scores)
+                votes = self._labels(scores) if read is None else read(scores)
             except (RuntimeError, MemoryError) as error:
                 if len(part) == 1 or not self._too_large(error):
                     raise
@@ -199,6 +205,11 @@ class SmoothedClassifier:
             else:
                 start += len(part)
                 yield votes
+
+    def _labels(self, scores: torch.Tensor) -> torch.Tensor:
+        """The largest score's place; num_classes where that is infinite or no number."""
+        told = torch.isfinite(scores.amax(dim=1))
+        return torch.where(told, scores.argmax(dim=1), self.num_classes)
 
     def _too_large(self, error: BaseException) -> bool:
         """Whether memory ran out; then what is kept of it is given back."""
@@ -225,6 +236,13 @@ class SmoothedClassifier:
                 "base_classifier must be in evaluation mode, got training mode: "
                 "call base_classifier.eval() (batch statistics would make votes dependent)"
             )
+        if isinstance(module, torch.nn.Module):
+            for name, part in module.named_modules():
+                if isinstance(part, BatchNorm) and part.running_mean is None:
+                    raise ValueError(
+                        "base_classifier must treat every row alone, got batch statistics in "
+                        f"{name or 'it'!r}: train it with track_running_stats=True"
+                    )
 
     def probabilities(
         self, x: Any, n: int, seed: int, *, indices: Sequence[int] | None = None
@@ -386,6 +404,14 @@ def _device_of(classifier: Any) -> torch.device:
         for parameter in classifier.parameters():
             return parameter.device
     return torch.device("cpu")
+
+
+def _all_voted(missing: int) -> None:
+    if missing:
+        raise ValueError(
+            "base_classifier(batch) must be finite, got rows whose largest score is NaN or "
+            f"infinite, {missing} of them: mend the model, or its precision"
+        )
 
 
 def _softmax_of(scores: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,7 @@ from cert_models.commands.options import (
     UsageError,
     add_attack,
     add_table,
-    check_picture,
+    check_targets,
     emit_table,
     listed,
 )
@@ -59,6 +59,7 @@ def add(commands: Any) -> None:
 
 def run_compare(options: argparse.Namespace) -> int:
     """cert compare."""
+    check_targets(options)
     names = {"runs": "run", "mean_norm": "mean-norm"}
     for key in OF_FAMILIES if options.store else OF_RUNS:
         if getattr(options, key) is not None:
@@ -70,7 +71,6 @@ def run_compare(options: argparse.Namespace) -> int:
                 f"--{option} must {rule} --store, got {getattr(options, key)}: "
                 "compare noise families or runs"
             )
-    check_picture(options)
     if options.store:
         return compare_runs.run_compare_runs(options)
     if options.dim is None:
@@ -82,7 +82,10 @@ def _run_families(options: argparse.Namespace) -> int:
     """Noise families at one level."""
     from cert_models import report
 
-    noises = [_noise(item, options) for item in (options.noises or FAMILIES).split(",")]
+    listed_noises = (FAMILIES if options.noises is None else options.noises).split(",")
+    if len(set(listed_noises)) < len(listed_noises):
+        raise UsageError(f"--noises must be distinct, got {options.noises!r}: drop the repeated")
+    noises = [_noise(item, options) for item in listed_noises]
     by_radius = options.radius is not None
     points = listed(
         "--radius" if by_radius else "--p",
@@ -181,12 +184,14 @@ def _draw(options: argparse.Namespace, noises: Named) -> None:
     figure = Figure(figsize=(6, 4), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    for name, noise in noises:
+    for i, (name, noise) in enumerate(noises):
         end = cc.certified_radius(0.999, noise, options.attack)
-        radii = [end * i / 20 for i in range(1, 21)]
+        radii = [end * (j / 40) ** 2 for j in range(1, 41)]  # p may rise as sqrt r
         needed = [cc.required_probability(noise, options.attack, r) for r in radii]
         scores = [0.0, *(float(ndtri(min(p, 1 - 1e-16))) for p in needed)]
-        axes.plot([0.0, *radii], scores, label=name)
+        mark = "" if cc.is_tight(noise, options.attack) else " *"
+        style = ("-", "--", "-.", ":")[i % 4]  # curves may lie on each other
+        axes.plot([0.0, *radii], scores, style, label=name + mark)
     axes.set_yticks([float(ndtri(p)) for p in marks], [f"{p:g}" for p in marks])
     axes.set_ylim(0.0, float(ndtri(0.999)))
     axes.set_xlim(left=0.0)
@@ -194,5 +199,6 @@ def _draw(options: argparse.Namespace, noises: Named) -> None:
     axes.set_ylabel("class probability needed")
     axes.set_title(_level_in_words(options))
     axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
+    loose = any(not cc.is_tight(noise, options.attack) for _, noise in noises)
+    axes.legend(fontsize="small", title="* sound, not tight" if loose else None)
     figure.savefig(options.picture, dpi=150)

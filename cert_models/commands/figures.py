@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cert_models.commands.options import (
     UsageError,
     add_table,
-    check_picture,
+    check_targets,
     emit_table,
     listed,
 )
@@ -55,7 +55,7 @@ def run_figure(options: argparse.Namespace) -> int:
     """cert figures NAME."""
     from cert_models import report
 
-    check_picture(options)
+    check_targets(options)
     numbers = _numbers(options)
     text, written = report.FORMATS[options.format](_table(numbers)).rstrip(), []
     if options.picture:

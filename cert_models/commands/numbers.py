@@ -45,7 +45,7 @@ def add(commands: Any) -> None:
 
 def add_sampling(parser: argparse.ArgumentParser) -> None:
     """What a Monte-Carlo method needs."""
-    parser.add_argument("--n", type=int, default=100_000, help="draws of each sample")
+    parser.add_argument("--n", type=int, default=100_000, help="draws of each Monte-Carlo sample")
     parser.add_argument("--alpha", type=float, default=0.001, help="failure probability")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--backend", choices=("cpu", "reference", "gpu"), default="cpu")

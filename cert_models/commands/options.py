@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -140,9 +141,30 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
-def check_picture(options: argparse.Namespace) -> None:
-    """Refuse a --picture of a kind that cannot be written, before anything is computed."""
-    if options.picture and Path(options.picture).suffix.lower() not in (".png", ".svg", ".pdf"):
+SQLITE = b"SQLite format 3\0"
+DATA = (SQLITE, b"PK\x03\x04", b"idx\t")  # how stores, archives and logs begin
+
+
+def check_targets(options: argparse.Namespace) -> None:
+    """Refuse files to write that hold data, before anything is computed: tables and pictures
+    can be made again, what they are made of cannot."""
+    for name in ("out", "picture", "html", "plot"):
+        given = getattr(options, name, None) or []
+        for path in [given] if isinstance(given, str) else given:
+            if not Path(path).parent.is_dir():
+                raise UsageError(f"--{name} must be in a folder that exists, got {path!r}: make it")
+            if Path(path).is_file():
+                with open(path, "rb") as file:
+                    held = file.read(16).startswith(DATA)
+                if held:
+                    raise UsageError(
+                        f"--{name} must not be a store, an archive or a log, got {path!r}: "
+                        "choose another name"
+                    )
+            elif Path(path).exists():
+                raise UsageError(f"--{name} must be a file, got {path!r}: choose another name")
+    picture = getattr(options, "picture", None)
+    if picture and Path(picture).suffix.lower() not in (".png", ".svg", ".pdf"):
         raise UsageError(
             f"--picture must be a .png, .svg or .pdf file, got {options.picture!r}: rename it"
         )
@@ -151,7 +173,27 @@ def check_picture(options: argparse.Namespace) -> None:
 def emit(options: argparse.Namespace, values: dict[str, Any], text: str) -> None:
     """Print the text, or the values as JSON."""
     if options.json:
-        json.dump(values, sys.stdout)
+        json.dump(_standard(values), sys.stdout, allow_nan=False)
         print()
     else:
         print(text)
+
+
+def _standard(value: Any) -> Any:
+    """value with the floats that JSON has no word for as words: "inf", "nan"."""
+    if isinstance(value, dict):
+        return {key: _standard(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_standard(item) for item in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+class Help(argparse.HelpFormatter):
+    """Help that tells the defaults."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        text = action.help or ""
+        told = "default" in text or not action.option_strings
+        if told or action.default in (None, False, argparse.SUPPRESS, [], ""):
+            return text
+        return f"{text} (default: %(default)s)".strip()

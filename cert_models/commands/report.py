@@ -12,19 +12,25 @@ import numpy as np
 
 import cert_core as cc
 from cert_models.commands.options import (
+    SQLITE,
     UsageError,
     add_data,
     add_noise,
     add_table,
+    check_targets,
     emit,
     noise_of,
 )
-from cert_models.commands.sources import named_apart, radii_of, shared_inputs, stored_results
+from cert_models.commands.sources import (
+    named_apart,
+    named_path,
+    radii_of,
+    shared_inputs,
+    stored_results,
+)
 
 if TYPE_CHECKING:
     from cert_models.results import Result
-
-SQLITE = b"SQLite format 3\x00"
 
 
 def add(commands: Any) -> None:
@@ -60,6 +66,7 @@ def run_report(options: argparse.Namespace) -> int:
     """cert report."""
     from cert_models import report
 
+    check_targets(options)
     if options.data:
         from cert_models.datasets import load
 
@@ -89,9 +96,7 @@ def run_report(options: argparse.Namespace) -> int:
 
 def _results(source: str, options: argparse.Namespace) -> Iterator[Result]:
     """What one source on the command line holds."""
-    name, equals, path = source.rpartition("=")
-    if not equals:
-        name, path = "", source
+    name, path = named_path(source)
     try:
         with open(path, "rb") as file:
             stored = file.read(len(SQLITE)) == SQLITE
@@ -108,6 +113,8 @@ def _logged(path: str, name: str, options: argparse.Namespace) -> Iterator[Resul
     from cert_models.results import Result
 
     rows = read_log(path)
+    if not rows:
+        raise UsageError(f"log must have a row an input, got none in {path!r}: leave it out")
     columns = ([getattr(row, key) for row in rows] for key in ("index", "label", "predict"))
     indices, labels, predict = (np.array(values, dtype=np.int64) for values in columns)
     radius = np.array([row.radius for row in rows], dtype=np.float64)

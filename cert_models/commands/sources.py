@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cert_core as cc
@@ -26,7 +27,7 @@ def stored_results(path: str, name: str, options: argparse.Namespace) -> Iterato
 
 def results_of_stores(sources: list[str], options: argparse.Namespace) -> list[Result]:
     """The runs that the options ask for of any of the stores, each [NAME=]STORE."""
-    parts = [source.rpartition("=")[::2] for source in sources]
+    parts = [named_path(source) for source in sources]
     known = {path: run_names(path) for _, path in parts}
     every = [run for runs in known.values() for run in runs]
     missing = [run for run in options.runs or () if run not in every]
@@ -41,6 +42,12 @@ def results_of_stores(sources: list[str], options: argparse.Namespace) -> list[R
     ])  # fmt: skip
 
 
+def named_path(source: str) -> tuple[str, str]:
+    """(name, path) of [NAME=]PATH; a file that is called just so is that file."""
+    name, equals, path = source.rpartition("=")
+    return ("", source) if not equals or Path(source).exists() else (name, path)
+
+
 def run_names(path: str) -> list[str]:
     """The runs that a store keeps."""
     from cert_models.counts import CountStore
@@ -52,7 +59,7 @@ def run_names(path: str) -> list[str]:
 def _unknown_run(where: str, runs: list[str], missing: list[str]) -> UsageError:
     return UsageError(
         f"--run must be one of {', '.join(runs) or 'none'} in {where!r}, "
-        f"got {', '.join(missing)}: choose one"
+        f"got {', '.join(missing) or 'none'}: choose one"
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import cert_core as cc
 from cert_models.commands.options import (
+    UsageError,
     add_attack,
     add_noise,
     add_output,
@@ -37,7 +38,7 @@ def add(commands: Any) -> None:
     add_attack(log)
     log.add_argument("--alpha", type=float, required=True, help="as published")
     log.add_argument("--n0", type=int, default=100, help="as published")
-    log.add_argument("--n", type=int, default=100_000, help="as published")
+    log.add_argument("--n", type=int, required=True, help="as published")
     log.set_defaults(run=run_import)
     merge = commands.add_parser("merge", help="add all runs of other stores to a store")
     merge.add_argument("sources", nargs="+", metavar="FILE", help="stores to add")
@@ -83,6 +84,7 @@ def run_import(options: argparse.Namespace) -> int:
         model=Path(options.log).name, model_fingerprint=digest, data="", data_fingerprint="",
         attack=options.attack, alpha=options.alpha,
     )  # fmt: skip
+    _check_claims(options, noise, max((row.radius for row in rows), default=0.0))
     with CountStore(options.store) as store, store.transaction():
         store.begin(name, run)
         store.add_logged(name, rows)
@@ -102,10 +104,28 @@ def run_import(options: argparse.Namespace) -> int:
     return 0
 
 
+def _check_claims(options: argparse.Namespace, noise: cc.Noise, largest: float) -> None:
+    """Refuse radii that not even n unanimous votes could give, roundings aside."""
+    most = cc.certified_radius(
+        cc.binomial_lower(options.n, options.n, options.alpha), noise, options.attack
+    )
+    if largest > 1.01 * most:
+        raise UsageError(
+            f"radii must be at most {most:.5g}, what {options.n} unanimous votes certify at alpha "
+            f"{options.alpha:g} under {noise}, got {largest:.5g}: check the noise, --n and --alpha"
+        )
+
+
 def run_merge(options: argparse.Namespace) -> int:
     """cert merge."""
+    fresh = not Path(options.store).exists()
     with CountStore(options.store) as store:
-        new = store.merge(*options.sources)
+        try:
+            new = store.merge(*options.sources)
+        except Exception:
+            if fresh and not store.runs():
+                Path(options.store).unlink()
+            raise
         done = {name: len(store.indices(name)) for name in store.runs()}
     lines = [f"{new} new inputs in {options.store}"]
     lines += [f"run {name!r}: {count} inputs" for name, count in done.items()]

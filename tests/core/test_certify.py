@@ -66,8 +66,8 @@ def test_table_of_the_runner_up(shares: tuple[float, float], alone: str, apart: 
     """Radius/sigma at n = 1e5, alpha = .001 (SOUNDNESS section 3), to the printed digits."""
     votes = spread(*shares)
     for printed, result in (
-        (alone, cc.certify(votes, votes, NOISE, "l2")),
-        (apart, cc.certify_top_k(votes, votes, NOISE, "l2")),
+        (alone, cc.certify(votes, votes.copy(), NOISE, "l2")),
+        (apart, cc.certify_top_k(votes, votes.copy(), NOISE, "l2")),
     ):
         digits = len(printed.partition(".")[2])
         assert round(float(result.radius[0]), digits) == float(printed)
@@ -75,7 +75,7 @@ def test_table_of_the_runner_up(shares: tuple[float, float], alone: str, apart: 
 
 def test_the_runner_up_bound_is_that_of_the_largest_other_class() -> None:
     votes = table([700, 20, 200, 80], [20, 950, 25, 5])
-    result = cc.certify_top_k(votes, votes, NOISE, "l2", alpha=0.01)
+    result = cc.certify_top_k(votes, votes.copy(), NOISE, "l2", alpha=0.01)
     p = cc.binomial_lower(np.array([700, 950]), 1000, 0.005)
     upper = cc.binomial_upper(np.array([200, 25]), 1000, 0.005)
     np.testing.assert_array_equal(result.p_lower, p)
@@ -84,14 +84,14 @@ def test_the_runner_up_bound_is_that_of_the_largest_other_class() -> None:
     expected = 0.5 * (special.ndtri(p) - special.ndtri(result.p_other))
     np.testing.assert_allclose(result.radius, expected, rtol=1e-8)
     assert (result.radius <= expected).all()
-    assert cc.certify(votes, votes, NOISE, "l2").p_other is None
+    assert cc.certify(votes, votes.copy(), NOISE, "l2").p_other is None
 
 
 def test_top_k_reads_the_kth_other_class() -> None:
     votes = table([400, 350, 150, 100])
     radii = []
     for k, rival in ((1, 350), (2, 150), (3, 100)):
-        result = cc.certify_top_k(votes, votes, NOISE, "l2", k=k, alpha=0.01)
+        result = cc.certify_top_k(votes, votes.copy(), NOISE, "l2", k=k, alpha=0.01)
         p = cc.binomial_lower(400, 1000, 0.005)
         upper = min(cc.binomial_upper(rival, 1000, 0.01 / (2 * k)), (1 - p) / k)
         assert result.p_other is not None
@@ -99,7 +99,7 @@ def test_top_k_reads_the_kth_other_class() -> None:
         radii.append(float(result.radius[0]))
     assert radii[0] == 0.0
     assert 0 < radii[1] < radii[2]
-    chosen = cc.certify_top_k(votes, votes, NOISE, "l2", k=2, labels=[1], alpha=0.01)
+    chosen = cc.certify_top_k(votes, votes.copy(), NOISE, "l2", k=2, labels=[1], alpha=0.01)
     assert chosen.label.tolist() == [1]
     assert chosen.radius[0] < radii[1]
 
@@ -108,7 +108,7 @@ def misses(p: list[float], k: int, alpha: float, inputs: int) -> int:
     """Of inputs whose class 0 has rank k + 1, so that no radius is true: how many get one."""
     votes = np.random.default_rng(3).multinomial(200, p, size=inputs)
     labels = np.zeros(inputs, dtype=np.int64)
-    result = cc.certify_top_k(votes, votes, NOISE, "l2", k=k, labels=labels, alpha=alpha)
+    result = cc.certify_top_k(votes, votes.copy(), NOISE, "l2", k=k, labels=labels, alpha=alpha)
     return int((result.radius > 0).sum())
 
 
@@ -183,7 +183,7 @@ def test_predict() -> None:
 
 def test_no_inputs() -> None:
     empty = np.zeros((0, 3), dtype=np.int64)
-    assert len(cc.certify(empty, empty, NOISE, "l2")) == 0
+    assert len(cc.certify(empty, empty.copy(), NOISE, "l2")) == 0
 
 
 GOOD = table([50, 50])
@@ -196,13 +196,19 @@ BAD = [
         "must be of one positive number of votes per input, got 'rows that sum to 99 and 100'",
     ),
     (lambda: cc.certify(GOOD, table([5, 4]), NOISE, "l2"), "n must be at least 10 for alpha"),
-    (lambda: cc.certify(GOOD, GOOD, NOISE, "l3"), "attack must be one of 'l1', 'l2', 'linf'"),
-    (lambda: cc.certify(GOOD, GOOD, "gaussian", "l2"), "noise must be a noise"),  # type: ignore[arg-type]
-    (lambda: cc.certify(GOOD, GOOD, NOISE, "l2", alpha=0.7), "alpha must be a number in"),
-    (lambda: cc.predict_labels([1, 2], 0.1), "counts must be an"),
-    (lambda: cc.certify_top_k(GOOD, GOOD, NOISE, "l2", k=2), "k must be an integer in [1, 1]"),
     (
-        lambda: cc.certify_top_k(GOOD, GOOD, NOISE, "l2", labels=[2]),
+        lambda: cc.certify(GOOD, GOOD.copy(), NOISE, "l3"),
+        "attack must be one of 'l1', 'l2', 'linf'",
+    ),
+    (lambda: cc.certify(GOOD, GOOD.copy(), "gaussian", "l2"), "noise must be a noise"),  # type: ignore[arg-type]
+    (lambda: cc.certify(GOOD, GOOD.copy(), NOISE, "l2", alpha=0.7), "alpha must be a number in"),
+    (lambda: cc.predict_labels([1, 2], 0.1), "counts must be an"),
+    (
+        lambda: cc.certify_top_k(GOOD, GOOD.copy(), NOISE, "l2", k=2),
+        "k must be an integer in [1, 1]",
+    ),
+    (
+        lambda: cc.certify_top_k(GOOD, GOOD.copy(), NOISE, "l2", labels=[2]),
         "labels must be a class in [0, 2) for each of the 1 inputs",
     ),
     (lambda: cc.certify_top_k(GOOD, table([5, 5]), NOISE, "l2"), "n must be at least 11"),
@@ -227,10 +233,10 @@ def test_bad_input(call: object, message: str) -> None:
 
 def test_abstentions_are_wrong_whatever_the_truth() -> None:
     votes = np.array([[500, 500], [1000, 0]])
-    result = cc.certify(votes, votes, cc.Gaussian(3, 1.0), "l2", alpha=0.001)
+    result = cc.certify(votes, votes.copy(), cc.Gaussian(3, 1.0), "l2", alpha=0.001)
     assert result.label[0] == cc.ABSTAIN
     assert cc.certified_accuracy(result, [cc.ABSTAIN, 0], 0.0) == 0.5
-    assert result != cc.certify(votes, votes, cc.Gaussian(3, 1.0), "l2", alpha=0.001)
+    assert result != cc.certify(votes, votes.copy(), cc.Gaussian(3, 1.0), "l2", alpha=0.001)
 
 
 def test_certified_accuracy_checks_its_arguments() -> None:

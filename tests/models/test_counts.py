@@ -131,10 +131,17 @@ OTHERS: list[tuple[dict[str, Any], str]] = [
     ({"seed": 4}, "seed 4 instead of 3"),
     ({"batch_size": 50}, "batch_size 50 instead of 100"),
     ({"num_classes": 5}, "num_classes 5 instead of 4"),
-    ({"model": "other"}, "model 'other' instead of 'net'"),
+    ({"model": "module:other"}, "model 'module:other' instead of 'net'"),
     ({"model_fingerprint": "x"}, "model_fingerprint 'x' instead of 'm'"),
     ({"data_fingerprint": "x"}, "data_fingerprint 'x' instead of 'd'"),
 ]
+
+
+def test_the_same_data_may_lie_elsewhere() -> None:
+    other = dataclasses.replace(RUN, data="/elsewhere/data", model="net.pt")
+    assert dataclasses.replace(RUN, model="old.pt").differences(other) == []
+    functions = [dataclasses.replace(RUN, model=f"module:{name}") for name in "ab"]
+    assert functions[0].differences(functions[1]) == ["model 'module:b' instead of 'module:a'"]
 
 
 @pytest.mark.parametrize(("change", "difference"), OTHERS, ids=[d for _, d in OTHERS])

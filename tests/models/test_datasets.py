@@ -291,3 +291,18 @@ def test_listed_indices() -> None:
     for text in ("", "a", "5,", "3-1", "1,1", "1-3,2", "13", "-1", "0-"):
         with pytest.raises(UsageError, match="--indices must be"):
             listed_indices(text, 13)
+
+
+def test_pictures_of_more_than_8_bits_are_refused(tmp_path: Path) -> None:
+    """They would be clipped to white."""
+    Image.fromarray(np.full((300, 300), 32_000, np.uint16)).save(tmp_path / "deep.png")
+    with pytest.raises(ValueError, match="more than 8 bits a channel"):
+        read_image(tmp_path / "deep.png")
+
+
+def test_labels_and_inputs_are_there() -> None:
+    x = np.zeros((3, 1, 2, 2), np.float32)
+    with pytest.raises(ValueError, match="labels must be class numbers >= 0, got -1"):
+        datasets.Dataset("d", x, np.array([0, -1, 1]), 2)
+    with pytest.raises(ValueError, match="data must hold an input, got none"):
+        datasets.Dataset("d", x[:0], np.zeros(0, np.int64), 2)

@@ -101,7 +101,7 @@ def certificates() -> cc.Certificates:
     rng = np.random.default_rng(0)
     votes = rng.integers(400, 1000, size=50)
     estimation = np.stack([votes, 1000 - votes], axis=1)
-    return cc.certify(estimation, estimation, cc.Gaussian(4, 0.5), "l2")
+    return cc.certify(estimation, estimation.copy(), cc.Gaussian(4, 0.5), "l2")
 
 
 def test_table_and_curves(tmp_path: Path) -> None:

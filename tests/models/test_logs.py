@@ -26,7 +26,7 @@ PUBLISHED = f"""{HEAD}
 20\t7\t-1\t0.0\t0\t0:00:17.1
 40\t4\t2\t1.35\t0\t1 day, 2:03:04
 60\t9\t9\t1e-05\t1\t0:01:00
-80\t9\t9\t2\t1\t17.5
+80\t9\t9\t1.9\t1\t17.5
 """
 
 
@@ -64,7 +64,7 @@ def test_published_logs(tmp_path: Path) -> None:
     path.write_text(PUBLISHED, encoding="utf-8")
     rows = read_log(path)
     assert [row.index for row in rows] == [0, 20, 40, 60, 80]
-    assert [row.radius for row in rows] == [0.478, 0.0, 1.35, 1e-5, 2.0]
+    assert [row.radius for row in rows] == [0.478, 0.0, 1.35, 1e-5, 1.9]
     assert [row.seconds for row in rows] == [17.268386, 17.1, 93784.0, 60.0, 17.5]
     assert [row.correct for row in rows] == [1, 0, 0, 1, 1]
 
@@ -143,7 +143,7 @@ def test_a_published_log_reported_and_exported_is_the_same(
     assert main([*IMPORT, "--json"]) == 0
     values = json.loads(capsys.readouterr().out)
     assert (values["run"], values["inputs"], values["abstained"]) == ("published", 5, 1)
-    expected = [stats.norm.cdf(r / 0.5) if r else 0.0 for r in (0.478, 0.0, 1.35, 1e-5, 2.0)]
+    expected = [stats.norm.cdf(r / 0.5) if r else 0.0 for r in (0.478, 0.0, 1.35, 1e-5, 1.9)]
     assert values["p_lower"] == pytest.approx(expected, abs=1e-12)
     assert main(IMPORT) == 0  # again: nothing changes
     assert main(["export", "--store", "s.db", "--out", "again.tsv"]) == 0
@@ -232,3 +232,25 @@ def test_wrong_usage(
     assert captured.out == ""
     assert len([line for line in captured.err.splitlines() if "error:" in line]) == 1
     assert Path("published.tsv").read_text(encoding="utf-8") == PUBLISHED
+
+
+@pytest.mark.parametrize(
+    "other",
+    [["--sigma", "0.05"], ["--n", "100"], ["--alpha", "1e-300"], ["--dim", "2", "--noise", "linf"]],
+)
+def test_claims_that_contradict_each_other(
+    folder: Path, capsys: pytest.CaptureFixture[str], other: list[str]
+) -> None:
+    """Radii that not even unanimous votes of that many samples certify."""
+    assert main([*IMPORT, *other]) == 2
+    assert "radii must be at most" in capsys.readouterr().err
+    assert not Path("s.db").exists()
+
+
+def test_logs_of_other_systems(folder: Path) -> None:
+    """A byte order mark, Windows' line ends, an abstention on an input without a class."""
+    text = PUBLISHED.replace("20\t7\t-1\t0.0\t0", "20\t-1\t-1\t0.0\t1").replace("\n", "\r\n")
+    Path("windows.tsv").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    rows = read_log("windows.tsv")
+    assert [row.index for row in rows] == [0, 20, 40, 60, 80]
+    assert [row.correct for row in rows] == [1, 0, 0, 1, 1]

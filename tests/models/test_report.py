@@ -368,6 +368,37 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
     return status, captured.out, captured.err
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["report", "store.db", "--out", "store.db"],
+        ["report", "store.db", "--html", "store.db"],
+        ["report", "store.db", "--plot", "small.npz"],
+        ["report", "sigma_0.25", "--out", "sigma_0.25"],
+        ["compare", "--store", "store.db", "--attack", "l2", "--out", "store.db"],
+        ["compare", "--dim", "4", "--attack", "l2", "--noises", "gaussian", "--out", "store.db"],
+        ["figures", "tradeoff", "--out", "store.db"],
+    ],
+    ids=" ".join,
+)
+def test_tables_and_pictures_never_replace_data(
+    folder: Path, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    np.savez("small.npz", x=np.zeros((2, 1, 2, 2)), y=np.zeros(2, int))
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    assert main(command) == 2
+    assert "must not be a store, an archive or a log" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_file_whose_name_has_an_equals_sign(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("sigma=0.25.tsv").write_text(COHEN, encoding="utf-8")
+    plain = run(capsys, "sigma_0.25", "--format", "csv")[1].replace("sigma_0.25", "sigma=0.25")
+    assert run(capsys, "sigma=0.25.tsv", "--format", "csv")[1] == plain
+
+
 def test_report_of_a_published_log(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
     status, out, _ = run(capsys, "sigma_0.25", "--at", "0,0.25,0.5,1", "--alpha", "0.001")
     assert status == 0
@@ -491,7 +522,7 @@ WRONG = [
     (["store.db", "--html", "p.html", "--data", "small.npz"], "noise must have dim = 4"),
     (["sigma_0.25", "--html", "p.html", "--data", "digits"], "noise must be known"),
     (["sigma_0.25", "--noise", "gaussian", "--dim", "64"], "--sigma must be given"),
-    (["store.db", "--plot", "no/such/a.png"], "No such file or directory"),
+    (["store.db", "--plot", "no/such/a.png"], "--plot must be in a folder that exists"),
     (["store.db", "--alpha", "0.9"], "alpha must be a number in (0, 0.5]"),
 ]
 

@@ -157,6 +157,40 @@ def test_refused_before_any_sampling(ask: Any, message: str) -> None:
         ask(smoothed(unasked))
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("every", [1, 7])
+def test_scores_without_a_largest_are_refused(value: float, every: int) -> None:
+    """Else they were votes for class 0."""
+
+    def broken(batch: torch.Tensor) -> torch.Tensor:
+        scores = batch.flatten(1)[:, :3].clone()
+        scores[::every] = value
+        return scores
+
+    with pytest.raises(ValueError, match="must be finite, got rows whose largest score is NaN"):
+        smoothed(broken).counts(X, 100, 0)
+    with pytest.raises(ValueError, match="must be finite, got rows whose largest score is NaN"):
+        smoothed(broken).certify_at(X, 0.1, 100, 0.1, "l1", 0)
+
+
+def test_batch_statistics_are_refused_in_evaluation_too() -> None:
+    net = torch.nn.Sequential(
+        torch.nn.Flatten(),
+        torch.nn.BatchNorm1d(12, track_running_stats=False),
+        torch.nn.Linear(12, 3),
+    ).eval()
+    with pytest.raises(ValueError, match="must treat every row alone, got batch statistics in '1'"):
+        smoothed(net).counts(X, 100, 0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_modules_of_other_precisions(dtype: torch.dtype) -> None:
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 3)).eval()
+    expected = smoothed(net).counts(X, 2000, 0)
+    found = smoothed(net.to(dtype)).counts(X, 2000, 0)
+    assert np.abs(found - expected).max() <= (0 if dtype == torch.float64 else 40)
+
+
 def test_whole_numbers_of_any_kind() -> None:
     net = SmoothedClassifier(module(), NOISE, np.int64(3), batch_size=np.int32(50))  # type: ignore[arg-type]
     assert type(net.num_classes) is int
