@@ -140,22 +140,28 @@ class MonteCarlo:
             needed = (0.5 + hinge) / lam + self._epsilon
         return min(float(needed.min()), 1.0)
 
-    def _counts(self, log_lam: float) -> tuple[float, float]:
-        """(upper bound of P_0(W < lam), lower bound of P_delta(W < lam)), alpha/2 each."""
-        below, moved = (s.count_below(log_lam) for s in (self._pi0, self._pi_delta))
+    def _counts(self, quantile: float) -> tuple[float, float, float]:
+        """(log lam, upper bound of P_0(W < lam), lower bound of P_delta(W < lam)), alpha/2 each.
+
+        Roundings may move an atom's draws apart, other ways under pi0 and pi_delta: lam lies
+        beside the pilot's quantile, and what is within the blur of it counts against us.
+        """
+        blur = self._pi0.blur
+        log_lam = quantile + 4 * blur if math.isfinite(quantile) else quantile
+        below = self._pi0.count_below(log_lam + blur)
+        moved = self._pi_delta.count_below(log_lam - blur)
         half = self.alpha / 2
-        return binomial_upper(below, self.n, half), binomial_lower(moved, self.n, half)
+        upper, lower = binomial_upper(below, self.n, half), binomial_lower(moved, self.n, half)
+        return log_lam, upper, lower
 
     def _two_count(self, p: float) -> float:
         """lam p - D(lam) at the pilot's quantile of p: D(lam) = lam P_0 - P_delta of {W < lam}."""
-        log_lam = self._pilot.quantile(p)
-        upper, lower = self._counts(log_lam)
+        log_lam, upper, lower = self._counts(self._pilot.quantile(p))
         return math.exp(min(log_lam, 700.0)) * (p - upper) + lower
 
     def _two_count_required(self) -> float:
         """(1/2 + D(lam))/lam at the pilot's median under pi_delta."""
-        log_lam = self._pilot_delta.quantile(0.5)
-        upper, lower = self._counts(log_lam)
+        log_lam, upper, lower = self._counts(self._pilot_delta.quantile(0.5))
         return min(max(upper + (0.5 - lower) * math.exp(min(-log_lam, 700.0)), 0.5), 1.0)
 
     def record(self, lower: Any = math.nan, required: float = math.nan) -> MonteCarloBound:

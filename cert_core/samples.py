@@ -13,11 +13,12 @@ import numpy as np
 from cert_core import kernels
 from cert_core.errors import Float, array, fail, integer
 from cert_core.noises import Noise
-from cert_core.threats import Shift, worst_shift
+from cert_core.threats import ORDER, Shift, attack_name, worst_shift
 
 CHUNK = 1 << 20  # draws held at a time
 CHUNKS = {"gpu": 1 << 25}  # ... where more are needed to keep the backend busy
 KEEP = 1 << 23  # samples up to this size are kept, longer ones are drawn again
+ROUNDINGS = 256  # by how many of them a log density may be off, relatively
 GRID = 4096  # lambdas (or bins) for samples that are not kept
 
 
@@ -58,7 +59,13 @@ class CustomNoise:
 
 
 class Source(Protocol):
-    """Chunks of draws of the log ratio under pi0 or pi_delta, the same at every call."""
+    """Chunks of draws of the log ratio under pi0 or pi_delta, the same at every call.
+
+    blur: by how much rounding moves a log ratio, at most; known once some were drawn.
+    """
+
+    @property
+    def blur(self) -> float: ...
 
     def chunks(self, n: int, seed: int, stream: int, shifted: bool) -> Iterator[Float]: ...
 
@@ -70,6 +77,7 @@ class _KernelSource:
     noise: Noise
     shift: Shift
     backend: str
+    blur = 0.0  # atoms are exact: the same float every time
 
     def chunks(self, n: int, seed: int, stream: int, shifted: bool) -> Iterator[Float]:
         kernel = kernels.backend(self.backend)
@@ -82,12 +90,13 @@ class _KernelSource:
             yield -draws if shifted else draws
 
 
-@dataclass(frozen=True)
+@dataclass
 class _CustomSource:
     """Draws of a user's noise, in blocks with generators of their own."""
 
     noise: CustomNoise
     shift: Float
+    blur: float = 0.0
 
     def chunks(self, n: int, seed: int, stream: int, shifted: bool) -> Iterator[Float]:
         rows = max(1, (1 << 22) // self.noise.dim)
@@ -100,19 +109,27 @@ class _CustomSource:
                 rule = f"rows of shape ({rows}, {self.noise.dim})"
                 raise fail("sampler", rule, z.shape, "return n rows of dim values")
             z = z[: n - start]
+            own = self._log_density(z)
+            if not np.isfinite(own).all():
+                rule, got = "finite at every draw of the sampler", float(own[~np.isfinite(own)][0])
+                raise fail("log_density", rule, got, "make the two agree")
             if shifted and not self.noise.symmetric:
-                z = z + self.shift
-            ratio = self._log_density(z - self.shift) - self._log_density(z)
-            if shifted and self.noise.symmetric:
-                ratio = -ratio
+                ratio = own - self._log_density(z + self.shift)
+            else:
+                ratio = self._log_density(z - self.shift) - own
+                ratio = -ratio if shifted else ratio
             if np.isnan(ratio).any():
-                raise fail("log_density", "a number at every sample", "NaN", "check the density")
+                raise fail("log_density", "a number at every shifted draw", math.nan, "mend it")
             yield ratio
 
     def _log_density(self, z: Float) -> Float:
-        values = np.asarray(self.noise.log_density(z), dtype=np.float64)
-        if values.shape != (len(z),):
-            raise fail("log_density", f"of shape ({len(z)},)", values.shape, "one value a row")
+        given = np.asarray(self.noise.log_density(z))
+        if given.shape != (len(z),):
+            raise fail("log_density", f"of shape ({len(z)},)", given.shape, "one value a row")
+        unit = np.finfo(given.dtype if given.dtype.kind == "f" else np.float64).eps
+        values = given.astype(np.float64)
+        size = np.abs(values, where=np.isfinite(values), out=np.zeros(len(z))).max(initial=1.0)
+        self.blur = max(self.blur, ROUNDINGS * float(unit) * float(size))
         return values
 
 
@@ -130,6 +147,10 @@ def source_of(
     )
     if vector.shape != (noise.dim,):
         raise fail("worst_shift", rule, vector.shape, "return the perturbation as a vector")
+    size = float(np.linalg.norm(vector, ORDER[attack_name(attack)]))
+    if abs(size - radius) > 1e-6 * radius:
+        rule = f"of {attack} norm {radius:g}"
+        raise fail("worst_shift", rule, size, "return the worst shift of the sphere of the radius")
     return _CustomSource(noise, vector), noise.justification
 
 
@@ -151,6 +172,11 @@ class Sample:
         if self.n > KEEP:
             return None
         return np.sort(np.concatenate(list(self._source.chunks(*self._ask))))
+
+    @property
+    def blur(self) -> float:
+        """By how much rounding moves a draw, at most, from those seen."""
+        return self._source.blur
 
     def chunks(self) -> Iterator[Float]:
         if self._kept is not None:

@@ -23,6 +23,11 @@ def input_rows(x: Any, noise: Noise) -> np.ndarray[Any, np.dtype[np.float32]]:
         raise fail("x", rule, inputs.shape, "add the axis of inputs, or use a noise of that dim")
     if not np.isfinite(inputs).all():
         raise fail("x", "finite", "NaN or infinity", "clean the inputs first")
+    largest = float(np.abs(inputs).max(initial=0.0))
+    least = max(8.0 * float(np.spacing(np.float32(largest))), 1e-30)
+    if not least <= noise.rms <= 1e30:
+        rule = f"between {least:.3g} and 1e30, so that float32 holds inputs up to {largest:.3g} + z"
+        raise fail("noise.rms", rule, noise.rms, "scale inputs and noise alike")
     return inputs
 
 

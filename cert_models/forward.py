@@ -52,6 +52,11 @@ class Forward:
         self._dtype = _dtype_of(classifier) if autocast is None else torch.float32
         self._precision = None if autocast is None else PRECISIONS[autocast]
 
+    @property
+    def rough(self) -> bool:
+        """Whether scores have fewer digits than float32's."""
+        return self._precision is not None or self._dtype in PRECISIONS.values()
+
     def __call__(self, batch: torch.Tensor) -> Any:
         """The scores of a batch."""
         if self._channels_last and batch.ndim == 4:

@@ -7,7 +7,7 @@ import math
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from pathlib import Path
@@ -16,6 +16,15 @@ import cert_core as cc
 
 COLUMNS = ("idx", "label", "predict", "radius", "correct", "time")
 TIME = re.compile(r"(?:(?P<days>\d+) days?, )?(?P<hours>\d+):(?P<minutes>\d+):(?P<seconds>[\d.]+)")
+
+
+RUNNER_UP = {"bound": "runner-up"}  # column of a row whose radius leans on another class's bound
+
+
+def in_full(value: float) -> str:
+    """value as shortly as it can be read back."""
+    text = f"{value:g}"
+    return text if float(text) == value else repr(value)
 
 
 def rounded_down(value: float, digits: int) -> str:
@@ -91,13 +100,13 @@ class LogWriter:
         The file exists, or cannot be written.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, extra: Sequence[str] = ()) -> None:
         try:
             self._file = open(path, "x", encoding="utf-8")  # noqa: SIM115
         except OSError as error:
             raise _refused(path, str(error.strerror)) from None
         self._path, self._rows = Path(path), 0
-        self._line("\t".join(COLUMNS))
+        self._line("\t".join((*COLUMNS, *extra)))
 
     def _line(self, text: str) -> None:
         self._file.write(text + "\n")

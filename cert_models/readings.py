@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -213,7 +214,8 @@ def _read_log(
     label = np.array([row.predict for row in rows], dtype=np.int64)
     radius = np.array([row.radius for row in rows], dtype=np.float64)
     p_lower = probability_of_radius(radius, noise, plan.attack)
-    if attack != plan.attack:
+    if attack != plan.attack:  # of what was printed, which may have been rounded up
+        p_lower = probability_of_radius(_unrounded(radius), noise, plan.attack)
         radius = np.asarray(cc.certified_radius(p_lower, noise, attack), dtype=np.float64)
         label = np.where(radius > 0, label, cc.ABSTAIN)
     certificates = cc.Certificates(
@@ -221,6 +223,16 @@ def _read_log(
         cc.is_tight(noise, attack),
     )  # fmt: skip
     return [(row.index, row.label, row.seconds) for row in rows], [certificates]
+
+
+def _unrounded(radii: Any) -> Any:
+    """Radii less half a unit of the last digit printed, three digits at least (Cohen et al.)."""
+    found = []
+    for radius in radii.tolist():
+        number = Decimal(repr(radius)).normalize() if 0 < radius < np.inf else Decimal(0)
+        unit = min(int(number.as_tuple().exponent), number.adjusted() - 2)
+        found.append(radius - (0.5 * 10.0**unit if number else 0.0))
+    return np.array(found, dtype=np.float64)
 
 
 READERS = {

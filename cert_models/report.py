@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import cert_core as cc
-from cert_models.logs import rounded_down
+from cert_models.logs import in_full, rounded_down
 from cert_models.results import Floats, Result, default_radii, subset
 
 
@@ -53,7 +53,7 @@ def tables(
         rows = [_row(r, at, None) for r in group]
         if rho is not None:
             rows = [row for r in group for row in (_row(r, at, None), _row(r, at, rho))]
-        header = ("run", "inputs", "alpha", "abstained", "ACR", *(f"{x:g}" for x in at))
+        header = ("run", "inputs", "alpha", "abstained", "ACR", *(in_full(x) for x in at))
         made.append(
             Table(f"Certified accuracy by {attack} radius", header, tuple(rows), _notes(group, rho))
         )
@@ -153,7 +153,7 @@ FORMATS = {"text": as_text, "markdown": as_markdown, "latex": as_latex, "csv": a
 def table(rows: Mapping[str, Sequence[float]], radii: Sequence[float], corner: str) -> str:
     """Certified accuracies as aligned text, one named row each, one column a radius."""
     width = max(len(corner), *(len(name) for name in rows))
-    head = corner.ljust(width) + "".join(f"{r:>7g}" for r in radii)
+    head = corner.ljust(width) + "".join(f"{in_full(r):>7}" for r in radii)
     lines = [
         name.ljust(width) + "".join(f"{share(value, 0):>7}" for value in shares)
         for name, shares in rows.items()

@@ -18,7 +18,7 @@ import numpy as np
 import cert_core as cc
 from cert_models.counts import CountStore
 from cert_models.datasets import Dataset
-from cert_models.logs import Row
+from cert_models.logs import RUNNER_UP, Row
 from cert_models.models import load_model
 from cert_models.plans import SCORE_UNIT, FixedPlan, Plan, Run, ScorePlan, SequentialPlan, Votes
 from cert_models.readings import Reading, certificates_of, read_run
@@ -207,7 +207,8 @@ def row_of(votes: Votes, run: Run, *, runner_up: bool = False) -> Row:
         return Row(votes.index, votes.label, found.label, found.radius, votes.seconds)
     result = certificates_of([votes], run, run.attack, run.alpha, runner_up=runner_up)
     label, radius = int(result.label[0]), float(result.radius[0])
-    return Row(votes.index, votes.label, label, radius, votes.seconds)
+    extra = RUNNER_UP if runner_up else {}
+    return Row(votes.index, votes.label, label, radius, votes.seconds, extra)
 
 
 @dataclass(frozen=True)
@@ -331,7 +332,9 @@ def rows_of(reading: Reading) -> list[Row]:
     """What a store says, as rows of a log."""
     result = reading.certificates
     columns = (reading.indices, reading.labels, result.label, result.radius, reading.seconds)
-    return [Row(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
+    extra = {} if result.p_other is None else RUNNER_UP
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    return [Row(index, y, predict, r, s, extra) for index, y, predict, r, s in rows]
 
 
 def joined_rows(

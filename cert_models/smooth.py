@@ -59,6 +59,7 @@ class SmoothedClassifier:
         self.batch_size = None if batch_size is None else whole("batch_size", batch_size, 1)
         self.device = torch.device(device) if device is not None else _device_of(base_classifier)
         self._batches = Batches(self.device)
+        self._alone = compiled  # whether rows are known not to see each other
         self._forward = Forward(
             base_classifier, self.device,
             autocast=autocast, channels_last=channels_last, compiled=compiled,
@@ -197,6 +198,8 @@ class SmoothedClassifier:
             part = batch[start : start + (self.batch_size or len(batch))]
             try:
                 scores = self._scores(part)
+                if not self._alone:
+                    self._check_alone(part, scores)
                 votes = self._labels(scores) if read is None else read(scores)
             except (RuntimeError, MemoryError) as error:
                 if len(part) == 1 or not self._too_large(error):
@@ -205,6 +208,31 @@ class SmoothedClassifier:
             else:
                 start += len(part)
                 yield votes
+
+    def _check_alone(self, batch: torch.Tensor, scores: torch.Tensor) -> None:
+        """Refuse a classifier whose scores of a row depend on the other rows: once, on a few
+        rows by themselves.  One that answers differently every time is not told from it."""
+        few = batch[: min(8, len(batch) // 2)]
+        if not len(few):
+            return
+        self._alone = True
+        reference = scores[: len(few)].double()
+        slack = (
+            0.05 * (1 + reference.abs().amax())
+            if self._forward.rough
+            else 1e-3 * (1 + reference.abs().amax())
+        )
+
+        def apart(found: torch.Tensor) -> bool:
+            gap = (found[: len(few)].double() - reference).abs()
+            return bool((gap > slack).any())
+
+        if apart(self._scores(few)) and not apart(self._scores(batch)):
+            raise ValueError(
+                "base_classifier must treat every row alone, got other scores for the first "
+                f"{len(few)} rows of a batch of {len(batch)} by themselves: take out what "
+                "averages over the batch"
+            )
 
     def _labels(self, scores: torch.Tensor) -> torch.Tensor:
         """The largest score's place; num_classes where that is infinite or no number."""

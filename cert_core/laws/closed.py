@@ -131,5 +131,6 @@ class LaplaceLaw(LogRatioLaw):
         if tau >= self.m:
             return max(lam - 1.0, 0.0)
         # the integral of F over W, which is 1 - exp(-m/2) / (2 sqrt W) between the atoms
-        value = lam * -math.expm1(-0.5 * (tau + self.m))
-        return min(up(value, 16.0 + self.m + abs(tau)), lam)
+        share = -math.expm1(-0.5 * (tau + self.m))
+        rounding = 4 * EPS * (abs(tau) + self.m + 4.0)  # of tau + m, and what it makes of share
+        return min(up(lam * (share + rounding), 16.0), lam)

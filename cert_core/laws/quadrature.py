@@ -29,7 +29,7 @@ def margin(value: float, error: float) -> float:
     """error, and what rounding adds: a probability is the exponential of its logarithm."""
     if value <= 0.0:
         return error
-    return error + EPS * value * (12.0 + 3.0 * abs(math.log(value)))
+    return error + EPS * value * (16.0 + 3.0 * abs(math.log(value)))
 
 
 class QuadratureLaw(LogRatioLaw):

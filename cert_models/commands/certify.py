@@ -26,7 +26,7 @@ from cert_models.commands.options import (
 from cert_models.commands.progress import progress
 from cert_models.counts import CountStore
 from cert_models.fingerprints import data_fingerprint, model_fingerprint
-from cert_models.logs import LogWriter, Row, check_new, write_log
+from cert_models.logs import RUNNER_UP, LogWriter, Row, check_new, in_full, rounded_down, write_log
 from cert_models.plans import FixedPlan, Plan, Run, ScorePlan, SequentialPlan, Votes
 from cert_models.readings import read_run
 from cert_models.report import share
@@ -183,7 +183,8 @@ def _certify_unstored(
     options: argparse.Namespace, run: Run, sample: Any, labels: Any, indices: list[int]
 ) -> int:
     """Certify and keep nothing but the log."""
-    writer = LogWriter(options.out) if options.out else None
+    extra = tuple(RUNNER_UP) if options.runner_up else ()
+    writer = LogWriter(options.out, extra) if options.out else None
     rows: dict[int, Row] = {}
     drawn = 0
     with contextlib.closing(writer) if writer else contextlib.nullcontext():
@@ -243,12 +244,12 @@ def _report(
     options: argparse.Namespace, certificates: cc.Certificates, labels: Any, drawn: float
 ) -> None:
     top = float(certificates.radius.max(initial=0.0))
-    radii = [round(top * i / 8, 3) for i in range(9)]
+    radii = [float(rounded_down(top * i / 8, 3)) for i in range(9)]
     if options.at is not None:
         radii = sorted(listed("--at", options.at))
     shares = cc.certified_accuracy(certificates, labels, radii)
     abstained = int((certificates.label == cc.ABSTAIN).sum())
-    lines = [f"{options.attack} radius       " + "".join(f"{r:>8g}" for r in radii)]
+    lines = [f"{options.attack} radius       " + "".join(f"{in_full(r):>8}" for r in radii)]
     lines.append("certified accuracy" + "".join(f"{share(s):>8}" for s in shares))
     lines.append(
         f"{len(labels)} inputs, {abstained} abstained; alpha {certificates.alpha:g} an input, "

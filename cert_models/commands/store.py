@@ -18,7 +18,7 @@ from cert_models.commands.options import (
     noise_of,
 )
 from cert_models.counts import CountStore
-from cert_models.logs import read_log, write_log
+from cert_models.logs import RUNNER_UP, read_log, write_log
 from cert_models.plans import LogPlan, Run
 from cert_models.readings import read_run
 from cert_models.run import rows_of
@@ -76,6 +76,11 @@ def run_import(options: argparse.Namespace) -> int:
     """cert import."""
     noise = noise_of(options)
     rows = read_log(options.log)
+    if any(RUNNER_UP.items() <= row.extra.items() for row in rows):
+        raise UsageError(
+            f"log must hold radii from one bound a row, got the runner-up's bounds in "
+            f"{options.log!r}: merge the store of its counts instead"
+        )
     name = options.run_name or Path(options.log).stem
     digest = hashlib.sha256(Path(options.log).read_bytes()).hexdigest()[:32]
     plan = LogPlan(options.n0, options.n, options.attack, options.alpha)

@@ -6,6 +6,7 @@ chance below 1e-6 for a valid bound, and catch a miss rate of .0944 with power .
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -284,7 +285,11 @@ def test_custom_functions_are_checked() -> None:
     for field, function, message in (
         ("sampler", lambda n, rng: np.zeros((n, 2)), "sampler must be rows of shape"),
         ("log_density", lambda z: np.zeros((len(z), 2)), "log_density must be of shape"),
-        ("log_density", lambda z: np.full(len(z), np.nan), "log_density must be a number"),
+        (
+            "log_density",
+            lambda z: np.full(len(z), np.nan),
+            "log_density must be finite at every draw",
+        ),
         ("worst_shift", lambda a, r: np.zeros(2), "worst_shift must be a vector of 3"),
     ):
         values = {f: getattr(good, f) for f in good.__dataclass_fields__}
@@ -319,3 +324,70 @@ def test_the_law_of_given_draws() -> None:
     assert needed == pytest.approx(cc.required_probability(noise, attack, radius), abs=0.01)
     with pytest.raises(ValueError, match="log_ratio must be below 709"):
         cc.EmpiricalLaw([0.0, math.inf])
+
+
+def one_sided_exponential() -> cc.CustomNoise:
+    return cc.CustomNoise(
+        dim=1,
+        log_density=lambda z: np.where(z[:, 0] > -1, -(z[:, 0] + 1), -np.inf),
+        sampler=lambda n, rng: rng.exponential(size=(n, 1)) - 1,
+        worst_shift=lambda attack, radius: np.array([radius]),
+        symmetric=False,
+        justification="one dimension, and the shift to the right",
+    )
+
+
+def laplace(symmetric: bool, dtype: Any = np.float64) -> cc.CustomNoise:
+    return cc.CustomNoise(
+        dim=1,
+        log_density=lambda z: (-np.abs(z[:, 0]) / 0.5).astype(dtype),
+        sampler=lambda n, rng: rng.laplace(scale=0.5, size=(n, 1)),
+        worst_shift=lambda attack, radius: np.array([radius]),
+        symmetric=symmetric,
+        justification="Zhang et al. 2020, Theorem 2",
+    )
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_atoms_that_rounding_smears(method: str, seed: int) -> None:
+    """A log density's rounding puts the draws of an atom on several floats, under pi_delta on
+    others than under pi0: counts that disagree on which side they lie would certify too much."""
+    options: dict[str, Any] = {"n": 100_000, "alpha": 1e-6, "seed": seed, "method": method}
+    noise, r = one_sided_exponential(), 0.5
+    for p in (0.6, 0.9):
+        truth = (p - (1 - math.exp(-r))) * math.exp(r)
+        lower = cc.monte_carlo_bound(p, noise, "l1", r, **options).lower
+        assert truth - 0.03 < lower <= truth
+    needed = 1 - 0.5 * math.exp(-r)
+    found = cc.monte_carlo_required(noise, "l1", r, **options).required
+    assert needed <= found < needed + 0.01
+    radius = cc.monte_carlo_radius(0.72, noise, "l1", np.linspace(0.02, 1, 50), **options)
+    assert 0.5 < radius <= -math.log(2 * 0.28)
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_laplace_of_one_s_own(symmetric: bool, dtype: Any) -> None:
+    options: dict[str, Any] = {"n": 100_000, "alpha": 1e-6, "seed": 0, "method": "clopper-pearson"}
+    noise, exact = laplace(symmetric, dtype), cc.Laplace(1, 0.5)
+    for r in np.linspace(0.1, 2, 20)[[0, 4, 9, 14]]:
+        for p in (0.6, 0.8, 0.95, 0.99):
+            truth = cc.lower_bound(p, exact, "l1", float(r))
+            found = cc.monte_carlo_bound(p, noise, "l1", float(r), **options).lower
+            assert found <= truth
+            assert found > truth - 0.02 * math.exp(r / 0.5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"worst_shift": lambda attack, radius: np.zeros(1)}, "worst_shift must be of l1 norm 0.5"),
+        ({"sampler": lambda n, rng: rng.normal(size=(n, 1)) - 1}, "finite at every draw"),
+    ],
+)
+def test_noises_that_contradict_themselves(change: dict[str, Any], message: str) -> None:
+    noise = dataclasses.replace(one_sided_exponential(), **change)
+    for method in METHODS:
+        with pytest.raises(ValueError, match=message):
+            cc.monte_carlo_bound(0.9, noise, "l1", 0.5, n=1000, alpha=0.01, seed=0, method=method)

@@ -67,6 +67,16 @@ def test_noise_is_centred_on_the_input() -> None:
     assert np.abs(mean - X[0]).max() < 6 * NOISE.rms / np.sqrt(20_000)
 
 
+@pytest.mark.parametrize(
+    ("size", "sigma"), [(1e6, 0.01), (2.0**24, 0.25), (0.0, 1e-46), (0.0, 1e39), (1e30, 1.0)]
+)
+def test_noise_that_float32_would_swallow(size: float, sigma: float) -> None:
+    """x + z would be x, or infinite: unanimous votes that say nothing of the exact sum."""
+    x, noise = np.full((1, 4), size, np.float32), cc.Gaussian(4, sigma)
+    with pytest.raises(ValueError, match=r"noise\.rms must be between .* scale inputs and noise"):
+        cc.count_votes(lambda b: (b[:, 0] >= size).astype(int), x, noise, 2, 100, 0)
+
+
 BAD = [
     (lambda: count(X[0]), "x must be of shape (n_inputs, ...) with noise.dim = 12"),
     (lambda: count(X * np.nan), "x must be finite"),

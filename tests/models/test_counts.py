@@ -349,7 +349,8 @@ def test_logs_are_kept_as_published(tmp_path: Path) -> None:
         assert reading.certificates.label.tolist() == [1, cc.ABSTAIN, 2, 0]
         other = read_run(store, "l", [0, 3], attack="linf").certificates
         p = reading.certificates.p_lower[0]
-        assert other.radius[0] == cc.certified_radius(p, NOISE, "linf")
+        exact = cc.certified_radius(p, NOISE, "linf")  # 0.25 may have been 0.2495
+        assert 0.99 * exact < other.radius[0] < exact
         assert other.label.tolist() == [1, cc.ABSTAIN]
         with pytest.raises(StoreError, match=r"alpha must be 0\.001, that of the published log"):
             read_run(store, "l", alpha=0.01)

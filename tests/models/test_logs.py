@@ -151,15 +151,14 @@ def test_a_published_log_reported_and_exported_is_the_same(
     capsys.readouterr()
     reports = []
     for source in ("published.tsv", "s.db"):
-        assert main(["report", source, "--attack", "l2", "--at", "0,0.25,1,2", "--json"]) == 0
+        assert main(["report", source, "--attack", "l2", "--at", "0,0.25,1,1.9", "--json"]) == 0
         (result,) = json.loads(capsys.readouterr().out)["results"]
         reports.append((result["certified_accuracy"], result["abstained"], result["inputs"]))
     assert reports[0] == reports[1]
     assert reports[0][0] == [0.6, 0.4, 0.2, 0.2]
     assert main(["export", "--store", "s.db", "--attack", "linf", "--out", "linf.tsv"]) == 0
     radii = [row.radius for row in read_log("linf.tsv")]
-    assert radii[4] == pytest.approx(2 / math.sqrt(3072), rel=1e-9)
-    assert radii[4] <= 2 / math.sqrt(3072)
+    assert radii[4] == pytest.approx(1.895 / math.sqrt(3072), rel=1e-9)  # 1.9 as printed
 
 
 def test_counts_exported(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -254,3 +253,25 @@ def test_logs_of_other_systems(folder: Path) -> None:
     rows = read_log("windows.tsv")
     assert [row.index for row in rows] == [0, 20, 40, 60, 80]
     assert [row.correct for row in rows] == [1, 0, 0, 1, 1]
+
+
+def test_radii_that_lean_on_the_runner_up_are_no_published_log(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Their radius says nothing of p_lower, from which other norms' would be derived."""
+    noise = cc.LinfNoise(2, 0.5)
+    run = Run(FixedPlan(10, 1000), noise, 0, 50, 4, "m", "", "d", "", "linf", 0.001)
+    with CountStore("c.db") as store:
+        store.begin("r", run)
+        counts = np.array([450, 60, 240, 250])
+        store.add("r", Votes(0, 0, np.array([10, 0, 0, 0]), counts, 0.1))
+    assert main(["export", "--store", "c.db", "--runner-up", "--out", "top.tsv"]) == 0
+    (row,) = read_log("top.tsv")
+    assert row.radius > 0
+    assert row.extra == {"bound": "runner-up"}
+    capsys.readouterr()
+    claims = ["--noise", "linf", "--sigma", "0.5", "--dim", "2", "--attack", "linf"]
+    told = ["--alpha", "0.001", "--n", "1000"]
+    assert main(["import", "top.tsv", "--store", "i.db", *claims, *told]) == 2
+    assert "got the runner-up's bounds in 'top.tsv'" in capsys.readouterr().err
+    assert not Path("i.db").exists()

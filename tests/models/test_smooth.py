@@ -183,6 +183,30 @@ def test_batch_statistics_are_refused_in_evaluation_too() -> None:
         smoothed(net).counts(X, 100, 0)
 
 
+BATCHWISE = {
+    "mean": lambda b: b.flatten(1)[:, :3] - b.flatten(1)[:, :3].mean(dim=0),
+    "normalized": lambda b: torch.nn.functional.batch_norm(
+        b.flatten(1)[:, :3], None, None, training=True
+    ),
+    "reader of the mean": lambda b: b.flatten(1)[:, :3].mean(dim=0).expand(len(b), 3),
+}
+
+
+@pytest.mark.parametrize("name", BATCHWISE)
+def test_rows_that_see_each_other_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="must treat every row alone, got other scores for the"):
+        smoothed(BATCHWISE[name]).counts(X, 100, 0)
+
+
+def test_a_classifier_with_chance_of_its_own_is_taken() -> None:
+    """Its votes are independent all the same."""
+
+    def denoised(batch: torch.Tensor) -> torch.Tensor:
+        return batch.flatten(1)[:, :3] + torch.randn(len(batch), 3)
+
+    assert smoothed(denoised).counts(X, 100, 0).sum() == 500
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_modules_of_other_precisions(dtype: torch.dtype) -> None:
     net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 3)).eval()
