@@ -122,3 +122,18 @@ def test_discrepancy(lam: float, mu: float) -> None:
     ):
         one, two = (cc.discrepancy(lam, n, attack, mu) for n in (closed, quadrature))
         assert one == pytest.approx(two, rel=1e-11, abs=1e-13 * lam)
+
+
+def test_discrepancy_near_its_lower_atom() -> None:
+    """tau + m cancels there: found 3e-13 below the truth (50 digits by mpmath)."""
+    noise = cc.Laplace(1, 19124.992800869688)
+    found = cc.discrepancy(0.0004155347615934732, noise, "l1", 148933.26900590654)
+    truth = 2.9474167604331827e-7
+    assert truth <= found <= truth * (1 + 1e-9)
+
+
+def test_an_enclosure_in_the_last_digit() -> None:
+    """F of 40 digits by mpmath, between its bounds."""
+    noise = cc.RadialNoise(8, 1.0, 1.0, 1.0, 0.005777508861103244)
+    lower, upper = cc.log_ratio_law(noise, "l1", 5.474604784124608).enclose(1.2283646987342696)
+    assert lower <= 0.98251577257446194 <= upper < lower + 2e-15
