@@ -166,12 +166,19 @@ def test_family_float32(race: Any, family: str, dim: int) -> None:
 def test_normals(race: Any, dim: int, dtype: str) -> None:
     noise = cc.Gaussian(dim, 1.0)
     out, tensor, center = buffers(dim, dtype)
-    flat = out.reshape(-1)
+    flat, moved = out.reshape(-1), torch.from_numpy(center)
+
+    def numpy_sum() -> None:
+        RNG.standard_normal(out=flat, dtype=out.dtype)
+        np.add(out, center, out=out)
+
     name = f"Gaussian d={dim} (x + noise)"
     race(
         f"normals d={dim} {dtype}",
         {
             name: ours(noise, out, center),
+            "torch normal_, add_": lambda: tensor.normal_().add_(moved),
+            "NumPy SFC64, add": numpy_sum,
             "torch normal_ (noise alone)": lambda: tensor.normal_(),
             "NumPy SFC64 (noise alone)": lambda: RNG.standard_normal(out=flat, dtype=out.dtype),
             "np.random.normal (fresh float64)": lambda: np.random.normal(size=out.shape),

@@ -176,16 +176,13 @@ def decide_inputs(
             begun = time.monotonic()
 
 
-def certified_right(votes: Votes, run: Run, alpha: float, *, runner_up: bool = False) -> bool:
+def certified_right(votes: Votes, plan: Plan, alpha: float) -> bool:
     """Whether an input is certified with the right label at some radius, without the radius:
-    a bound above 1/2, or above the runner-up's, certifies one under every noise."""
-    plan = run.plan
+    a bound above 1/2 certifies one under every noise."""
     if isinstance(plan, SequentialPlan):
         found = plan.outcome(votes)
         return found.label == votes.label and found.radius > 0
     top = int(votes.selection.argmax())
-    if runner_up:
-        return top == votes.label and row_of(votes, run, runner_up=True).radius > 0
     if isinstance(plan, ScorePlan):
         scores = np.array(votes.path) / SCORE_UNIT
         return top == votes.label and bool(cc.betting_lower(scores, alpha) > 0.5)

@@ -205,7 +205,9 @@ def _certify_unstored(
 
 
 def _right(options: argparse.Namespace, run: Run) -> Callable[[Votes], bool]:
-    return lambda votes: certified_right(votes, run, options.alpha, runner_up=options.runner_up)
+    if options.runner_up:
+        return lambda votes: bool(row_of(votes, run, runner_up=True).correct)
+    return lambda votes: certified_right(votes, run.plan, options.alpha)
 
 
 def _certify_stored(options: argparse.Namespace, sample: Any, stored: StoredRun) -> int:
