@@ -70,15 +70,25 @@ def cores() -> int:
 
 
 def _spread(work: Callable[[int, int], None], n: int, size: int, threads: int | None) -> None:
-    """work(low, high) over the rows 0 .. n, in four pieces a thread."""
+    """work(low, high) over the rows 0 .. n, in four pieces a thread, of which this is one: a
+    thread of the pool may take as long to wake as a small batch takes."""
     count = threads if threads is not None else cores()
     if count <= 1 or n * size <= SERIAL:
         work(0, n)
         return
     step = -(-n // (4 * count))
     pieces = [(low, min(low + step, n)) for low in range(0, n, step)]
-    for done in [_pool(count).submit(work, *piece) for piece in pieces]:
-        done.result()
+    left = iter(pieces)  # next() is atomic
+
+    def drain() -> None:
+        for piece in left:
+            work(*piece)
+
+    helpers = [_pool(count).submit(drain) for _ in range(count - 1)]
+    drain()
+    for helper in helpers:
+        if not helper.cancel():
+            helper.result()
 
 
 def draw(
