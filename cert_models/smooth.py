@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
 import cert_core as cc
 from cert_models.arguments import whole
 from cert_models.batches import Batches, batch_by_trial
+from cert_models.checks import check_alone, check_mode, check_votes
 from cert_models.forward import Forward
 
 Counts = np.ndarray[Any, np.dtype[np.int64]]
@@ -68,7 +68,7 @@ class SmoothedClassifier:
     def rows(self, x: Any) -> int:
         """Rows of one forward pass on inputs like x: batch_size, found by trial if it is None."""
         if self.batch_size is None:
-            self._check_mode()
+            check_mode(self.base_classifier)
             shape = tuple(np.shape(x)[1:])
             self.batch_size = batch_by_trial(lambda size: self._try(size, shape), self._too_large)
         return self.batch_size
@@ -121,7 +121,7 @@ class SmoothedClassifier:
                     self._add(counts, segments, start, votes)
                     start += len(votes)
         table = counts.cpu().numpy()
-        _all_voted(int(table[:, -1].sum()))
+        check_votes(int(table[:, -1].sum()))
         return np.ascontiguousarray(table[:, :-1])
 
     def mean_scores(
@@ -167,7 +167,7 @@ class SmoothedClassifier:
         with torch.inference_mode():
             parts = list(self._classify(self._batches.tensor(batch)))
         votes = torch.cat(parts).cpu().numpy()
-        _all_voted(int((votes == self.num_classes).sum()))
+        check_votes(int((votes == self.num_classes).sum()))
         return votes
 
     def _softmax(self, batch: Any) -> Float:
@@ -192,14 +192,15 @@ class SmoothedClassifier:
     ) -> Iterator[torch.Tensor]:
         """Labels of the batch (num_classes: none), or what read makes of its scores, in parts
         that fit into memory."""
-        self._check_mode()
+        check_mode(self.base_classifier)
         start = 0
         while start < len(batch):
             part = batch[start : start + (self.batch_size or len(batch))]
             try:
                 scores = self._scores(part)
-                if not self._alone:
-                    self._check_alone(part, scores)
+                if not self._alone and len(part) > 1:
+                    check_alone(self._scores, part, scores, rough=self._forward.rough)
+                    self._alone = True
                 votes = self._labels(scores) if read is None else read(scores)
             except (RuntimeError, MemoryError) as error:
                 if len(part) == 1 or not self._too_large(error):
@@ -208,31 +209,6 @@ class SmoothedClassifier:
             else:
                 start += len(part)
                 yield votes
-
-    def _check_alone(self, batch: torch.Tensor, scores: torch.Tensor) -> None:
-        """Refuse a classifier whose scores of a row depend on the other rows: once, on a few
-        rows by themselves.  One that answers differently every time is not told from it."""
-        few = batch[: min(8, len(batch) // 2)]
-        if not len(few):
-            return
-        self._alone = True
-        reference = scores[: len(few)].double()
-        slack = (
-            0.05 * (1 + reference.abs().amax())
-            if self._forward.rough
-            else 1e-3 * (1 + reference.abs().amax())
-        )
-
-        def apart(found: torch.Tensor) -> bool:
-            gap = (found[: len(few)].double() - reference).abs()
-            return bool((gap > slack).any())
-
-        if apart(self._scores(few)) and not apart(self._scores(batch)):
-            raise ValueError(
-                "base_classifier must treat every row alone, got other scores for the first "
-                f"{len(few)} rows of a batch of {len(batch)} by themselves: take out what "
-                "averages over the batch"
-            )
 
     def _labels(self, scores: torch.Tensor) -> torch.Tensor:
         """The largest score's place; num_classes where that is infinite or no number."""
@@ -256,21 +232,6 @@ class SmoothedClassifier:
                 "return one score a class, and pass the right num_classes"
             )
         return scores
-
-    def _check_mode(self) -> None:
-        module = self.base_classifier
-        if isinstance(module, torch.nn.Module) and any(m.training for m in module.modules()):
-            raise ValueError(
-                "base_classifier must be in evaluation mode, got training mode: "
-                "call base_classifier.eval() (batch statistics would make votes dependent)"
-            )
-        if isinstance(module, torch.nn.Module):
-            for name, part in module.named_modules():
-                if isinstance(part, BatchNorm) and part.running_mean is None:
-                    raise ValueError(
-                        "base_classifier must treat every row alone, got batch statistics in "
-                        f"{name or 'it'!r}: train it with track_running_stats=True"
-                    )
 
     def probabilities(
         self, x: Any, n: int, seed: int, *, indices: Sequence[int] | None = None
@@ -432,14 +393,6 @@ def _device_of(classifier: Any) -> torch.device:
         for parameter in classifier.parameters():
             return parameter.device
     return torch.device("cpu")
-
-
-def _all_voted(missing: int) -> None:
-    if missing:
-        raise ValueError(
-            "base_classifier(batch) must be finite, got rows whose largest score is NaN or "
-            f"infinite, {missing} of them: mend the model, or its precision"
-        )
 
 
 def _softmax_of(scores: torch.Tensor) -> torch.Tensor:
