@@ -186,7 +186,8 @@ def _draw(options: argparse.Namespace, noises: Named) -> None:
     axes = figure.subplots()
     for i, (name, noise) in enumerate(noises):
         end = cc.certified_radius(0.999, noise, options.attack)
-        radii = [end * (j / 40) ** 2 for j in range(1, 41)]  # p may rise as sqrt r
+        # dense at both ends: p may rise as sqrt r, and steeply where no radius is left
+        radii = [end * math.sin(math.pi * j / 80) ** 2 for j in range(1, 41)]
         needed = [cc.required_probability(noise, options.attack, r) for r in radii]
         scores = [0.0, *(float(ndtri(min(p, 1 - 1e-16))) for p in needed)]
         mark = "" if cc.is_tight(noise, options.attack) else " *"
