@@ -51,10 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             warnings.showwarning = _warn
             return int(options.run(options))
     except OSError as error:
-        if error.filename is None:
-            raise
-        reason = f"{str(error.filename)!r} ({error.strerror})"
-        print(f"cert: error: a file cannot be used: {reason}: check its path", file=sys.stderr)
+        named = f"{str(error.filename)!r} cannot be used ({error.strerror}): check its path"
+        print(f"cert: error: {named if error.filename else error}", file=sys.stderr)
         return 2
     except USAGE as error:
         print(f"cert: error: {error}", file=sys.stderr)

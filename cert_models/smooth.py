@@ -59,7 +59,9 @@ class SmoothedClassifier:
         self.batch_size = None if batch_size is None else whole("batch_size", batch_size, 1)
         self.device = torch.device(device) if device is not None else _device_of(base_classifier)
         self._batches = Batches(self.device)
-        self._alone = compiled  # whether rows are known not to see each other
+        # whether rows need no check that they do not see each other; few of them would be
+        # another shape to compile
+        self._alone = compiled
         self._forward = Forward(
             base_classifier, self.device,
             autocast=autocast, channels_last=channels_last, compiled=compiled,

@@ -17,6 +17,7 @@ from cert_models.commands.options import (
     emit,
     noise_of,
 )
+from cert_models.commands.sources import run_names
 from cert_models.counts import CountStore
 from cert_models.logs import RUNNER_UP, read_log, write_log
 from cert_models.plans import LogPlan, Run
@@ -123,14 +124,10 @@ def _check_claims(options: argparse.Namespace, noise: cc.Noise, largest: float) 
 
 def run_merge(options: argparse.Namespace) -> int:
     """cert merge."""
-    fresh = not Path(options.store).exists()
+    for source in options.sources:
+        run_names(source)  # refused before a new store is made
     with CountStore(options.store) as store:
-        try:
-            new = store.merge(*options.sources)
-        except Exception:
-            if fresh and not store.runs():
-                Path(options.store).unlink()
-            raise
+        new = store.merge(*options.sources)
         done = {name: len(store.indices(name)) for name in store.runs()}
     lines = [f"{new} new inputs in {options.store}"]
     lines += [f"run {name!r}: {count} inputs" for name, count in done.items()]

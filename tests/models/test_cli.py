@@ -254,3 +254,25 @@ def test_demo(
     stamp = trained[0].stat().st_mtime_ns
     run(capsys, "demo", "--max", "2", "--n", "50", "--quiet", "--out", "here")
     assert trained[0].stat().st_mtime_ns == stamp  # trained once, then read
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(28, "No space left on device"), "[Errno 28] No space left on device"),
+        (OSError(30, "Read-only file system", "ro/x"), "'ro/x' cannot be used (Read-only file"),
+    ],
+)
+def test_errors_of_the_system_are_one_line(
+    error: OSError,
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(*_: object) -> float:
+        raise error
+
+    monkeypatch.setattr(cc, "certified_radius", fails)
+    gaussian = ["--noise", "gaussian", "--sigma", "1", "--dim", "2"]
+    assert main(["radius", *gaussian, "--attack", "l2", "--p", "0.9"]) == 2
+    assert capsys.readouterr().err.startswith(f"cert: error: {message}")

@@ -196,6 +196,12 @@ def test_stores_merged_by_command(folder: Path, capsys: pytest.CaptureFixture[st
         assert len(store.logged("published")) == 5
 
 
+@pytest.mark.parametrize("source", ["none.db", "published.tsv"])
+def test_merging_what_is_no_store_makes_none(folder: Path, source: str) -> None:
+    assert main(["merge", "--store", "new.db", source]) == 2
+    assert not Path("new.db").exists()
+
+
 def without(option: str) -> list[str]:
     place = IMPORT.index(option)
     return IMPORT[:place] + IMPORT[place + 2 :]
