@@ -148,7 +148,7 @@ def source_of(
     if vector.shape != (noise.dim,):
         raise fail("worst_shift", rule, vector.shape, "return the perturbation as a vector")
     size = float(np.linalg.norm(vector, ORDER[attack_name(attack)]))
-    if abs(size - radius) > 1e-6 * radius:
+    if not (1 - 1e-12) * radius <= size <= (1 + 1e-6) * radius:  # a smaller one certifies more
         rule = f"of {attack} norm {radius:g}"
         raise fail("worst_shift", rule, size, "return the worst shift of the sphere of the radius")
     return _CustomSource(noise, vector), noise.justification

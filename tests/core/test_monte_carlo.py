@@ -383,6 +383,7 @@ def test_laplace_of_one_s_own(symmetric: bool, dtype: Any) -> None:
     ("change", "message"),
     [
         ({"worst_shift": lambda attack, radius: np.zeros(1)}, "worst_shift must be of l1 norm 0.5"),
+        ({"worst_shift": lambda a, r: np.array([r - 1e-9])}, "worst_shift must be of l1 norm 0.5"),
         ({"sampler": lambda n, rng: rng.normal(size=(n, 1)) - 1}, "finite at every draw"),
     ],
 )
