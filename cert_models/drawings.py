@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 import cert_core as cc
+from cert_core.rounding import in_full
 from cert_models.figures import FAMILIES, NORM, Numbers, rivals
 
 COLOUR = {"Eq. 11": "C0", "Eq. 12": "C1", "Eq. 13": "C2"}
@@ -44,7 +45,7 @@ def _norms(numbers: Numbers, figure: Any) -> None:
         if moved == "k":
             for x, y, k in zip(mean, variance, numbers.column("k", moved="k"), strict=True):
                 axis.annotate(
-                    f"k = {k:g}", (x, y), (3, -14), textcoords="offset points", ha="left",
+                    f"k = {in_full(k)}", (x, y), (3, -14), textcoords="offset points", ha="left",
                     fontsize="small",
                 )  # fmt: skip
     axis.plot([], [], "o", color="grey", fillstyle="none", markersize=7, label="sampled")

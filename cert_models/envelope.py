@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 import cert_core as cc
-from cert_models.report import Table, share, tables
+from cert_core.rounding import in_full, percent
+from cert_models.report import Table, tables
 from cert_models.results import Result, subset
 
 CHOSEN_HERE = (
@@ -21,11 +22,16 @@ CHOSEN_HERE = (
 
 @dataclass(frozen=True)
 class Best:
-    """The largest certified accuracy at a radius, and the results that have it."""
+    """The most of total inputs certified at a radius, and the results that certify them."""
 
     radius: float
-    accuracy: float
+    count: int
+    total: int
     results: tuple[Result, ...]
+
+    @property
+    def accuracy(self) -> float:
+        return self.count / self.total
 
 
 def check_comparable(results: Sequence[Result]) -> None:
@@ -57,7 +63,8 @@ def check_comparable(results: Sequence[Result]) -> None:
 
 
 def best_at(results: Sequence[Result], radii: Sequence[float]) -> list[Best]:
-    """The best of the results at each radius; none where no input is certified.
+    """The best of the results at each radius; none where no input is certified, or none tested
+    the radius.
 
     Parameters
     ----------
@@ -66,10 +73,10 @@ def best_at(results: Sequence[Result], radii: Sequence[float]) -> list[Best]:
     """
     found = []
     for radius in radii:
-        counts = [r.count(radius) for r in results]
+        counts = [r.count(radius) if r.says(radius) else 0 for r in results]
         top = max(counts)
         winners = [r for r, n in zip(results, counts, strict=True) if n == top > 0]
-        found.append(Best(radius, top / len(results[0]), tuple(winners)))
+        found.append(Best(radius, top, len(results[0]), tuple(winners)))
     return found
 
 
@@ -87,7 +94,8 @@ def best_tables(results: Sequence[Result], radii: Sequence[float]) -> list[Table
     """
     (side,) = tables(results, radii)
     found = best_at(results, radii)
-    last = ("best of these", side.rows[0][1], "", "", "", *(share(b.accuracy) for b in found))
+    shares = (percent(b.count, b.total) for b in found)
+    last = ("best of these", side.rows[0][1], "", "", "", *shares)
     side = dataclasses.replace(side, rows=(*side.rows, last))
     rows = [row for b in found for row in _named(b)]
     caption = f"The best at each {results[0].attack} radius"
@@ -97,13 +105,13 @@ def best_tables(results: Sequence[Result], radii: Sequence[float]) -> list[Table
 
 def _named(best: Best) -> list[tuple[str, ...]]:
     """A row for each result that is best at a radius."""
-    radius = f"{best.radius:g}"
+    radius, share = in_full(best.radius), percent(best.count, best.total)
     if not best.results:
-        return [(radius, "none", "", "", "", share(0.0))]
+        return [(radius, "none", "", "", "", share)]
     return [
         (
             radius, r.name, parameters(r.noise) if r.noise else "", r.model,
-            "" if r.alpha is None else f"{r.alpha:g}", share(best.accuracy),
+            "" if r.alpha is None else in_full(r.alpha), share,
         )
         for r in best.results
     ]  # fmt: skip
@@ -112,5 +120,5 @@ def _named(best: Best) -> list[tuple[str, ...]]:
 def parameters(noise: cc.Noise) -> str:
     """A noise in few words: its family, scale and k."""
     values = {f.name: getattr(noise, f.name) for f in dataclasses.fields(noise)}  # type: ignore[arg-type]
-    shown = ", ".join(f"{name}={value:g}" for name, value in values.items() if name != "dim")
+    shown = ", ".join(f"{name}={in_full(value)}" for name, value in values.items() if name != "dim")
     return f"{type(noise).__name__}({shown})"

@@ -16,6 +16,7 @@ import numpy as np
 from scipy import optimize, special
 
 import cert_core as cc
+from cert_core.rounding import in_full, nearest
 
 DIM, BALL = 5, 0.65  # the classifier of Figure 3: 1 inside the ball of this radius
 FACE_NODES = 12  # a coordinate, on a face of the 5-cube
@@ -96,8 +97,8 @@ def rivals(dim: int, share: float) -> dict[str, cc.Noise]:
     k = share * dim
     return {
         "Gaussian": cc.Gaussian.with_rms(dim, 1.0),
-        f"Eq. 12, k = {share:g} d": cc.LinfNoise.with_rms(dim, 1.0, k),
-        f"Eq. 13, k = {share:g} d": cc.MixedNoise.with_rms(dim, 1.0, k),
+        f"Eq. 12, k = {in_full(share)} d": cc.LinfNoise.with_rms(dim, 1.0, k),
+        f"Eq. 13, k = {in_full(share)} d": cc.MixedNoise.with_rms(dim, 1.0, k),
     }
 
 
@@ -210,13 +211,13 @@ def frontier(
         rows.append((ball, family, accuracy, *max(robust), *max(bounds)))
     header = ("ball", "noise", "accuracy", "robustness", "k", "bound", "k of the bound")
     note = (
-        f"Accuracy p = P(|z| <= {BALL}) in the ball's norm; robustness at lambda = {lam:g} and "
-        f"bound L(p) against linf perturbations of {radius:g}; best of k = "
-        f"{', '.join(f'{k:g}' for k in ks)}."
+        f"Accuracy p = P(|z| <= {BALL}) in the ball's norm; robustness at lambda = {in_full(lam)} "
+        f"and bound L(p) against linf perturbations of {in_full(radius)}; best of k = "
+        f"{', '.join(map(in_full, ks))}."
     )
     title = (
-        f"Accuracy and robustness for a ball of radius {BALL}, d = {DIM}: lambda = {lam:g}, "
-        f"linf attack of radius {radius:g}"
+        f"Accuracy and robustness for a ball of radius {BALL}, d = {DIM}: lambda = {in_full(lam)}, "
+        f"linf attack of radius {in_full(radius)}"
     )
     return Numbers(title, header, tuple(rows), (note,), ("robustness", "bound"))
 
@@ -247,14 +248,16 @@ def tradeoff(
         best = math.exp(cc.log_ratio_law(noise, "linf", radius).ppf(p))
         bound = cc.lower_bound(p, noise, "linf", radius)
         rows.append((sigma, p, *values, best, bound))
-    sums = tuple(f"lambda = {lam:g}" for lam in lams)
+    sums = tuple(f"lambda = {in_full(lam)}" for lam in lams)
     header = ("sigma", "accuracy", *sums, "lambda*", "bound")
     tops = [max(rows, key=lambda row: row[2 + i])[0] for i in range(len(lams))]
     note = (
-        f"lambda p - D(lambda) against linf perturbations of {radius:g}; of these sigma it is "
-        f"largest at {', '.join(f'{top:.3g}' for top in tops)}."
+        f"lambda p - D(lambda) against linf perturbations of {in_full(radius)}; of these sigma it "
+        f"is largest at {', '.join(nearest(top, 3) for top in tops)}."
     )
-    title = f"The trade-off of Eq. 9: Eq. 11 with k = {k:g}, ball of radius {BALL}, d = {DIM}"
+    title = (
+        f"The trade-off of Eq. 9: Eq. 11 with k = {in_full(k)}, ball of radius {BALL}, d = {DIM}"
+    )
     return Numbers(title, header, tuple(rows), (note,), (*sums, "bound"))
 
 
@@ -282,5 +285,5 @@ def dimension(
             rows.append((dim, name, radius, radius * _to_mean_maximum(noise, dim)))
     header = ("d", "noise", "at equal rms", "at equal mean |z|_inf")
     note = "The Gaussian's radius falls as d^-1/2; that of Eq. 12 nearly as 1/d."
-    title = f"Certified linf radius at p = {p:g}, rms 1 a coordinate"
+    title = f"Certified linf radius at p = {in_full(p)}, rms 1 a coordinate"
     return Numbers(title, header, tuple(rows), (note,), header[2:])

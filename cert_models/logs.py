@@ -9,7 +9,6 @@ import re
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from pathlib import Path
 
 import cert_core as cc
@@ -19,28 +18,6 @@ TIME = re.compile(r"(?:(?P<days>\d+) days?, )?(?P<hours>\d+):(?P<minutes>\d+):(?
 
 
 RUNNER_UP = {"bound": "runner-up"}  # column of a row whose radius leans on another class's bound
-
-
-def in_full(value: float) -> str:
-    """value as shortly as it can be read back."""
-    text = f"{value:g}"
-    return text if float(text) == value else repr(value)
-
-
-def rounded_down(value: float, digits: int) -> str:
-    """value with this many decimals, never above it."""
-    return _rounded(value, digits, ROUND_FLOOR)
-
-
-def _rounded(value: float, digits: int, mode: str) -> str:
-    if not math.isfinite(value):
-        return str(value)
-    return format(Decimal(value).quantize(Decimal(1).scaleb(-digits), rounding=mode), "f")
-
-
-def rounded_up(value: float, digits: int) -> str:
-    """value with this many decimals, never below it."""
-    return _rounded(value, digits, ROUND_CEILING)
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 import cert_core as cc
+from cert_core.rounding import confidence, radius
 from cert_models.datasets import Dataset
-from cert_models.logs import rounded_down
 from cert_models.report import Table, curves
 from cert_models.results import Result
 
@@ -117,7 +117,7 @@ def _row(
         noisy = cc.draw(noise, 1, seed, start=index, center=clean.reshape(-1))
         at = int(np.flatnonzero(r.indices == index)[0])
         right = r.predict[at] == r.labels[at]
-        said = f"class {r.predict[at]}, {r.attack} radius {rounded_down(float(r.radius[at]), 3)}"
+        said = f"class {r.predict[at]}, {r.attack} radius {radius(float(r.radius[at]), 3)}"
         if r.predict[at] == cc.ABSTAIN:
             said = "abstains"
         row.append(Picture(_pixels(noisy.reshape(clean.shape)), said, not right))
@@ -164,7 +164,7 @@ def page(
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     body = [f"<h1>{text(title)}</h1>", f"<figure>{svg}</figure>"]
     if rho is not None:
-        body.append(f'<p class="notes">Dotted: with probability {1 - rho:g}.</p>')
+        body.append(f'<p class="notes">Dotted: with probability {confidence(rho)}.</p>')
     for table in made:
         body.append(f"<h2>{text(table.caption)}</h2>")
         head = "".join(f"<th>{text(cell)}</th>" for cell in table.header)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 import cert_core as cc
+from cert_core.rounding import in_full
 from cert_models.counts import CountStore
 from cert_models.plans import (
     SCORE_UNIT,
@@ -207,8 +208,8 @@ def _read_log(
     noise = store.runs()[name].noise
     if alpha != plan.alpha:
         raise StoreError(
-            f"alpha must be {plan.alpha:g}, that of the published log {name!r}, got {alpha:g}: "
-            "only counts can be read at another"
+            f"alpha must be {in_full(plan.alpha)}, that of the published log {name!r}, "
+            f"got {in_full(alpha)}: only counts can be read at another"
         )
     rows = [row for row in store.logged(name) if wanted is None or row.index in wanted]
     label = np.array([row.predict for row in rows], dtype=np.int64)

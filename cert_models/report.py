@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import cert_core as cc
-from cert_models.logs import in_full, rounded_down
+from cert_core.rounding import confidence, in_full, percent, radius
 from cert_models.results import Floats, Result, default_radii, subset
 
 
@@ -24,9 +24,7 @@ class Table:
     notes: tuple[str, ...]
 
 
-def share(value: float, digits: int = 1) -> str:
-    """A share of a whole number of inputs in percent, rounded down."""
-    return rounded_down(100 * value + 1e-9, digits) + "%"  # 100 * 0.29 is below 29
+UNTESTED = "\N{EN DASH}"  # in the place of a number that a run did not ask for
 
 
 def tables(
@@ -61,13 +59,13 @@ def tables(
 
 
 def _row(result: Result, radii: Sequence[float], rho: float | None) -> tuple[str, ...]:
-    alpha = "not stated" if result.alpha is None else f"{result.alpha:g}"
-    name = result.name if rho is None else f"{result.name}, with probability {1 - rho:g}"
-    return (
-        name, subset(result.indices), alpha, str(result.abstained),
-        rounded_down(result.average_radius(rho), 4),
-        *(share(result.accuracy(radius, rho)) for radius in radii),
-    )  # fmt: skip
+    alpha = "not stated" if result.alpha is None else in_full(result.alpha)
+    name = result.name if rho is None else f"{result.name}, with probability {confidence(rho)}"
+    average = radius(result.average_radius(rho)) if result.tested is None else UNTESTED
+    cells = (
+        percent(result.count(r, rho), len(result)) if result.says(r) else UNTESTED for r in radii
+    )
+    return (name, subset(result.indices), alpha, str(result.abstained), average, *cells)
 
 
 def _notes(results: Sequence[Result], rho: float | None) -> tuple[str, ...]:
@@ -78,9 +76,11 @@ def _notes(results: Sequence[Result], rho: float | None) -> tuple[str, ...]:
     if rho is not None:
         worst = ", ".join(f"{r.wrong_at_most(rho)} of {len(r)} ({r.name})" for r in results)
         notes.append(
-            f"Rows with probability {1 - rho:g}, each by itself, leave out as many certificates as "
-            f"may be false, at all radii at once: {worst}."
+            f"Rows with probability {confidence(rho)}, each by itself, leave out as many "
+            f"certificates as may be false, at all radii at once: {worst}."
         )
+    if any(r.tested is not None for r in results):
+        notes.append(f"{UNTESTED}: not tested by that run, which decided its own radii alone.")
     if len({tuple(np.sort(r.indices)) for r in results}) > 1:
         notes.append("The rows are not of the same inputs: --common compares on those they share.")
     for r in results:
@@ -150,13 +150,15 @@ def as_csv(made: Table) -> str:
 FORMATS = {"text": as_text, "markdown": as_markdown, "latex": as_latex, "csv": as_csv}
 
 
-def table(rows: Mapping[str, Sequence[float]], radii: Sequence[float], corner: str) -> str:
-    """Certified accuracies as aligned text, one named row each, one column a radius."""
+def table(
+    rows: Mapping[str, Sequence[int]], total: int, radii: Sequence[float], corner: str
+) -> str:
+    """Certified inputs of a total as aligned percents, a named row each, a column a radius."""
     width = max(len(corner), *(len(name) for name in rows))
     head = corner.ljust(width) + "".join(f"{in_full(r):>7}" for r in radii)
     lines = [
-        name.ljust(width) + "".join(f"{share(value, 0):>7}" for value in shares)
-        for name, shares in rows.items()
+        name.ljust(width) + "".join(f"{percent(count, total, 0):>7}" for count in counts)
+        for name, counts in rows.items()
     ]
     return "\n".join([head, "-" * len(head), *lines])
 
@@ -202,15 +204,17 @@ def curves(
     for axis, attack in zip(axes, attacks, strict=True):
         group = [r for r in results if r.attack == attack]
         tops = [r.certified[np.isfinite(r.certified)].max(initial=0.0) for r in group]
+        tops += [max(r.tested) for r in group if r.tested]
         reach = 1.05 * float(max(tops)) + 1e-9
         for r in group:
             style: dict[str, Any] = {"color": f"C{names.index(r.name) % 10}", "linewidth": 1.6}
-            axis.step(*_steps(r, reach, None), where="pre", label=r.name, **style)
+            _draw(axis, r, reach, None, {"label": r.name, **style})
             if rho is not None:
-                axis.step(*_steps(r, reach, rho), where="pre", linestyle=":", **style)
-        if best:
-            x = np.unique(np.concatenate([_steps(r, reach, None)[0] for r in group]))
-            y = [max(r.accuracy(radius) for r in group) for radius in x]
+                _draw(axis, r, reach, rho, {"linestyle": ":", "fillstyle": "none", **style})
+        free = [r for r in group if r.tested is None]
+        if best and free:
+            x = np.unique(np.concatenate([_steps(r, reach, None)[0] for r in free]))
+            y = [max(r.accuracy(radius) for r in free) for radius in x]
             broad: dict[str, Any] = {"color": "black", "linewidth": 5, "alpha": 0.2, "zorder": 1}
             axis.step(x, y, where="pre", label="best at each radius", **broad)
         axis.set(xlabel=f"{attack} radius, input units", xlim=(0.0, reach), ylim=(0.0, 1.0))
@@ -221,6 +225,18 @@ def curves(
     with matplotlib.rc_context({"svg.hashsalt": "cert"}):
         metadata = {"Date": None} if kind == "svg" else {"CreationDate": None}
         figure.savefig(path, dpi=150, format=kind, metadata=metadata if kind != "png" else None)
+
+
+def _draw(
+    axis: Any, result: Result, reach: float, rho: float | None, style: dict[str, Any]
+) -> None:
+    """A curve, or a point at each of the radii that alone were tested."""
+    if result.tested is None:
+        steps = {key: value for key, value in style.items() if key != "fillstyle"}
+        axis.step(*_steps(result, reach, rho), where="pre", **steps)
+        return
+    shares = [result.accuracy(r, rho) for r in result.tested]
+    axis.plot(result.tested, shares, **style | {"linestyle": "none", "marker": "o"})
 
 
 def _steps(result: Result, reach: float, rho: float | None) -> tuple[Floats, Floats]:

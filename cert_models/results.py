@@ -34,6 +34,8 @@ class Result:
         How the votes were drawn, e.g. "n 10000".
     model, data, data_fingerprint : str
         Of a run: names as given to it, and the digest of its inputs; "" where not known.
+    tested : tuple of float, or None
+        The radii that a run tested, where it tested no other; None where any may be asked for.
 
     Raises
     ------
@@ -53,6 +55,7 @@ class Result:
     model: str = ""
     data: str = ""
     data_fingerprint: str = ""
+    tested: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         sizes = {len(x) for x in (self.indices, self.labels, self.predict, self.radius)}
@@ -75,9 +78,16 @@ class Result:
     def abstained(self) -> int:
         return int((self.predict == cc.ABSTAIN).sum())
 
-    def count(self, radius: float) -> int:
-        """Inputs certified with the right label at this radius; abstentions count as wrong."""
-        return int((self.certified >= radius).sum())
+    def says(self, radius: float) -> bool:
+        """Whether this radius was tested: between two that were, some inputs may hold that
+        are certified at the smaller one alone."""
+        return self.tested is None or radius in self.tested
+
+    def count(self, radius: float, rho: float | None = None) -> int:
+        """Inputs certified with the right label at this radius; abstentions count as wrong.
+        With rho, as in accuracy."""
+        wrong = 0 if rho is None else self.wrong_at_most(rho)
+        return max(int((self.certified >= radius).sum()) - wrong, 0)
 
     def wrong_at_most(self, rho: float) -> int:
         """How many certificates are false at most, with probability 1 - rho.
@@ -112,8 +122,7 @@ class Result:
             inputs on which the smoothed classifier is right and robust (Cohen et al. 2019,
             Appendix G, bound it by Bernstein's inequality; this is the exact quantile).
         """
-        wrong = 0 if rho is None else self.wrong_at_most(rho)
-        return max(self.count(radius) - wrong, 0) / len(self)
+        return self.count(radius, rho) / len(self)
 
     def average_radius(self, rho: float | None = None) -> float:
         """Average certified radius, zero where wrong or abstaining (Zhai et al. 2020).
@@ -144,11 +153,13 @@ def subset(indices: Ints) -> str:
 
 
 def default_radii(results: Sequence[Result], most: int = 8) -> list[float]:
-    """Round radii from 0 to the largest certified one."""
-    finite = [float(r.certified[np.isfinite(r.certified)].max(initial=0.0)) for r in results]
-    top = max(finite)
+    """Round radii from 0 to the largest certified one, and those that alone were tested."""
+    tested = sorted({radius for r in results for radius in r.tested or ()})
+    free = [r.certified for r in results if r.tested is None]
+    top = max((float(c[np.isfinite(c)].max(initial=0.0)) for c in free), default=0.0)
     if top <= 0:
-        return [0.0]
+        return tested or [0.0]
     power = 10.0 ** math.floor(math.log10(top / most))
     step = next(x * power for x in (1, 2, 2.5, 5, 10, 20) if top / (x * power) <= most)
-    return [float(f"{i * step:.6g}") for i in range(int(top / step + 1e-9) + 1)]
+    round_ones = {float(f"{i * step:.6g}") for i in range(int(top / step + 1e-9) + 1)}
+    return sorted(round_ones.union(tested))

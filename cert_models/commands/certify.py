@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 import cert_core as cc
+from cert_core.rounding import in_full, percent, radius, samples
 from cert_models.commands.options import (
     UsageError,
     add_attack,
@@ -26,10 +27,9 @@ from cert_models.commands.options import (
 from cert_models.commands.progress import progress
 from cert_models.counts import CountStore
 from cert_models.fingerprints import data_fingerprint, model_fingerprint
-from cert_models.logs import RUNNER_UP, LogWriter, Row, check_new, in_full, rounded_down, write_log
+from cert_models.logs import RUNNER_UP, LogWriter, Row, check_new, write_log
 from cert_models.plans import FixedPlan, Plan, Run, ScorePlan, SequentialPlan, Votes
 from cert_models.readings import read_run
-from cert_models.report import share
 from cert_models.run import (
     StoredRun,
     Worker,
@@ -246,19 +246,20 @@ def _report(
     options: argparse.Namespace, certificates: cc.Certificates, labels: Any, drawn: float
 ) -> None:
     top = float(certificates.radius.max(initial=0.0))
-    radii = [float(rounded_down(top * i / 8, 3)) for i in range(9)]
+    radii = sorted({float(radius(top * i / 8, 3)) for i in range(9)})
     if options.at is not None:
         radii = sorted(listed("--at", options.at))
     shares = cc.certified_accuracy(certificates, labels, radii)
     abstained = int((certificates.label == cc.ABSTAIN).sum())
     lines = [f"{options.attack} radius       " + "".join(f"{in_full(r):>8}" for r in radii)]
-    lines.append("certified accuracy" + "".join(f"{share(s):>8}" for s in shares))
+    cells = (percent(round(len(labels) * s), len(labels)) for s in shares)
+    lines.append("certified accuracy" + "".join(f"{cell:>8}" for cell in cells))
     lines.append(
-        f"{len(labels)} inputs, {abstained} abstained; alpha {certificates.alpha:g} an input, "
-        f"n {certificates.n}; abstentions count as wrong"
+        f"{len(labels)} inputs, {abstained} abstained; alpha {in_full(certificates.alpha)} "
+        f"an input, n {certificates.n}; abstentions count as wrong"
     )
     if options.at is not None or options.until is not None:
-        lines[-1] += f"; {drawn:.0f} samples an input on average"
+        lines[-1] += f"; {samples(drawn)} samples an input on average"
     if options.out:
         lines.append(f"log written to {options.out}")
     if options.store:

@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 import cert_core as cc
+from cert_core.rounding import in_full, nearest, radius, upper
 from cert_models.commands import compare_runs
 from cert_models.commands.options import (
     UsageError,
@@ -16,7 +17,6 @@ from cert_models.commands.options import (
     emit_table,
     listed,
 )
-from cert_models.logs import rounded_down, rounded_up
 
 FAMILIES = "gaussian,laplace,l1:0.5,l2:0.5,linf,linf:0.5,mixed:0.1,mixed:0.5"
 PROBABILITIES = "0.6,0.8,0.9,0.99,0.999"
@@ -123,8 +123,8 @@ def _level(options: argparse.Namespace) -> tuple[str, float]:
 def _level_in_words(options: argparse.Namespace) -> str:
     level, value = _level(options)
     if level == "rms":
-        return f"d = {options.dim}, rms {value:g} a coordinate"
-    return f"d = {options.dim}, mean {options.attack} norm {value:g}"
+        return f"d = {options.dim}, rms {in_full(value)} a coordinate"
+    return f"d = {options.dim}, mean {options.attack} norm {in_full(value)}"
 
 
 def _table(
@@ -139,14 +139,12 @@ def _table(
         what, corner = "certified radius at each p", "p"
     cells = []
     for (name, values), (_, noise) in zip(rows.items(), noises, strict=True):
-        numbers = [
-            rounded_up(v, 6) if options.radius is not None else rounded_down(v, 5) for v in values
-        ]
-        cells.append((name, f"{noise.rms:.5g}", *numbers))
+        numbers = [upper(v) if options.radius is not None else radius(v, 5) for v in values]
+        cells.append((name, nearest(noise.rms, 5), *numbers))
     loose = any(name.endswith("*") for name in rows)
     return Table(
         f"{_level_in_words(options)}, {options.attack} attack: {what}",
-        (corner, "rms", *(f"{x:g}" for x in points)),
+        (corner, "rms", *map(in_full, points)),
         tuple(cells),
         ("* by inclusion in another ball: sound, not tight",) if loose else (),
     )
@@ -164,7 +162,7 @@ def _noise(item: str, options: argparse.Namespace) -> tuple[str, cc.Noise]:
         raise UsageError(
             f"--noises must have a number after the colon, got {item!r}: pass k/dim"
         ) from None
-    label = f"{name} k={k:g}" if k else name
+    label = f"{name} k={in_full(k)}" if k else name
     level, value = _level(options)
     if level == "rms":
         return label, cc.NOISES[name].with_rms(options.dim, value, k)

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from cert_models.commands.options import emit_table
-from cert_models.commands.sources import radii_of, results_of_stores, shared_inputs
+from cert_models.commands.sources import accuracies, radii_of, results_of_stores, shared_inputs
 
 if TYPE_CHECKING:
     from cert_models.envelope import Best
@@ -59,7 +59,7 @@ def _values(result: Result, radii: list[float]) -> dict[str, Any]:
     return {
         "name": result.name, "model": result.model, "data": result.data, "inputs": len(result),
         "alpha": result.alpha, "noise": result.noise.to_dict() if result.noise else None,
-        "certified_accuracy": [result.accuracy(radius) for radius in radii],
+        "certified_accuracy": accuracies(result, radii),
     }  # fmt: skip
 
 

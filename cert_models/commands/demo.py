@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import cert_core as cc
+from cert_core.rounding import in_full, radius
 from cert_models.commands.certify import add_run, chosen_inputs
 from cert_models.commands.options import UsageError
 from cert_models.commands.progress import progress
@@ -25,10 +26,10 @@ def entries() -> list[tuple[str, str, cc.Noise]]:
     k = DIM / 4
     return [
         ("l2", "Gaussian", cc.Gaussian.with_rms(DIM, RMS)),
-        ("l2", f"L2Noise, k={k:g}", cc.L2Noise.with_rms(DIM, RMS, k)),
+        ("l2", f"L2Noise, k={in_full(k)}", cc.L2Noise.with_rms(DIM, RMS, k)),
         ("l1", "Laplace", cc.Laplace.with_rms(DIM, RMS)),
-        ("l1", f"L1Noise, k={k:g}", cc.L1Noise.with_rms(DIM, RMS, k)),
-        ("l1", f"LinfNoise, k={k:g}", cc.LinfNoise.with_rms(DIM, RMS, k)),
+        ("l1", f"L1Noise, k={in_full(k)}", cc.L1Noise.with_rms(DIM, RMS, k)),
+        ("l1", f"LinfNoise, k={in_full(k)}", cc.LinfNoise.with_rms(DIM, RMS, k)),
         ("linf", "Gaussian", cc.Gaussian.with_rms(DIM, RMS)),
     ]
 
@@ -81,12 +82,16 @@ def run_demo(options: argparse.Namespace) -> int:
         written.append(log)
     labels = data.y[indices]
     print(f"\nCertified accuracy of {len(indices)} test digits, noise of rms {RMS} a coordinate,")
-    print(f"n = {options.n} samples, alpha = {options.alpha:g} an input:\n")
+    print(f"n = {options.n} samples, alpha = {in_full(options.alpha)} an input:\n")
     for attack, curves in panels.items():
-        shares = {n: cc.certified_accuracy(c, labels, RADII[attack]) for n, c in curves.items()}
-        print(table(shares, RADII[attack], f"{attack} radius") + "\n")
+        counts = {
+            name: [round(len(labels) * x) for x in cc.certified_accuracy(c, labels, RADII[attack])]
+            for name, c in curves.items()
+        }
+        print(table(counts, len(labels), RADII[attack], f"{attack} radius") + "\n")
     print(sentence(panels, labels) + "\n")
-    title = f"digits, {len(indices)} inputs, rms {RMS}, n = {options.n}, alpha = {options.alpha:g}"
+    title = f"digits, {len(indices)} inputs, rms {RMS}, n = {options.n}, "
+    title += f"alpha = {in_full(options.alpha)}"
     picture = folder / "certified-accuracy.png"
     draw_curves(panels, labels, picture, title)
     print("wrote " + ", ".join(str(path) for path in [picture, *written]))
@@ -95,14 +100,12 @@ def run_demo(options: argparse.Namespace) -> int:
 
 def sentence(panels: dict[str, dict[str, cc.Certificates]], labels: Any) -> str:
     """What the table shows: the family with the largest mean certified radius, an attack."""
-    from cert_models.logs import rounded_down
-
     parts = []
     for attack, curves in panels.items():
         means = {name: float(((c.label == labels) * c.radius).mean()) for name, c in curves.items()}
         best = max(means, key=lambda name: means[name])
-        others = ", ".join(f"{rounded_down(means[n], 3)} {n}" for n in means if n != best)
-        largest = rounded_down(means[best], 3)
+        others = ", ".join(f"{radius(means[n], 3)} {n}" for n in means if n != best)
+        largest = radius(means[best], 3)
         text = f"{attack}: {best} has the largest average certified radius, {largest}"
         parts.append(text + (f" (against {others})" if others else ""))
     return "At equal noise level a heavier tail or centre is no free gain.\n" + "\n".join(parts)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import math
 from typing import TYPE_CHECKING, Any
 
+from cert_core.rounding import nearest, radius
 from cert_models.commands.options import (
     UsageError,
     add_table,
@@ -13,7 +13,6 @@ from cert_models.commands.options import (
     emit_table,
     listed,
 )
-from cert_models.logs import rounded_down
 
 if TYPE_CHECKING:
     from cert_models.figures import Numbers
@@ -100,9 +99,8 @@ def _table(numbers: Numbers) -> Table:
         if not isinstance(value, float):
             return str(value)
         if name not in numbers.down:
-            return f"{value:.5g}"
-        small = -math.floor(math.log10(abs(value))) if value else 0
-        return rounded_down(value, max(5, small + 3))
+            return nearest(value, 5)
+        return radius(value, 5)
 
     rows = [tuple(map(cell, numbers.header, row)) for row in numbers.rows]
     return Table(numbers.title, numbers.header, tuple(rows), numbers.notes)

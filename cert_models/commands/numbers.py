@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 import cert_core as cc
+from cert_core.rounding import in_full, lower, nearest, radius, upper
 from cert_models.commands.options import (
     add_attack,
     add_noise,
@@ -15,7 +16,6 @@ from cert_models.commands.options import (
     listed,
     noise_of,
 )
-from cert_models.logs import rounded_down, rounded_up
 
 MONTE_CARLO = ("hoeffding", "dkw", "clopper-pearson")
 
@@ -54,16 +54,16 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
 def run_radius(options: argparse.Namespace) -> int:
     """cert radius."""
     noise = noise_of(options)
-    radius = cc.certified_radius(options.p, noise, options.attack)
+    found = cc.certified_radius(options.p, noise, options.attack)
     tight = cc.is_tight(noise, options.attack)
     values = {
-        "radius": radius, "p": options.p, "attack": options.attack, "tight": tight,
+        "radius": found, "p": options.p, "attack": options.attack, "tight": tight,
         "rms": noise.rms, "noise": noise.to_dict(),
     }  # fmt: skip
     text = (
-        f"certified {options.attack} radius  {rounded_down(radius, 10)}\n"
-        f"in units of the noise's rms  {rounded_down(radius / noise.rms, 6)}  "
-        f"(rms {noise.rms:.6g} a coordinate)"
+        f"certified {options.attack} radius  {radius(found, 10)}\n"
+        f"in units of the noise's rms  {radius(found / noise.rms, 6)}  "
+        f"(rms {nearest(noise.rms)} a coordinate)"
     )
     if not tight:
         text += "\nsound but not tight: " + cc.log_ratio_law(noise, options.attack, 1.0).reason
@@ -77,21 +77,21 @@ def run_bound(options: argparse.Namespace) -> int:
     pair = (noise, options.attack, options.radius)
     values: dict[str, Any] = {"p": options.p, "radius": options.radius, "method": options.method}
     if options.method == "exact":
-        lower, needed = cc.lower_bound(options.p, *pair), cc.required_probability(*pair)
+        least, needed = cc.lower_bound(options.p, *pair), cc.required_probability(*pair)
     else:
         sampling = {
             "n": options.n, "alpha": options.alpha, "seed": options.seed,
             "method": options.method, "backend": options.backend,
         }  # fmt: skip
-        lower = cc.monte_carlo_bound(options.p, *pair, **sampling).lower
+        least = cc.monte_carlo_bound(options.p, *pair, **sampling).lower
         needed = cc.monte_carlo_required(*pair, **sampling).required
         values.update(sampling)
-    values.update(lower=lower, required=needed, certified=options.p > needed)
+    values.update(lower=least, required=needed, certified=options.p > needed)
     certified = "yes" if options.p > needed else "no"
     text = (
-        f"lower bound at radius {options.radius:g}  {rounded_down(lower, 12)}\n"
-        f"p needed to certify it      {rounded_up(needed, 12)}\n"
-        f"certified at p = {options.p:g}        {certified}"
+        f"lower bound at radius {in_full(options.radius)}  {lower(least, 12)}\n"
+        f"p needed to certify it      {upper(needed, 12)}\n"
+        f"certified at p = {in_full(options.p)}        {certified}"
     )
     emit(options, values, text)
     return 0
@@ -161,10 +161,11 @@ def run_verify(options: argparse.Namespace) -> int:
     ]
     for row in rows:
         noise = row["noise"]
-        twin = f"{row['quadrature']:.11f}" if "quadrature" in row else "-"
+        twin = upper(row["quadrature"], 11) if "quadrature" in row else "-"
         lines.append(
-            f"{noise['noise']:9}{noise['dim']:>7}{noise.get('k', 0):>8g} {row['attack']:6}"
-            f"{row['radius']:>11.5g}  {row['required']:<15.11f}{twin:<15}{row['monte_carlo']:<9.6f}"
+            f"{noise['noise']:9}{noise['dim']:>7}{in_full(noise.get('k', 0)):>8} {row['attack']:6}"
+            f"{radius(row['radius'], 7):>11}  {upper(row['required'], 11):<15}{twin:<15}"
+            f"{upper(row['monte_carlo']):<9}"
             f"{'' if row['ok'] else '  DISAGREES'}{'' if row['tight'] else '  (not tight)'}"
         )
     lines.append(f"{len(rows)} checked, {len(bad)} disagree (Monte Carlo with n = {options.n})")

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
+from cert_core.rounding import percent
+
 Item = TypeVar("Item")
 PAUSE = 10.0  # seconds between lines where nobody is looking
 
@@ -60,7 +62,7 @@ def _bar(
     ) as bar:  # fmt: skip
         for item in items:
             done, correct = done + 1, correct + right(item)
-            bar.set_postfix_str(f"{correct / done:.1%} certified right", refresh=False)
+            bar.set_postfix_str(f"{percent(correct, done)} certified right", refresh=False)
             bar.update()
             yield item
 

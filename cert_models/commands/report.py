@@ -22,6 +22,7 @@ from cert_models.commands.options import (
     noise_of,
 )
 from cert_models.commands.sources import (
+    accuracies,
     named_apart,
     named_path,
     radii_of,
@@ -158,10 +159,10 @@ def _values(result: Result, options: argparse.Namespace) -> dict[str, Any]:
         "name": result.name, "inputs": len(result), "attack": result.attack,
         "alpha": result.alpha, "abstained": result.abstained,
         "noise": result.noise.to_dict() if result.noise else None,
-        "average_radius": result.average_radius(), "radii": radii,
-        "certified_accuracy": [result.accuracy(radius) for radius in radii],
+        "average_radius": result.average_radius() if result.tested is None else None,
+        "radii": radii, "certified_accuracy": accuracies(result, radii),
     }  # fmt: skip
     if options.rho is not None:
         values["rho"] = options.rho
-        values["high_probability"] = [result.accuracy(radius, options.rho) for radius in radii]
+        values["high_probability"] = accuracies(result, radii, options.rho)
     return values

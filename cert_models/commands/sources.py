@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cert_core as cc
+from cert_core.rounding import samples
 from cert_models.commands.options import UsageError, listed
+from cert_models.plans import Plan, SequentialPlan
 
 if TYPE_CHECKING:
     from cert_models.results import Result
@@ -77,8 +79,21 @@ def _read(
             label = run if not name else name if len(wanted) == 1 else f"{name} {run}"
             yield Result(
                 label, read.indices, read.labels, c.label, c.radius, c.attack, c.alpha, c.noise,
-                _sampling(c), about.model, about.data, about.data_fingerprint,
+                _sampling(c), about.model, about.data, about.data_fingerprint, _tested(about.plan),
             )  # fmt: skip
+
+
+def _tested(plan: Plan) -> tuple[float, ...] | None:
+    """The radii that a plan tests, where it tests no other."""
+    test = plan.test if isinstance(plan, SequentialPlan) else None
+    return tuple(test.radii) if isinstance(test, cc.RadiiPlan) else None
+
+
+def accuracies(
+    result: Result, radii: Sequence[float], rho: float | None = None
+) -> list[float | None]:
+    """Certified accuracies, None at radii that the run did not test."""
+    return [result.accuracy(r, rho) if result.says(r) else None for r in radii]
 
 
 def _sampling(certificates: cc.Certificates) -> str:
@@ -86,7 +101,9 @@ def _sampling(certificates: cc.Certificates) -> str:
     text = f"n0 {certificates.n0}, n {certificates.n}"
     if isinstance(certificates, cc.SequentialCertificates):
         mean = certificates.samples.mean()
-        text += f" at most, decided by a sequential test, {mean:.0f} samples an input on average"
+        text += (
+            f" at most, decided by a sequential test, {samples(mean)} samples an input on average"
+        )
     return text + ("" if certificates.tight else ", bound sound but not tight")
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import cert_core as cc
+from cert_core.rounding import in_full, lower, radius
 from cert_models.commands.options import (
     UsageError,
     add_attack,
@@ -68,8 +69,8 @@ def run_export(options: argparse.Namespace) -> int:
         "store": options.store, "run": name, "out": options.out, "inputs": len(rows),
         "attack": result.attack, "alpha": result.alpha,
     }  # fmt: skip
-    text = f"{len(rows)} inputs of run {name!r}, {result.attack} radii at alpha {result.alpha:g}"
-    emit(options, values, f"{text}, written to {options.out}")
+    text = f"{len(rows)} inputs of run {name!r}, {result.attack} radii"
+    emit(options, values, f"{text} at alpha {in_full(result.alpha)}, written to {options.out}")
     return 0
 
 
@@ -104,7 +105,7 @@ def run_import(options: argparse.Namespace) -> int:
     top = float(result.p_lower.max(initial=0.0))
     emit(
         options, values,
-        f"{len(rows)} inputs, {abstained} abstained; largest p_lower {top:.6f}\n"
+        f"{len(rows)} inputs, {abstained} abstained; largest p_lower {lower(top)}\n"
         f"kept as run {name!r} in {options.store}",
     )  # fmt: skip
     return 0
@@ -117,8 +118,9 @@ def _check_claims(options: argparse.Namespace, noise: cc.Noise, largest: float) 
     )
     if largest > 1.01 * most:
         raise UsageError(
-            f"radii must be at most {most:.5g}, what {options.n} unanimous votes certify at alpha "
-            f"{options.alpha:g} under {noise}, got {largest:.5g}: check the noise, --n and --alpha"
+            f"radii must be at most {radius(most)}, what {options.n} unanimous votes certify at "
+            f"alpha {in_full(options.alpha)} under {noise}, got {in_full(largest)}: check the "
+            "noise, --n and --alpha"
         )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from cert_core.rounding import nearest, rounded_down
 from cert_models.commands.options import add_data, add_noise, add_output, emit, noise_of
 
 
@@ -55,7 +56,7 @@ class _Progress:
         if epoch != self.epoch:
             self.epoch, self.seen = epoch, []
         self.seen.append((loss, right))
-        self.bar.set_postfix(epoch=epoch + 1, loss=f"{loss:.3f}", refresh=False)
+        self.bar.set_postfix(epoch=epoch + 1, loss=nearest(loss, 4), refresh=False)
         self.bar.update()
 
     def means(self) -> tuple[float | None, float | None]:
@@ -93,14 +94,14 @@ def run_train(options: argparse.Namespace) -> int:
     loss, right = progress.means()
     values = {**recipe.to_dict(), "data": data.name, "inputs": len(data), "loss": loss,
               "right": right, "out": options.out}  # fmt: skip
-    if right is None:
+    if loss is None or right is None:
         text = f"nothing left to do: {options.out} has all {recipe.epochs} epochs"
     else:
         text = (
             f"{recipe.arch} trained on {len(data)} inputs of {data.name}, {recipe.epochs} epochs "
             f"under {recipe.noise}\n"
-            f"last epoch, under noise, on the inputs trained on: loss {loss:.4f}, "
-            f"{right:.1%} right\nwritten to {options.out}"
+            f"last epoch, under noise, on the inputs trained on: loss {nearest(loss, 5)}, "
+            f"{rounded_down(100 * right, 1)}% right\nwritten to {options.out}"
         )
     emit(options, values, text)
     return 0

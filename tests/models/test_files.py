@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import cert_core as cc
+from cert_core import rounding
 from cert_models import datasets, logs, report
 
 
@@ -67,7 +68,7 @@ def test_bad_data(tmp_path: Path) -> None:
 
 @given(st.floats(0, 1e6), st.integers(0, 12))
 def test_printed_numbers_are_rounded_down(value: float, digits: int) -> None:
-    text = logs.rounded_down(value, digits)
+    text = rounding.rounded_down(value, digits)
     assert Decimal(text) <= Decimal(value)
     assert Decimal(value) - Decimal(text) < Decimal(10) ** -digits
 
@@ -106,12 +107,12 @@ def certificates() -> cc.Certificates:
 
 def test_table_and_curves(tmp_path: Path) -> None:
     result, labels = certificates(), np.zeros(50, int)
-    shares = cc.certified_accuracy(result, labels, [0.0, 0.5])
-    text = report.table({"Gaussian": shares}, [0.0, 0.5], "l2 radius")
+    counts = [round(50 * share) for share in cc.certified_accuracy(result, labels, [0.0, 0.5])]
+    text = report.table({"Gaussian": counts}, 50, [0.0, 0.5], "l2 radius")
     head, rule, row = text.splitlines()
     assert head.split() == ["l2", "radius", "0", "0.5"]
     assert len(rule) == len(head) == len(row)
-    assert row.split() == ["Gaussian", f"{shares[0]:.0%}", f"{shares[1]:.0%}"]
+    assert row.split() == ["Gaussian", *(f"{2 * count}%" for count in counts)]
     for suffix, magic in ((".png", b"\x89PNG"), (".svg", b"<?xml"), (".pdf", b"%PDF")):
         path = tmp_path / f"curves{suffix}"
         report.draw_curves({"l2": {"Gaussian": result}}, labels, path, "title")

@@ -477,9 +477,18 @@ def test_certify_then_report(
     fixed, stops = sorted(json.loads(out)["results"], key=lambda r: r["name"])
     assert fixed["inputs"] == stops["inputs"] == 12
     assert fixed["certified_accuracy"][0] > 0.5
-    assert np.abs(np.subtract(fixed["certified_accuracy"], stops["certified_accuracy"])).max() < 0.2
-    _, out, _ = run(capsys, "s.db", "--html", "page.html", "--data", "data.npz")
+    untested, *tested = stops["certified_accuracy"]
+    assert untested is stops["average_radius"] is stops["high_probability"][0] is None
+    assert np.abs(np.subtract(fixed["certified_accuracy"][1:], tested)).max() < 0.2
+    _, out, _ = run(capsys, "s.db", "--html", "page.html", "--data", "data.npz", "--at", "0,0.05")
     assert "decided by a sequential test" in out
+    (row,) = [line for line in out.splitlines() if line.startswith("stops  ")]
+    assert row.split()[-3:] == [
+        report.UNTESTED,
+        report.UNTESTED,
+        f"{100 * tested[0] // 0.1 / 10:.1f}%",
+    ]
+    assert f"{report.UNTESTED}: not tested by that run" in out
     assert len(References(Path("page.html").read_text(encoding="utf-8")).images) == 15
 
 
