@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -43,14 +45,30 @@ def _warn(message: Warning | str, *_: object, **__: object) -> None:
     print(f"cert: warning: {message}", file=sys.stderr)
 
 
+def _unread() -> None:
+    """Let what standard output would not take go nowhere."""
+    with contextlib.suppress(OSError, AttributeError), open(os.devnull, "w") as nothing:
+        os.dup2(nothing.fileno(), sys.stdout.fileno())
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run `cert`; returns the exit status: 2 for wrong usage, 130 when interrupted."""
-    options = parser().parse_args(arguments)
+    """Run `cert`; returns the exit status: 2 for wrong usage; 130 when interrupted and 141 when
+    nobody reads on, as of tools that these signals end."""
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _warn
-            return int(options.run(options))
+            try:
+                options = parser().parse_args(arguments)
+                return int(options.run(options))
+            finally:
+                if sys.stdout is not None:
+                    sys.stdout.flush()  # else the interpreter does, and its errors are its own
+    except BrokenPipeError:
+        _unread()
+        return 141
     except OSError as error:
+        if error.filename is None:
+            _unread()
         named = f"{str(error.filename)!r} cannot be used ({error.strerror}): check its path"
         print(f"cert: error: {named if error.filename else error}", file=sys.stderr)
         return 2

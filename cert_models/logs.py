@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import datetime
-import math
 import os
 import re
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 
 import cert_core as cc
+from cert_core.rounding import in_full
 
 COLUMNS = ("idx", "label", "predict", "radius", "correct", "time")
 TIME = re.compile(r"(?:(?P<days>\d+) days?, )?(?P<hours>\d+):(?P<minutes>\d+):(?P<seconds>[\d.]+)")
-
+NUMBER = re.compile(
+    r"[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d{1,3})?|inf|infinity)", re.ASCII | re.IGNORECASE
+)
+WORDS = {"true": 1, "false": 0}  # of the column correct
 
 RUNNER_UP = {"bound": "runner-up"}  # column of a row whose radius leans on another class's bound
 
@@ -28,7 +33,7 @@ class Row:
     ----------
     index, label, predict : int
     radius : float, in the attack's norm and input units
-    seconds : float, time taken
+    seconds : float, time taken; written as 0 where it is beyond what a timedelta holds
     extra : further columns by name, in order
     """
 
@@ -45,7 +50,8 @@ class Row:
 
     def line(self) -> str:
         """The row as text; the radius in full precision, so no reader sees a larger one."""
-        time = datetime.timedelta(seconds=self.seconds)
+        known = self.seconds < datetime.timedelta.max.total_seconds()
+        time = datetime.timedelta(seconds=self.seconds if known else 0.0)
         radius = repr(float(self.radius))
         values = (self.index, self.label, self.predict, radius, self.correct, time)
         return "\t".join(map(str, (*values, *self.extra.values())))
@@ -129,12 +135,18 @@ def write_log(path: str | Path, rows: Iterable[Row]) -> None:
         raise _refused(path, str(error.strerror)) from None
 
 
+def log_name(path: str | Path) -> str:
+    """What a log is called: its file's name without a table's ending; noise_0.25 has none."""
+    return re.sub(r"\.(tsv|txt|csv|log)$", "", Path(path).name)
+
+
 def read_log(path: str | Path) -> list[Row]:
     """Read a log, ours or a published one.
 
     Radii may be written as any float, times as a timedelta or as seconds; columns are found
     by the names in the first line, others than the six (of which time may lack) are kept.
-    An abstention's radius is 0.0, whatever it says.
+    correct may be 1 and 0, True and False, or the number of correct rows so far.  An
+    abstention's radius is 0.0, whatever it says; a row of negative radius is an abstention.
 
     Raises
     ------
@@ -148,7 +160,7 @@ def read_log(path: str | Path) -> list[Row]:
         raise ValueError(
             f"log must be a readable text file, got {str(path)!r} ({reason}): check the name"
         ) from None
-    names = lines[0].split("\t") if lines else []
+    names = [name.strip() for name in lines[0].split("\t")] if lines else []
     missing = [name for name in COLUMNS[:-1] if name not in names]
     if missing or len(set(names)) < len(names):
         raise ValueError(
@@ -157,46 +169,123 @@ def read_log(path: str | Path) -> list[Row]:
             "separate them by tabs"
         )
     rows: list[Row] = []
+    told: list[_Told] = []
     seen: set[int] = set()
     for number, line in enumerate(lines[1:], start=2):
         if line.strip():
-            row = _row(names, line, f"{path}, line {number}")
+            place = f"{path}, line {number}"
+            row, of_itself = _row(names, line, place)
             if row.index in seen:
                 raise ValueError(
-                    f"idx must be distinct, got {row.index} again ({path}, line {number}): "
-                    "one log is one run"
+                    f"idx must be distinct, got {row.index} again ({place}): one log is one run"
                 )
             seen.add(row.index)
             rows.append(row)
+            told.append(of_itself)
+    if not rows:
+        raise ValueError(f"log must have a row an input, got none in {str(path)!r}: leave it out")
+    _check_correct(told)
     return rows
 
 
-def _row(names: list[str], line: str, place: str) -> Row:
+def check_stated(path: str | Path, rows: Iterable[Row], given: Mapping[str, float]) -> None:
+    """Refuse a log whose columns say otherwise than what is said of it.
+
+    Parameters
+    ----------
+    path : of the log
+    rows : of read_log
+    given : parameter's name (sigma, alpha, n, ...) -> number
+
+    Raises
+    ------
+    ValueError
+        A column of a parameter's name with another value.
+    """
+    for row in rows:
+        for column, text in row.extra.items():
+            name = column.lower()
+            if name in given and text.strip() and _number(column, text) != given[name]:
+                raise ValueError(
+                    f"--{name} must be {text}, that of column {column!r} of {str(path)!r} at idx "
+                    f"{row.index}, got {in_full(given[name])}: pass that of the log"
+                )
+
+
+@dataclass(frozen=True)
+class _Told:
+    """The correct column of a row, what it may be for this row alone, and where it stands."""
+
+    correct: int
+    allowed: tuple[int, ...]
+    line: str
+    place: str
+
+
+def _row(names: list[str], line: str, place: str) -> tuple[Row, _Told]:
     values = dict(zip(names, cells := line.split("\t"), strict=False))
     try:
         if len(cells) != len(names):
             raise ValueError(f"{len(cells)} columns, not {len(names)}")
-        index, label, predict = (int(float(values[name])) for name in COLUMNS[:3])
-        radius = 0.0 if predict == cc.ABSTAIN else float(values["radius"])
-        if math.isnan(radius) or radius < 0 or not 0 <= index < 2**63:
-            raise ValueError("radius and idx must be numbers >= 0")
-        told = float(values["correct"]) == 1
-        if predict != cc.ABSTAIN and (predict == label) != told:
-            raise ValueError("correct must be 1 where predict is label, and 0 elsewhere")
+        index = _whole("idx", values["idx"], 0)
+        label, predict = (_whole(name, values[name], -1) for name in ("label", "predict"))
+        radius = 0.0 if predict == cc.ABSTAIN else _number("radius", values["radius"])
+        word = values["correct"].strip().lower()
+        correct = WORDS[word] if word in WORDS else _whole("correct", word, 0)
         seconds = _seconds(values["time"]) if "time" in values else 0.0
-    except (ValueError, OverflowError) as error:
-        raise ValueError(
-            f"log must have a row of its columns in every line, got {line[:60]!r} ({place}: "
-            f"{error}): repair or remove that line"
-        ) from None
+    except ValueError as error:
+        raise _no_row(line, place, error) from None
+    allowed: tuple[int, ...] = (int(predict == label),)
+    if predict == cc.ABSTAIN or radius < 0:
+        predict, radius, allowed = cc.ABSTAIN, 0.0, (0, 1)
     extra = {name: value for name, value in values.items() if name not in COLUMNS}
-    return Row(index, label, predict, radius, seconds, extra)
+    told = _Told(correct, allowed, line, place)
+    return Row(index, label, predict, radius + 0.0, seconds, extra), told
+
+
+def _no_row(line: str, place: str, reason: object) -> ValueError:
+    return ValueError(
+        f"log must have a row of its columns in every line, got {line[:60]!r} ({place}: "
+        f"{reason}): repair or remove that line"
+    )
+
+
+def _check_correct(told: Sequence[_Told]) -> None:
+    """Refuse a column that is neither each row's own nor their running total."""
+    own = [each for each in told if each.correct not in each.allowed]
+    totals = [0, *(each.correct for each in told)]
+    steps = [after - before for before, after in pairwise(totals)]
+    if own and not all(step in each.allowed for step, each in zip(steps, told, strict=True)):
+        rule = "correct must be 1 where predict is label and 0 elsewhere, or their running total"
+        raise _no_row(own[0].line, own[0].place, rule)
+
+
+def _number(name: str, text: str) -> float:
+    """A float as logs write it; "1_0" is none."""
+    if not NUMBER.fullmatch(text.strip()):
+        raise ValueError(f"{name} must be a number, got {text!r}")
+    return float(text)
+
+
+def _whole(name: str, text: str, least: int) -> int:
+    """A whole number in [least, 2^63), exactly; a table may have written it as 5.0."""
+    if abs(_number(name, text)) < 1e19:
+        value = Decimal(text.strip())
+        if value == value.to_integral_value() and least <= value < 2**63:
+            return int(value)
+    raise ValueError(f"{name} must be a whole number >= {least}, got {text!r}")
 
 
 def _seconds(text: str) -> float:
     """A timedelta as Python prints it, or a number of seconds."""
     match = TIME.fullmatch(text.strip())
-    if match is None:
-        return float(text)
-    parts = {name: float(value or 0) for name, value in match.groupdict().items()}
-    return datetime.timedelta(**parts).total_seconds()
+    try:
+        if match is None:
+            time = datetime.timedelta(seconds=_number("time", text))
+        else:
+            time = datetime.timedelta(**{k: float(v or 0) for k, v in match.groupdict().items()})
+    except (ValueError, OverflowError):
+        time = datetime.timedelta(-1)
+    if time < datetime.timedelta():
+        raise ValueError(f"time must be a duration, got {text!r}")
+    return time.total_seconds()

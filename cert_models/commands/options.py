@@ -58,6 +58,11 @@ def noise_of(options: argparse.Namespace, dim: int | None = None) -> cc.Noise:
     return cc.noise_from_dict(values)
 
 
+def numbers_of(noise: cc.Noise) -> dict[str, float]:
+    """The parameters of a noise that are numbers, by name."""
+    return {k: v for k, v in noise.to_dict().items() if isinstance(v, int | float)}
+
+
 def add_attack(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--attack", required=True, choices=cc.ATTACKS, help="norm of the attack")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from cert_models.commands.options import (
     check_targets,
     emit,
     noise_of,
+    numbers_of,
 )
 from cert_models.commands.sources import (
     accuracies,
@@ -110,19 +110,18 @@ def _results(source: str, options: argparse.Namespace) -> Iterator[Result]:
 
 
 def _logged(path: str, name: str, options: argparse.Namespace) -> Iterator[Result]:
-    from cert_models.logs import read_log
+    from cert_models.logs import check_stated, log_name, read_log
     from cert_models.results import Result
 
-    rows = read_log(path)
-    if not rows:
-        raise UsageError(f"log must have a row an input, got none in {path!r}: leave it out")
+    rows, noise = read_log(path), _noise_of_logs(options)
+    stated = numbers_of(noise) if noise else {}
+    check_stated(path, rows, stated | ({} if options.alpha is None else {"alpha": options.alpha}))
     columns = ([getattr(row, key) for row in rows] for key in ("index", "label", "predict"))
     indices, labels, predict = (np.array(values, dtype=np.int64) for values in columns)
     radius = np.array([row.radius for row in rows], dtype=np.float64)
-    name = name or re.sub(r"\.(tsv|txt|csv|log)$", "", Path(path).name)
     yield Result(
-        name, indices, labels, predict, radius, options.attack or "l2", options.alpha,
-        _noise_of_logs(options), "" if options.attack else "a log, its radii taken as l2",
+        name or log_name(path), indices, labels, predict, radius, options.attack or "l2",
+        options.alpha, noise, "" if options.attack else "a log, its radii taken as l2",
     )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,11 @@ from cert_models.commands.options import (
     add_output,
     emit,
     noise_of,
+    numbers_of,
 )
 from cert_models.commands.sources import run_names
 from cert_models.counts import CountStore
-from cert_models.logs import RUNNER_UP, read_log, write_log
+from cert_models.logs import RUNNER_UP, Row, check_stated, log_name, read_log, write_log
 from cert_models.plans import LogPlan, Run
 from cert_models.readings import read_run
 from cert_models.run import rows_of
@@ -35,7 +37,10 @@ def add(commands: Any) -> None:
     export.add_argument("--runner-up", action="store_true", help="bound the runner-up too")
     export.set_defaults(run=run_export)
     log = commands.add_parser("import", help="keep a published log in a store")
-    log.add_argument("log", help="file: idx label predict radius correct time")
+    log.add_argument(
+        "logs", nargs="+", metavar="LOG",
+        help="file: idx label predict radius correct time; several, with --run: parts of one run",
+    )  # fmt: skip
     add_noise(log)
     add_attack(log)
     log.add_argument("--alpha", type=float, required=True, help="as published")
@@ -77,38 +82,66 @@ def run_export(options: argparse.Namespace) -> int:
 def run_import(options: argparse.Namespace) -> int:
     """cert import."""
     noise = noise_of(options)
-    rows = read_log(options.log)
-    if any(RUNNER_UP.items() <= row.extra.items() for row in rows):
+    first = options.logs[0]
+    if len(options.logs) > 1 and options.run_name is None:
         raise UsageError(
-            f"log must hold radii from one bound a row, got the runner-up's bounds in "
-            f"{options.log!r}: merge the store of its counts instead"
+            f"--run must be given for several logs, got {len(options.logs)}: name the run whose "
+            "parts they are, or import each by itself"
         )
-    name = options.run_name or Path(options.log).stem
-    digest = hashlib.sha256(Path(options.log).read_bytes()).hexdigest()[:32]
+    rows = [row for path in options.logs for row in _rows(path, noise, options)]
+    name = options.run_name or log_name(first)
+    digest = hashlib.sha256(Path(first).read_bytes()).hexdigest()[:32]
     plan = LogPlan(options.n0, options.n, options.attack, options.alpha)
     run = Run(
         plan, noise, seed=0, batch_size=0, num_classes=0,
-        model=Path(options.log).name, model_fingerprint=digest, data="", data_fingerprint="",
+        model=Path(first).name, model_fingerprint=digest, data="", data_fingerprint="",
         attack=options.attack, alpha=options.alpha,
     )  # fmt: skip
-    _check_claims(options, noise, max((row.radius for row in rows), default=0.0))
+    _check_claims(options, noise, max(row.radius for row in rows))
     with CountStore(options.store) as store, store.transaction():
+        known = store.runs().get(name)
+        if options.run_name and known:  # a further part of the run that was named
+            run = replace(run, model=known.model, model_fingerprint=known.model_fingerprint)
         store.begin(name, run)
         store.add_logged(name, rows)
+        _check_columns(store.logged(name))
         result = read_run(store, name).certificates
     abstained = int((result.label == cc.ABSTAIN).sum())
     values = {
-        "store": options.store, "run": name, "inputs": len(rows), "abstained": abstained,
+        "store": options.store, "run": name, "inputs": len(result), "abstained": abstained,
         "p_lower": [float(p) for p in result.p_lower], "noise": noise.to_dict(),
         "attack": options.attack, "alpha": options.alpha,
     }  # fmt: skip
     top = float(result.p_lower.max(initial=0.0))
     emit(
         options, values,
-        f"{len(rows)} inputs, {abstained} abstained; largest p_lower {lower(top)}\n"
+        f"{len(result)} inputs, {abstained} abstained; largest p_lower {lower(top)}\n"
         f"kept as run {name!r} in {options.store}",
     )  # fmt: skip
     return 0
+
+
+def _rows(path: str, noise: cc.Noise, options: argparse.Namespace) -> list[Row]:
+    """The rows of a log that says nothing else of itself than the options do."""
+    rows = read_log(path)
+    if any(RUNNER_UP.items() <= row.extra.items() for row in rows):
+        raise UsageError(
+            f"log must hold radii from one bound a row, got the runner-up's bounds in "
+            f"{path!r}: merge the store of its counts instead"
+        )
+    stated = {"alpha": options.alpha, "n0": options.n0, "n": options.n}
+    check_stated(path, rows, numbers_of(noise) | stated)
+    return rows
+
+
+def _check_columns(rows: Sequence[Row]) -> None:
+    """Refuse parts of a run that no one log could hold."""
+    names = {tuple(row.extra) for row in rows}
+    if len(names) > 1:
+        raise UsageError(
+            f"logs of one run must have the same columns, got {sorted(names)} beside the six: "
+            "import them as runs of their own"
+        )
 
 
 def _check_claims(options: argparse.Namespace, noise: cc.Noise, largest: float) -> None:
