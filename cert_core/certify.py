@@ -353,7 +353,7 @@ def certified_accuracy(certificates: Certificates, labels: Any, radii: Any) -> A
     Parameters
     ----------
     certificates : Certificates
-    labels : (N,) integer array, the true classes
+    labels : (N,) whole numbers, the true classes
     radii : float or array >= 0, in the attack's norm
 
     Returns
@@ -364,12 +364,15 @@ def certified_accuracy(certificates: Certificates, labels: Any, radii: Any) -> A
     Raises
     ------
     ValueError
-        labels of another shape, negative or NaN radii, or no certificates.
+        labels of another shape or no class numbers, negative or NaN radii, no certificates.
     """
     truth = to_numpy("labels", labels)
     if truth.shape != certificates.label.shape:
         rule = f"of shape {certificates.label.shape}"
         raise fail("labels", rule, truth.shape, "pass one true label per certificate")
+    if truth.dtype.kind not in "iuf" or not (truth == np.floor(truth)).all():
+        rule, remedy = "class numbers, as the certificates' labels", "pass whole numbers"
+        raise fail("labels", rule, f"{truth.dtype} such as {truth.flat[0]}", remedy)
     remedy = "pass radii in the attack's norm"
     levels = array("radii", radii, ">= 0", lambda x: x >= 0, remedy=remedy)
     if not len(truth):
