@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import warnings
-import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cert_models.formats import LazyArray, cifar, image_folder, mnist
-from cert_models.importing import import_object
+from cert_core.errors import to_numpy
+from cert_models.formats import (
+    Labels,
+    LazyArray,
+    cifar,
+    class_numbers,
+    image_folder,
+    mnist,
+    warn_of_order,
+)
+from cert_models.importing import first_line, import_object
+
+SPOTS = 8  # items of a torch data set that are looked at when it is loaded
 
 
 @dataclass(frozen=True)
@@ -48,12 +59,33 @@ class Dataset:
             raise ValueError(
                 f"labels must be class numbers >= 0, got {self.y.min()}: check {self.name}"
             )
+        self.check_classes(self.num_classes)
         seen = self.x if isinstance(self.x, np.ndarray) else self.x[:8]
+        finite = np.isfinite(seen).reshape(len(seen), -1).all(axis=1)
+        if not finite.all():
+            raise ValueError(
+                f"inputs must be finite, got NaN or infinity in input {np.argmin(finite)} of "
+                f"{self.name}: clean it"
+            )
         if seen.min() < 0 or seen.max() > 1:
             warnings.warn(
                 f"inputs of {self.name} lie in [{seen.min():g}, {seen.max():g}], not [0, 1]: "
                 "the noise's scale and every radius are in these units",
                 stacklevel=3,
+            )
+
+    def check_classes(self, num_classes: int) -> None:
+        """Refuse labels that are none of so many classes.
+
+        Raises
+        ------
+        ValueError
+            A label is not below num_classes.
+        """
+        if self.y.max() >= num_classes:
+            raise ValueError(
+                f"labels must be below the {num_classes} classes, got {self.y.max()} at "
+                f"{int(np.argmax(self.y))}: check {self.name}, or pass more --classes"
             )
 
 
@@ -84,19 +116,21 @@ def npz(path: str | Path) -> Dataset:
     try:
         with np.load(path, allow_pickle=False) as archive:
             x, y = archive["x"], archive["y"]
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # a damaged archive may raise anything
+        reason = first_line(error)
         raise ValueError(
             f"data must be an .npz file with arrays x and y, got {str(path)!r} ({reason}): "
             "write it with numpy.savez(path, x=..., y=...)"
         ) from error
-    if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer) or x.ndim < 2:
+    if y.ndim != 1 or y.dtype.kind not in "iu" or x.ndim < 2 or x.dtype.kind not in "biuf":
         raise ValueError(
-            f"data must have x of shape (N, ...) and integer y of shape (N,), got x {x.shape} "
-            f"and y {y.dtype} {y.shape}: check {str(path)!r}"
+            "data must have x of shape (N, ...), numbers, and integer y of shape (N,), got "
+            f"x {x.dtype} {x.shape} and y {y.dtype} {y.shape}: check {str(path)!r}"
         )
-    classes = max(int(y.max()) + 1, 2) if len(y) else 2
-    return Dataset(Path(path).name, x.astype(np.float32), y.astype(np.int64), classes)
+    y = class_numbers(y, f"check y of {str(path)!r}")
+    with np.errstate(over="ignore"):  # refused as infinity
+        x = x.astype(np.float32)
+    return Dataset(Path(path).name, x, y, max(int(y.max(initial=1)) + 1, 2))
 
 
 def cifar10(path: str | Path, part: str = "test") -> Dataset:
@@ -124,41 +158,113 @@ def imagenet(path: str | Path, part: str = "test") -> Dataset:
     return Dataset("imagenet", *image_folder(path, "val" if part == "test" else "train"))
 
 
-def torch_dataset(path: str) -> Dataset:
-    """A torch data set by the import path module:name of it, or of a function that makes it.
+@dataclass(frozen=True)
+class _Items:
+    """A torch data set, read item by item with errors that name --data and the item."""
 
-    It must have __len__ and give (x, label) pairs, x a tensor or array of floats; labels
-    are its `targets` where it has them, else every item is read once.
+    found: Any
+    path: str
+
+    def fail(self, rule: str, got: str, i: int, remedy: str) -> ValueError:
+        return ValueError(f"--data {self.path!r} must {rule}, got {got} as item {i}: {remedy}")
+
+    def pair(self, i: int) -> tuple[np.ndarray[Any, Any], Any]:
+        """Input and label of an item, which may have more behind them."""
+        rule, remedy = "give pairs (x, label)", "wrap it in a data set whose items are such"
+        try:
+            item = self.found[i]
+        except Exception as error:  # the user's code
+            raise self.fail(
+                rule, f"{type(error).__name__} ({first_line(error)})", i, remedy
+            ) from error
+        if not isinstance(item, tuple | list) or len(item) < 2:
+            got = f"a {type(item).__name__}"
+            got += f" of {len(item)}" if hasattr(item, "__len__") else ""
+            raise self.fail(rule, got, i, remedy)
+        x = to_numpy("x", item[0])
+        if x.dtype.kind != "f":
+            remedy = "give the data set a transform to float tensors"
+            raise self.fail("give inputs that are floats in [0, 1]", f"{x.dtype} values", i, remedy)
+        return x, item[1]
+
+    def label(self, i: int) -> int:
+        """The class of an item."""
+        where = f"item {i} of --data {self.path!r}"
+        return int(class_numbers([_plain(self.pair(i)[1])], where)[0])
+
+    def labels(self, spots: Sequence[int]) -> Labels:
+        """All labels: the targets that the data set lists, where its items agree with them."""
+        targets = getattr(self.found, "targets", None)
+        if targets is not None:
+            y = class_numbers(_plain(targets), f"check targets of --data {self.path!r}")
+            if all(self.label(i) == y[i] for i in spots):
+                return y
+        return np.array([self.label(i) for i in range(len(self.found))], dtype=np.int64)
+
+    def rows(self, shape: tuple[int, ...], rows: Iterable[int]) -> np.ndarray[Any, Any]:
+        """Inputs of one shape."""
+        read = []
+        for i in map(int, rows):
+            read.append(self.pair(i)[0])
+            if read[-1].shape != shape:
+                got, remedy = str(read[-1].shape), "give the data set a transform to one size"
+                raise self.fail(f"give inputs of one shape, {shape}", got, i, remedy)
+        return np.stack(read)
+
+
+def _plain(value: Any) -> Any:
+    """What NumPy makes of an array or tensor; anything else as it is."""
+    return to_numpy("label", value) if hasattr(value, "__array__") else value
+
+
+def torch_dataset(path: str, part: str = "test") -> Dataset:
+    """A torch data set by the import path module:name of it, or of what makes it.
+
+    It must have __len__ and give (x, label) pairs, x a tensor or array of floats, the label a
+    whole number or an array of one; labels are its `targets` where its items agree with them,
+    else every item is read once.
+
+    Parameters
+    ----------
+    path : str
+    part : "test", whose inputs must be the same whenever they are read, or "train"
 
     Raises
     ------
     ValueError
-        It is no such object, or its inputs are no floats.
+        It is no such object, or an item is not such a pair.
     """
     found = import_object(path, "data")
-    if callable(found) and not hasattr(found, "__getitem__"):
-        found = found()
-    if not (hasattr(found, "__getitem__") and hasattr(found, "__len__") and len(found)):
-        raise ValueError(
-            f"data must have __len__ and __getitem__ and an item, got {found!r} at {path!r}: "
-            "name a torch data set, or a function that makes one"
-        )
+    try:
+        if isinstance(found, type) or not hasattr(found, "__getitem__"):
+            found = found()
+        count = len(found) if hasattr(found, "__getitem__") else 0
+    except Exception as error:  # the user's code, or no data set
+        raise _no_data_set(path, f"{type(error).__name__} ({first_line(error)})") from error
+    if not count:
+        raise _no_data_set(path, f"a {type(found).__name__}")
+    items = _Items(found, path)
+    spots = sorted({int(i) for i in np.linspace(0, count - 1, SPOTS)})
+    shape = items.pair(0)[0].shape
+    if part == "test":
+        for i in spots:
+            if not np.array_equal(items.pair(i)[0], items.pair(i)[0], equal_nan=True):
+                rule = "give the same input whenever it is read"
+                raise items.fail(rule, "two", i, "drop its random transforms, those of training")
+    y = items.labels(spots)
+    names = getattr(found, "classes", ())
+    names = names if isinstance(names, list | tuple) else ()
+    if hasattr(found, "class_to_idx"):  # its classes are folders
+        warn_of_order(names, path)
+    classes = max(int(y.max()) + 1, len(names), 2)
+    return Dataset(path, LazyArray((count, *shape), partial(items.rows, shape)), y, classes)
 
-    def read(rows: Any) -> Any:
-        return np.stack([np.asarray(found[int(i)][0]) for i in rows])
 
-    first = np.asarray(found[0][0])
-    if not np.issubdtype(first.dtype, np.floating):
-        raise ValueError(
-            f"inputs of data must be floats in [0, 1], got {first.dtype} at {path!r}: "
-            "give the data set a transform to float tensors"
-        )
-    targets = getattr(found, "targets", None)
-    if targets is None or getattr(found, "target_transform", None) is not None:
-        targets = [int(found[i][1]) for i in range(len(found))]
-    y = np.asarray(targets).astype(np.int64)
-    classes = max(int(y.max()) + 1, len(getattr(found, "classes", ())), 2)
-    return Dataset(path, LazyArray((len(found), *first.shape), read), y, classes)
+def _no_data_set(path: str, got: str) -> ValueError:
+    return ValueError(
+        f"data must have __len__ and __getitem__ and an item, got {got} at {path!r}: "
+        "name a torch data set, or a function that makes one"
+    )
 
 
 FOLDERS: dict[str, Callable[[str, str], Dataset]] = {
@@ -192,5 +298,5 @@ def load(name: str, part: str = "test") -> Dataset:
     if colon and kind in FOLDERS:
         return FOLDERS[kind](where, part)
     if colon and where:
-        return torch_dataset(name)
+        return torch_dataset(name, part)
     raise ValueError(f"data must be {NAMES}, got {name!r}: choose one of these")

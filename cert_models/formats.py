@@ -23,6 +23,8 @@ import numpy as np
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Labels = np.ndarray[Any, np.dtype[np.int64]]
+MOST_CLASSES = 2**24  # an input's counts must fit into memory
+PARTS = {"train", "training", "val", "valid", "validation", "test", "images"}
 IMAGES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 
 
@@ -48,6 +50,48 @@ class LazyArray:
         rows = np.arange(len(self))[key]
         found = self._read(np.atleast_1d(rows)) if rows.size else np.zeros((0, *self.shape[1:]))
         return (found if np.ndim(rows) else found[0]).astype(np.float32, copy=False)
+
+
+def class_numbers(labels: Any, where: str) -> Labels:
+    """Labels as (N,) class numbers: whole numbers >= 0 of one element each.
+
+    Raises
+    ------
+    ValueError
+        One is no such number; the message says which, and where it lies.
+    """
+    remedy = f"give one whole number an input (one-hot: its argmax; names: their places); {where}"
+    rule = f"labels must be class numbers in [0, {MOST_CLASSES})"
+    try:
+        found = np.asarray(labels)
+    except ValueError:  # of several lengths
+        found = np.asarray(labels, dtype=object)
+    if found.dtype.kind not in "iuf" or not found.ndim or found.size != len(found):
+        raise ValueError(f"{rule}, got {' '.join(repr(labels).split())[:60]}: {remedy}")
+    flat = found.reshape(-1)
+    good = (flat >= 0) & (flat < MOST_CLASSES) & (flat == np.floor(flat))
+    if not good.all():
+        place = int(np.argmin(good))
+        raise ValueError(f"{rule}, got {flat[place]} at {place}: {remedy}")
+    return flat.astype(np.int64)
+
+
+def warn_of_order(names: Sequence[str], where: str) -> None:
+    """Say so where names are sorted as text that a reader would sort as numbers."""
+    natural = sorted(names, key=_natural)
+    if list(names) == sorted(names) != natural:
+        first = [a == b for a, b in zip(names, natural, strict=True)].index(False)
+        warnings.warn(
+            f"class folders of {where} are numbered by their names as text: class {first} is "
+            f"{names[first]!r}, not {natural[first]!r}; a model trained on another order gets "
+            "them wrong",
+            stacklevel=4,
+        )
+
+
+def _natural(name: str) -> list[Any]:
+    """The parts of a name, those of digits as numbers: text and numbers take turns."""
+    return [int(part) if i % 2 else part for i, part in enumerate(re.split(r"([0-9]+)", name))]
 
 
 def lazy_pixels(pixels: Array) -> LazyArray:
@@ -109,9 +153,11 @@ def cifar(
     for name in batches:
         try:
             raw = _ArraysOnly(io.BytesIO((folder / name).read_bytes()), encoding="bytes").load()
-            data = np.asarray(raw[b"data"], dtype=np.uint8)
+            data = np.asarray(raw[b"data"])
+            if data.dtype != np.uint8:
+                raise ValueError(f"pixels of type {data.dtype}, not bytes")
             pixels.append(data.reshape(-1, 3, 32, 32))
-            labels.append(np.asarray(raw[label_key], dtype=np.int64).reshape(len(data)))
+            labels.append(class_numbers(raw[label_key], name).reshape(len(data)))
         except Exception as error:  # a broken pickle may raise anything
             reason = f"{type(error).__name__}: {error}"
             raise _unusable(kind, folder / name, reason, "fetch the file again") from error
@@ -191,8 +237,8 @@ def image_folder(path: str | Path, part: str) -> tuple[LazyArray, Labels, int]:
     """A folder with one subfolder of images a class, in ImageNet's preprocessing.
 
     Classes are numbered by their folders' sorted names, images by class and sorted path,
-    as by torchvision's ImageFolder, so that indices agree with published logs.  Files are
-    read when asked for, never all at once.
+    as by torchvision's ImageFolder, so that indices agree with published logs; hidden files
+    and folders are none.  Files are read when asked for, never all at once.
 
     Parameters
     ----------
@@ -206,23 +252,22 @@ def image_folder(path: str | Path, part: str) -> tuple[LazyArray, Labels, int]:
     Raises
     ------
     ValueError
-        No class folders, or no images in them.
+        No class folders or one, parts of a data set in their place, or no images in them.
     """
     root = Path(path) / part if (Path(path) / part).is_dir() else Path(path)
     kind, remedy = "a folder of class folders of images", "move each image into its class's folder"
     try:
-        classes = sorted(entry.name for entry in root.iterdir() if entry.is_dir())
+        entries = sorted(entry.name for entry in root.iterdir() if entry.is_dir())
     except OSError as error:
         raise _unusable(kind, root, error.strerror, "pass the folder that holds val") from error
+    classes = [name for name in entries if not name.startswith(".")]
+    if classes and (len(classes) == 1 or PARTS.issuperset(classes)):
+        found = f"{len(classes)} folder{'s' * (len(classes) > 1)}: {', '.join(classes)}"
+        raise _unusable(kind, root, found, remedy + ", two of them at least")
     files = [(str(file), i) for i, name in enumerate(classes) for file in _images(root / name)]
     if not files:
         raise _unusable(kind, root, f"{len(classes)} class folders, no image", remedy)
-    if len(classes) != 1000 and all(re.fullmatch(r"n\d{8}", name) for name in classes):
-        warnings.warn(
-            f"{root} has {len(classes)} of ImageNet's 1000 class folders, and labels follow their "
-            "order: a published model's differ; add the missing folders, empty ones will do",
-            stacklevel=3,
-        )
+    _warn_of_classes(root, classes, {label for _, label in files})
     paths = [file for file, _ in files]
 
     def read(rows: Labels) -> Array:
@@ -234,9 +279,34 @@ def image_folder(path: str | Path, part: str) -> tuple[LazyArray, Labels, int]:
     return LazyArray((len(files), 3, 224, 224), read), labels, len(classes)
 
 
+def _warn_of_classes(root: Path, classes: Sequence[str], seen: set[int]) -> None:
+    """Say so where labels by the folders' order may not be those of a published model."""
+    empty = [repr(name) for i, name in enumerate(classes) if i not in seen]
+    if all(re.fullmatch(r"n\d{8}", name) for name in classes):
+        if len(classes) != 1000:
+            warnings.warn(
+                f"{root} has {len(classes)} of ImageNet's 1000 class folders, and labels follow "
+                "their order: a published model's differ; add the missing folders, empty ones "
+                "will do",
+                stacklevel=4,
+            )
+    elif empty:
+        warnings.warn(
+            f"{len(empty)} of the {len(classes)} class folders of {root} hold no image "
+            f"({', '.join(empty[:5])}), and labels count them: remove those that are no class",
+            stacklevel=4,
+        )
+    warn_of_order(classes, str(root))
+
+
 def _images(folder: Path) -> list[Path]:
     """Image files below a folder, in the order of os.walk's sorted folders and names."""
     found = []
     for where, _, names in sorted(os.walk(folder, followlinks=True)):
-        found += [Path(where) / name for name in sorted(names) if name.lower().endswith(IMAGES)]
+        if not any(part.startswith(".") for part in Path(where).relative_to(folder).parts):
+            found += [Path(where) / name for name in sorted(names) if _is_image(name)]
     return found
+
+
+def _is_image(name: str) -> bool:
+    return name.lower().endswith(IMAGES) and not name.startswith(".")

@@ -8,6 +8,11 @@ from pathlib import Path
 from typing import Any
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 def import_object(path: str, argument: str = "model") -> Any:
     """The object that "module:name" names, the current folder included.
 
@@ -24,9 +29,12 @@ def import_object(path: str, argument: str = "model") -> Any:
         value = importlib.import_module(module_name)
         for part in name.split("."):
             value = getattr(value, part)
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:  # the user's code
+        reason = first_line(error)
+        if not isinstance(error, ImportError | AttributeError):
+            reason = f"{type(error).__name__}: {reason}"
         raise ValueError(
-            f"{argument} must be an importable module:name, got {path!r} ({error}): "
+            f"{argument} must be an importable module:name, got {path!r} ({reason}): "
             "run from the folder of the module, or install it"
         ) from error
     return value

@@ -150,6 +150,7 @@ def run_certify(options: argparse.Namespace) -> int:
     noise = noise_of(options, int(np.prod(data.x.shape[1:])))
     indices = chosen_inputs(options, len(data))
     classes = options.classes if options.classes is not None else data.num_classes
+    data.check_classes(classes)
     plan = plan_of(options, noise)
     worker = Worker.from_environment()
     if options.store is None and (worker.world > 1 or options.run_name is not None):

@@ -221,7 +221,7 @@ def test_a_torch_data_set_is_read_when_asked(folder: Path) -> None:
 def test_inputs_of_a_torch_data_set_are_checked(folder: Path) -> None:
     with pytest.warns(UserWarning, match=r"lie in \[0, 16\], not \[0, 1\]"):
         datasets.load("torchsets:raw")
-    with pytest.raises(ValueError, match="inputs of data must be floats in"):
+    with pytest.raises(ValueError, match="give inputs that are floats in"):
         datasets.load("torchsets:ints")
     with pytest.raises(ValueError, match="data must have __len__"):
         datasets.load("torchsets:number")
