@@ -114,7 +114,7 @@ def npz(path: str | Path) -> Dataset:
         The file cannot be read or lacks an array.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             x, y = archive["x"], archive["y"]
     except Exception as error:  # a damaged archive may raise anything
         reason = first_line(error)
