@@ -137,7 +137,7 @@ def write_log(path: str | Path, rows: Iterable[Row]) -> None:
 
 def log_name(path: str | Path) -> str:
     """What a log is called: its file's name without a table's ending; noise_0.25 has none."""
-    return re.sub(r"\.(tsv|txt|csv|log)$", "", Path(path).name)
+    return re.sub(r"(?<=.)\.(tsv|txt|csv|log)$", "", Path(path).name)
 
 
 def read_log(path: str | Path) -> list[Row]:
@@ -252,12 +252,17 @@ def _no_row(line: str, place: str, reason: object) -> ValueError:
 
 def _check_correct(told: Sequence[_Told]) -> None:
     """Refuse a column that is neither each row's own nor their running total."""
-    own = [each for each in told if each.correct not in each.allowed]
-    totals = [0, *(each.correct for each in told)]
-    steps = [after - before for before, after in pairwise(totals)]
-    if own and not all(step in each.allowed for step, each in zip(steps, told, strict=True)):
+    own = [each.correct for each in told]
+    steps = [after - before for before, after in pairwise([0, *own])]
+    wrong = [
+        [i for i, (value, each) in enumerate(zip(values, told, strict=True))
+         if value not in each.allowed]
+        for values in (own, steps)
+    ]  # fmt: skip
+    if all(wrong):
+        row = told[max(lines[0] for lines in wrong)]  # by the reading that goes further
         rule = "correct must be 1 where predict is label and 0 elsewhere, or their running total"
-        raise _no_row(own[0].line, own[0].place, rule)
+        raise _no_row(row.line, row.place, rule)
 
 
 def _number(name: str, text: str) -> float:
