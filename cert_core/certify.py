@@ -28,6 +28,7 @@ from cert_core.confidence import (
 from cert_core.errors import Float, array, fail, integer, scalar, to_numpy
 from cert_core.errors import alpha as alpha_value
 from cert_core.noises import Noise
+from cert_core.rounding import in_full
 from cert_core.separation import radii_apart
 from cert_core.threats import attack_name, is_tight
 from cert_core.votes import one_class_each
@@ -166,7 +167,7 @@ def check_sampling(
     level = alpha_value(alpha) if k is None else alpha_value(alpha) / 2
     needed = votes_needed(level, 0.5 if k is None else 1.0 / (k + 1))
     if n < needed:
-        raise fail("n", f"at least {needed} for alpha = {level:g}", n, "draw more samples")
+        raise fail("n", f"at least {needed} for alpha = {in_full(level)}", n, "draw more samples")
 
 
 def _two_samples(selection: Any, estimation: Any) -> tuple[Counts, Counts, int, int]:

@@ -23,8 +23,9 @@ SMALLEST = 12  # decimals of the least radius that is told from 0
 
 def in_full(value: float) -> str:
     """value as shortly as it can be read back."""
-    text = f"{value:g}"
-    return text if float(text) == value else repr(float(value))
+    number = float(value)
+    text = f"{number:g}"
+    return text if float(text) == number else repr(number).removesuffix(".0")
 
 
 def rounded_down(value: float, digits: int) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from cert_core import kernels
 from cert_core.errors import Float, array, fail, integer
 from cert_core.noises import Noise
+from cert_core.rounding import in_full
 from cert_core.threats import ORDER, Shift, attack_name, worst_shift
 
 CHUNK = 1 << 20  # draws held at a time
@@ -149,7 +150,7 @@ def source_of(
         raise fail("worst_shift", rule, vector.shape, "return the perturbation as a vector")
     size = float(np.linalg.norm(vector, ORDER[attack_name(attack)]))
     if not (1 - 1e-12) * radius <= size <= (1 + 1e-6) * radius:  # a smaller one certifies more
-        rule = f"of {attack} norm {radius:g}"
+        rule = f"of {attack} norm {in_full(radius)}"
         raise fail("worst_shift", rule, size, "return the worst shift of the sphere of the radius")
     return _CustomSource(noise, vector), noise.justification
 

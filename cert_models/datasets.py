@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from cert_core.errors import to_numpy
+from cert_core.rounding import nearest
 from cert_models.formats import (
     Labels,
     LazyArray,
@@ -69,8 +70,8 @@ class Dataset:
             )
         if seen.min() < 0 or seen.max() > 1:
             warnings.warn(
-                f"inputs of {self.name} lie in [{seen.min():g}, {seen.max():g}], not [0, 1]: "
-                "the noise's scale and every radius are in these units",
+                f"inputs of {self.name} lie in [{nearest(seen.min())}, {nearest(seen.max())}], "
+                "not [0, 1]: the noise's scale and every radius are in these units",
                 stacklevel=3,
             )
 

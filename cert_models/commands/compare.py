@@ -191,7 +191,7 @@ def _draw(options: argparse.Namespace, noises: Named) -> None:
         mark = "" if cc.is_tight(noise, options.attack) else " *"
         style = ("-", "--", "-.", ":")[i % 4]  # curves may lie on each other
         axes.plot([0.0, *radii], scores, style, label=name + mark)
-    axes.set_yticks([float(ndtri(p)) for p in marks], [f"{p:g}" for p in marks])
+    axes.set_yticks([float(ndtri(p)) for p in marks], list(map(in_full, marks)))
     axes.set_ylim(0.0, float(ndtri(0.999)))
     axes.set_xlim(left=0.0)
     axes.set_xlabel(f"{options.attack} radius, input units")
