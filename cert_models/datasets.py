@@ -195,12 +195,12 @@ class _Items:
 
     def labels(self, spots: Sequence[int]) -> Labels:
         """All labels: the targets that the data set lists, where its items agree with them."""
-        targets = getattr(self.found, "targets", None)
+        targets, count = getattr(self.found, "targets", None), len(self.found)
         if targets is not None:
             y = class_numbers(_plain(targets), f"check targets of --data {self.path!r}")
-            if all(self.label(i) == y[i] for i in spots):
+            if len(y) == count and all(self.label(i) == y[i] for i in spots):
                 return y
-        return np.array([self.label(i) for i in range(len(self.found))], dtype=np.int64)
+        return np.array([self.label(i) for i in range(count)], dtype=np.int64)
 
     def rows(self, shape: tuple[int, ...], rows: Iterable[int]) -> np.ndarray[Any, Any]:
         """Inputs of one shape."""
@@ -256,6 +256,11 @@ def torch_dataset(path: str, part: str = "test") -> Dataset:
     names = getattr(found, "classes", ())
     names = names if isinstance(names, list | tuple) else ()
     if hasattr(found, "class_to_idx"):  # its classes are folders
+        if hidden := [name for name in names if str(name).startswith(".")]:
+            raise ValueError(
+                f"classes of --data {path!r} must be no hidden folders, got {hidden[0]!r}: "
+                "remove it, labels count it"
+            )
         warn_of_order(names, path)
     classes = max(int(y.max()) + 1, len(names), 2)
     return Dataset(path, LazyArray((count, *shape), partial(items.rows, shape)), y, classes)

@@ -10,7 +10,7 @@ import numpy as np
 
 import cert_core as cc
 from cert_core.rounding import in_full, percent
-from cert_models.report import Table, tables
+from cert_models.report import UNTESTED, Table, tables
 from cert_models.results import Result, subset
 
 CHOSEN_HERE = (
@@ -22,16 +22,21 @@ CHOSEN_HERE = (
 
 @dataclass(frozen=True)
 class Best:
-    """The most of total inputs certified at a radius, and the results that certify them."""
+    """The most of total inputs certified at a radius (None: no result tested it), and the
+    results that certify them."""
 
     radius: float
-    count: int
+    count: int | None
     total: int
     results: tuple[Result, ...]
 
     @property
-    def accuracy(self) -> float:
-        return self.count / self.total
+    def accuracy(self) -> float | None:
+        return None if self.count is None else self.count / self.total
+
+    @property
+    def share(self) -> str:
+        return UNTESTED if self.count is None else percent(self.count, self.total)
 
 
 def check_comparable(results: Sequence[Result]) -> None:
@@ -73,10 +78,10 @@ def best_at(results: Sequence[Result], radii: Sequence[float]) -> list[Best]:
     """
     found = []
     for radius in radii:
-        counts = [r.count(radius) if r.says(radius) else 0 for r in results]
-        top = max(counts)
-        winners = [r for r, n in zip(results, counts, strict=True) if n == top > 0]
-        found.append(Best(radius, top, len(results[0]), tuple(winners)))
+        counts = [(r, r.count(radius)) for r in results if r.says(radius)]
+        top = max((n for _, n in counts), default=None)
+        winners = tuple(r for r, n in counts if n == top and n > 0)
+        found.append(Best(radius, top, len(results[0]), winners))
     return found
 
 
@@ -94,8 +99,7 @@ def best_tables(results: Sequence[Result], radii: Sequence[float]) -> list[Table
     """
     (side,) = tables(results, radii)
     found = best_at(results, radii)
-    shares = (percent(b.count, b.total) for b in found)
-    last = ("best of these", side.rows[0][1], "", "", "", *shares)
+    last = ("best of these", side.rows[0][1], "", "", "", *(b.share for b in found))
     side = dataclasses.replace(side, rows=(*side.rows, last))
     rows = [row for b in found for row in _named(b)]
     caption = f"The best at each {results[0].attack} radius"
@@ -105,13 +109,13 @@ def best_tables(results: Sequence[Result], radii: Sequence[float]) -> list[Table
 
 def _named(best: Best) -> list[tuple[str, ...]]:
     """A row for each result that is best at a radius."""
-    radius, share = in_full(best.radius), percent(best.count, best.total)
+    radius = in_full(best.radius)
     if not best.results:
-        return [(radius, "none", "", "", "", share)]
+        return [(radius, "none", "", "", "", best.share)]
     return [
         (
             radius, r.name, parameters(r.noise) if r.noise else "", r.model,
-            "" if r.alpha is None else in_full(r.alpha), share,
+            "" if r.alpha is None else in_full(r.alpha), best.share,
         )
         for r in best.results
     ]  # fmt: skip

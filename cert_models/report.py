@@ -24,6 +24,7 @@ class Table:
     notes: tuple[str, ...]
 
 
+DRAWN = 1e300  # the largest radius that an axis can hold
 UNTESTED = "\N{EN DASH}"  # in the place of a number that a run did not ask for
 
 
@@ -205,7 +206,7 @@ def curves(
         group = [r for r in results if r.attack == attack]
         tops = [r.certified[np.isfinite(r.certified)].max(initial=0.0) for r in group]
         tops += [max(r.tested) for r in group if r.tested]
-        reach = 1.05 * float(max(tops)) + 1e-9
+        reach = 1.05 * min(float(max(tops)), DRAWN) + 1e-9
         for r in group:
             style: dict[str, Any] = {"color": f"C{names.index(r.name) % 10}", "linewidth": 1.6}
             _draw(axis, r, reach, None, {"label": r.name, **style})

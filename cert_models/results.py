@@ -157,7 +157,7 @@ def default_radii(results: Sequence[Result], most: int = 8) -> list[float]:
     tested = sorted({radius for r in results for radius in r.tested or ()})
     free = [r.certified for r in results if r.tested is None]
     top = max((float(c[np.isfinite(c)].max(initial=0.0)) for c in free), default=0.0)
-    if top <= 0:
+    if top < 1e-300:  # among the denormals no number is round
         return tested or [0.0]
     power = 10.0 ** math.floor(math.log10(top / most))
     step = next(x * power for x in (1, 2, 2.5, 5, 10, 20) if top / (x * power) <= most)

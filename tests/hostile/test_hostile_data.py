@@ -18,6 +18,7 @@ from PIL import Image
 
 import cert_core as cc
 from cert_models.datasets import Dataset, load
+from cert_models.formats import class_numbers
 
 X = np.linspace(0, 1, 12, dtype=np.float32).reshape(3, 1, 2, 2)
 Y = np.array([0, 1, 1])
@@ -179,6 +180,8 @@ ARCHIVES = [
     Case("bools", lambda: npz(y=Y > 0), refused("integer y", "bool")),
     Case("one-hot", lambda: npz(y=np.eye(3, dtype=int)), refused("integer y", "(3, 3)")),
     Case("text for labels", lambda: npz(y=["cat", "dog", "dog"]), refused("integer y", "<U3")),
+    Case("the last class", lambda: class_numbers([2**24 - 1], ""), [2**24 - 1]),
+    Case("beyond the last class", lambda: class_numbers([0, 2**24], ""), refused("16777216 at 1")),
     Case("label 2^40", lambda: npz(y=[0, 1, 2**40]), refused("labels", "1099511627776 at 2")),
     Case("label 2^63", lambda: npz(y=np.array([0, 1, 2**63], np.uint64)), refused("at 2")),
     Case("label -1", lambda: npz(y=[0, 1, -1]), refused("labels", "got -1 at 2", "d.npz")),
@@ -252,8 +255,11 @@ ITEMS = [
     Case("targets as a dict", lambda: items(Listed([(X[0], 0)], targets={0: 1})),
          refused("targets")),
     Case("stale targets", labels(lambda: items(Listed([(X[0], 1)] * 2, targets=[0, 1]))), [1, 1]),
-    Case("targets of others", lambda: items(Listed([(X[0], 1)] * 2, targets=[1] * 5)),
-         refused("one for each of the 2 inputs, got 5")),
+    Case("targets of the whole", labels(lambda: items(Listed([(X[0], 1)] * 2, targets=[0] * 5))),
+         [1, 1]),
+    Case("targets of a part", labels(lambda: items(Listed([(X[0], 1)] * 2, targets=[0]))), [1, 1]),
+    Case("hidden folders", lambda: items(Listed([(X[0], 1)], classes=[".a", "b"], class_to_idx={})),
+         refused("--data", "hidden", "'.a'")),
     Case("classes as a number", lambda: items(Listed([(X[0], 1)], classes=10)).num_classes, 2),
     Case("classes by name", lambda: items(Listed([(X[0], 1)], classes=list("abc"))).num_classes, 3),
     Case("classes of folders", lambda: warned(lambda: items(

@@ -114,7 +114,7 @@ def best(at: str) -> Any:
 def pictured(*more: str) -> bool:
     """Whether curves and page of both kinds of run, and of an endless radius, can be drawn."""
     stored("at", "fixed")
-    out("report", "s.db", log(1e25, math.inf), "--alpha", "0.001", "--rho", "0.01", "--plot",
+    out("report", "s.db", log(1e25, 1.7e308, math.inf), "--alpha", "0.001", "--rho", "0.01", "--plot",
         "c.png", "--html", "c.html", *more)  # fmt: skip
     out("compare", "--store", "s.db", "--attack", "l2", "--picture", "d.png")
     out("compare", "--store", "s.db", "--attack", "l2", "--run", "at", "--picture", "e.png")
@@ -238,8 +238,11 @@ TABLES = [
     Case("untested side by side", lambda: row(
         of_store("at", "fixed", command=("compare",))("--at", "0.25,0.3"), "at")[-3:],
         [DASH, "100.0%", DASH]),
-    Case("untested in the best", lambda: of_store("at", command=("compare",))("--at", "0.3"),
-         contains("none")),
+    Case("untested in the best", lambda: row(of_store("at", command=("compare",))("--at", "0.3"),
+         "0.3   "), ["0.3", "none", DASH]),
+    Case("unknown to all", lambda: best("0.3") == [["fixed"]], True),
+    Case("a denormal", columns(5e-324, at="0"), ["0.000000000000", "100.0%"]),
+    Case("a denormal by default", reported(5e-324), contains("100.0%")),
     Case("pictures", pictured, True),
     Case("the bar", lambda: bar(1999, 2000), "99.9%"),
     Case("the whole bar", lambda: bar(7, 7), "100.0%"),
