@@ -36,8 +36,14 @@ class Dataset:
     name : str
     x : (N, *input_shape) float32, in [0, 1] by convention
         An array, or a LazyArray that makes the rows that are asked for.
-    y : (N,) int64
+    y : (N,) int64, below num_classes
     num_classes : int
+
+    Raises
+    ------
+    ValueError
+        No inputs, inputs that are no finite numbers, or labels that are not one of the
+        classes each.
     """
 
     name: str
@@ -49,6 +55,9 @@ class Dataset:
         return len(self.y)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "y", class_numbers(self.y, f"check {self.name}"))
+        if not isinstance(self.x, LazyArray):
+            object.__setattr__(self, "x", _float32(self.x, self.name))
         if len(self.x) != len(self.y):
             raise ValueError(
                 f"labels must be one for each of the {len(self.x)} inputs, got {len(self.y)}: "
@@ -56,10 +65,6 @@ class Dataset:
             )
         if not len(self.y):
             raise ValueError(f"data must hold an input, got none: check {self.name}")
-        if self.y.min() < 0:
-            raise ValueError(
-                f"labels must be class numbers >= 0, got {self.y.min()}: check {self.name}"
-            )
         self.check_classes(self.num_classes)
         seen = self.x if isinstance(self.x, np.ndarray) else self.x[:8]
         finite = np.isfinite(seen).reshape(len(seen), -1).all(axis=1)
@@ -90,6 +95,14 @@ class Dataset:
             )
 
 
+def _float32(values: Any, name: str) -> np.ndarray[Any, np.dtype[np.float32]]:
+    x = to_numpy("x", values)
+    if x.dtype.kind not in "biuf":
+        raise ValueError(f"inputs must be numbers, got {x.dtype}: check {name}")
+    with np.errstate(over="ignore"):  # refused as infinity
+        return x.astype(np.float32, copy=False)
+
+
 def digits(part: str = "test") -> Dataset:
     """scikit-learn's 8 x 8 digits in [0, 1]: 1297 to train, 500 to test, shuffled once.
 
@@ -112,7 +125,7 @@ def npz(path: str | Path) -> Dataset:
     Raises
     ------
     ValueError
-        The file cannot be read or lacks an array.
+        The file cannot be read or lacks an array, or what it holds is no data set.
     """
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
@@ -123,14 +136,11 @@ def npz(path: str | Path) -> Dataset:
             f"data must be an .npz file with arrays x and y, got {str(path)!r} ({reason}): "
             "write it with numpy.savez(path, x=..., y=...)"
         ) from error
-    if y.ndim != 1 or y.dtype.kind not in "iu" or x.ndim < 2 or x.dtype.kind not in "biuf":
+    if y.ndim != 1 or y.dtype.kind not in "iu" or x.ndim < 2:
         raise ValueError(
-            "data must have x of shape (N, ...), numbers, and integer y of shape (N,), got "
-            f"x {x.dtype} {x.shape} and y {y.dtype} {y.shape}: check {str(path)!r}"
+            f"data must have x of shape (N, ...) and integer y of shape (N,), got x {x.shape} "
+            f"and y {y.dtype} {y.shape}: check {str(path)!r}"
         )
-    y = class_numbers(y, f"check y of {str(path)!r}")
-    with np.errstate(over="ignore"):  # refused as infinity
-        x = x.astype(np.float32)
     return Dataset(Path(path).name, x, y, max(int(y.max(initial=1)) + 1, 2))
 
 

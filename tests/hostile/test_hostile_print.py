@@ -160,6 +160,16 @@ def piped(command: list[str]) -> tuple[int, bytes]:
         return process.wait(timeout=60), errors
 
 
+def full(command: list[str]) -> Any:
+    """Status and lines of complaint of a command whose output finds no space."""
+    with open("/dev/full", "w") as nowhere:
+        done = subprocess.run(
+            [sys.executable, "-m", "cert_models.cli", *command],
+            stdout=nowhere, stderr=subprocess.PIPE, timeout=60, check=False,
+        )  # fmt: skip
+    return done.returncode, len(done.stderr.splitlines())
+
+
 def formats() -> set[str]:
     """Modules that print a float by a format of their own."""
     found = set()
@@ -275,6 +285,7 @@ COMMANDS = [
     Case("verify", verified, True),
     Case("verify | true", lambda: piped(["verify", "--dims", "1", "--n", "1000"]) == (141, b""),
          True),
+    Case("a full disk", lambda: full(["radius", *GAUSSIAN, "--p", "0.9"]), (2, 1)),
     Case("help | true", lambda: piped(["certify", "--help"])[1], b""),
     Case("formats of their own", formats, {"results.py"}),
 ]  # fmt: skip

@@ -213,6 +213,20 @@ def test_curves_are_exact_steps(tmp_path: Path) -> None:
         report.curves(RESULTS, tmp_path / "curves.gif", "title")
 
 
+def test_only_what_was_tested_is_drawn() -> None:
+    from matplotlib.figure import Figure
+
+    axis = Figure().subplots()
+    tested = dataclasses.replace(RESULTS[0], tested=(0.1, 0.3))
+    for r in (tested, RESULTS[0]):
+        report._draw(axis, r, 1.0, None, {"label": r.name})
+    points, curve = axis.lines
+    assert (points.get_linestyle(), points.get_marker()) == ("None", "o")
+    assert points.get_xdata().tolist() == [0.1, 0.3]
+    assert points.get_ydata().tolist() == [tested.accuracy(0.1), tested.accuracy(0.3)]
+    assert curve.get_linestyle() == "-"
+
+
 class References(HTMLParser):
     """What a page would fetch, and what it says."""
 
