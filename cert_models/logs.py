@@ -274,9 +274,10 @@ def _number(name: str, text: str) -> float:
 
 def _whole(name: str, text: str, least: int) -> int:
     """A whole number in [least, 2^63), exactly; a table may have written it as 5.0."""
-    if abs(_number(name, text)) < 1e19:
-        value = Decimal(text.strip())
-        if value == value.to_integral_value() and least <= value < 2**63:
+    digits = text.strip()
+    if abs(_number(name, digits)) < 1e19:
+        value = int(digits) if digits.isdecimal() else Decimal(digits)
+        if value == int(value) and least <= value < 2**63:
             return int(value)
     raise ValueError(f"{name} must be a whole number >= {least}, got {text!r}")
 

@@ -43,7 +43,7 @@ def tables(
     Returns
     -------
     list of Table
-        Numbers rounded down; beside each row its inputs and its alpha.
+        Shares and radii rounded down; beside each row its inputs and its alpha.
     """
     made = []
     for attack in sorted({r.attack for r in results}):
@@ -72,7 +72,7 @@ def _row(result: Result, radii: Sequence[float], rho: float | None) -> tuple[str
 def _notes(results: Sequence[Result], rho: float | None) -> tuple[str, ...]:
     notes = [
         "Abstentions count as wrong; ACR is the average certified radius; alpha is the failure "
-        "probability of each input; every number is rounded down."
+        "probability of each input; shares and radii are rounded down."
     ]
     if rho is not None:
         worst = ", ".join(f"{r.wrong_at_most(rho)} of {len(r)} ({r.name})" for r in results)
