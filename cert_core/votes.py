@@ -16,7 +16,15 @@ from cert_core.noises import Noise, checked_noise
 
 def input_rows(x: Any, noise: Noise) -> np.ndarray[Any, np.dtype[np.float32]]:
     """x as float32 of shape (N, *input_shape) with noise.dim values an input."""
-    inputs = to_numpy("x", x, np.float32)
+    try:
+        given = to_numpy("x", x)
+        if given.dtype.kind == "u":  # images of 0..255, with a noise meant for [0, 1]
+            remedy = "pass x / 255, or x.astype(float) where the noise's scale is in these units"
+            raise fail("x", "floats, in the units of the noise", str(given.dtype), remedy)
+        inputs = np.asarray(given, dtype=np.float32)
+    except TypeError:
+        got, remedy = type(x).__name__, "pass the inputs themselves, e.g. a NumPy array"
+        raise fail("x", "an array of numbers", got, remedy) from None
     checked_noise(noise)
     size = int(np.prod(inputs.shape[1:])) if inputs.ndim else 0
     if inputs.ndim < 2 or size != noise.dim:
