@@ -38,12 +38,22 @@ class Normalize(nn.Module):
         self.register_buffer("mean", torch.tensor(mean).reshape(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).reshape(-1, 1, 1), persistent=False)
 
+    def numbers(self) -> str:
+        """The numbers, mean first, as --normalize takes them."""
+        values = [*self.mean.flatten().tolist(), *self.std.flatten().tolist()]
+        return ",".join(f"{value:.4g}" for value in values)
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return (x - self.mean) / self.std
 
 
 class NormalizedNetwork(nn.Sequential):
-    """A normalisation, then a network: a state dict's names begin with 1., as published."""
+    """A normalisation, then a network: a state dict's names begin with 1., as published.
+
+    trained_under: the noise of its training as a dict, where a checkpoint said it.
+    """
+
+    trained_under: dict[str, Any] | None = None
 
     def __init__(self, normalize: nn.Module, network: nn.Module) -> None:
         super().__init__(normalize, network)

@@ -83,11 +83,12 @@ def _mode_matters(part: nn.Module) -> bool:
         return False
     if isinstance(part, nn.modules.instancenorm._InstanceNorm) and not part.track_running_stats:
         return False
-    return _reads_mode(type(part)) or "forward" in vars(part)
+    kind: Any = type(part)
+    return _reads_mode(kind) or "forward" in vars(part)
 
 
 @lru_cache(maxsize=1024)
-def _reads_mode(kind: type[nn.Module]) -> bool:
+def _reads_mode(kind: type[Any]) -> bool:
     """Whether code of the class reads `training`, or cannot be read itself."""
     for base in kind.__mro__[: kind.__mro__.index(nn.Module)]:
         for name, function in vars(base).items():

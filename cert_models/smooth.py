@@ -194,7 +194,7 @@ class SmoothedClassifier:
         that fit into memory; DrawAgain where they did not, the parts then being smaller."""
         self._modes.check()
         rows, found = self._batches.tensor(batch), []
-        for part in rows.split(self.batch_size or len(rows)):
+        for part in torch.split(rows, self.batch_size or len(rows)):
             try:
                 scores = self._scores(part) if self._alone else self._first_scores(part)
                 found.append(self._labels(scores) if read is None else read(scores))
