@@ -9,15 +9,19 @@ import numpy as np
 
 from cert_core.errors import fail, integer, to_numpy
 from cert_core.noises import Noise
-from cert_core.votes import input_rows, noisy_batches, one_class_each
+from cert_core.votes import answers, input_rows, one_class_each
 
 Scores = np.ndarray[Any, np.dtype[np.float32]]
 
 
 def check_scores(scores: Any, count: int, num_classes: int) -> Scores:
     """What predict returned, as float32 scores in [0, 1] rounded down, summing to 1 at most."""
-    values = to_numpy("predict(batch)", scores, np.float64)
     remedy = "return softmax values, one a class"
+    try:
+        values = to_numpy("predict(batch)", scores, np.float64)
+    except (TypeError, ValueError) as error:
+        got = f"{type(scores).__name__} ({str(error).splitlines()[0]})"
+        raise fail("predict(batch)", "an array of scores", got, remedy) from error
     if values.shape != (count, num_classes):
         rule = f"scores of shape ({count}, {num_classes})"
         raise fail("predict(batch)", rule, values.shape, remedy)
@@ -64,8 +68,8 @@ def mean_scores(
     """
     classes = integer("num_classes", num_classes, 2, remedy="pass the number of classes")
     sums = np.zeros((len(input_rows(x, noise)), classes))
-    for segments, batch in noisy_batches(x, noise, n, seed, **options):
-        scores = check_scores(predict(batch), len(batch), classes)
+    for segments, said in answers(predict, x, noise, n, seed, **options):
+        scores = check_scores(said, sum(size for _, size in segments), classes)
         rows = np.repeat([i for i, _ in segments], [size for _, size in segments])
         np.add.at(sums, rows, scores.astype(np.float64))
     return sums / n
@@ -105,8 +109,8 @@ def label_scores(
     n = integer("n", n, 1, remedy="pass how many noisy copies to score")
     kept = np.empty((count, n), dtype=np.float32)
     filled = np.zeros(count, dtype=np.int64)
-    for segments, batch in noisy_batches(x, noise, n, seed, **options):
-        scores = check_scores(predict(batch), len(batch), classes)
+    for segments, said in answers(predict, x, noise, n, seed, **options):
+        scores = check_scores(said, sum(size for _, size in segments), classes)
         low = 0
         for i, size in segments:
             kept[i, filled[i] : filled[i] + size] = scores[low : low + size, chosen[i]]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from cert_core.confidence import Counts
 from cert_core.errors import integer
 from cert_core.noises import Noise
 from cert_core.sequential import looks_of
-from cert_core.votes import batch_buffer, check_labels, input_indices, input_rows
+from cert_core.votes import answer, batch_buffer, check_labels, input_indices, input_rows
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no one truth
@@ -124,23 +125,22 @@ def votes_until(
     active: list[_Path] = []
     buffer = batch_buffer(buffer, size, noise.dim)
     while active or waiting:
-        pieces, filled = [], 0
+        pieces, draws, filled = [], [], 0
         for path in _under_way(active, waiting):
             count = min(path.target - path.drawn, size - filled)
             if path.center is None:
                 path.center = kernels.placed(backend, inputs[path.position])
-            draw(
-                noise, count, path.key, start=path.drawn, center=path.center,
+            draws.append(partial(
+                draw, noise, count, path.key, start=path.drawn, center=path.center,
                 out=buffer[filled : filled + count], stream=streams[path.stage],
-            )  # fmt: skip
+            ))  # fmt: skip
             pieces.append((path, filled, filled + count))
             path.drawn += count
             filled += count
             if filled == size:
                 break
-        labels = check_labels(
-            predict(buffer[:filled].reshape(-1, *inputs.shape[1:])), filled, classes
-        )
+        batch = buffer[:filled].reshape(-1, *inputs.shape[1:])
+        labels = check_labels(answer(predict, draws, batch), filled, classes)
         for path, low, high in pieces:
             path.counts[path.stage] += np.bincount(labels[low:high], minlength=classes)
             if path.drawn == path.target and path.advance(looks, stop):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,15 @@ from cert_core.noises import Noise, checked_noise
 
 def input_rows(x: Any, noise: Noise) -> np.ndarray[Any, np.dtype[np.float32]]:
     """x as float32 of shape (N, *input_shape) with noise.dim values an input."""
-    inputs = to_numpy("x", x, np.float32)
+    try:
+        given = to_numpy("x", x)
+        if given.dtype.kind == "u":  # images of 0..255, with a noise meant for [0, 1]
+            remedy = "pass x / 255, or x.astype(float) where the noise's scale is in these units"
+            raise fail("x", "floats, in the units of the noise", str(given.dtype), remedy)
+        inputs = np.asarray(given, dtype=np.float32)
+    except TypeError:
+        got, remedy = type(x).__name__, "pass the inputs themselves, e.g. a NumPy array"
+        raise fail("x", "an array of numbers", got, remedy) from None
     checked_noise(noise)
     size = int(np.prod(inputs.shape[1:])) if inputs.ndim else 0
     if inputs.ndim < 2 or size != noise.dim:
@@ -81,7 +90,24 @@ def batch_buffer(buffer: Any, rows: int, dim: int) -> Any:
     return buffer[:rows]
 
 
-def noisy_batches(
+class DrawAgain(Exception):
+    """Raised by predict where it could not answer: the batch, which it may have changed, is
+    drawn anew from its counters and given once more."""
+
+
+def answer(predict: Callable[[Any], Any], draws: Sequence[Callable[[], Any]], batch: Any) -> Any:
+    """What predict says of the batch that the draws fill; no attempt sees an earlier one's rows."""
+    while True:
+        for draw in draws:
+            draw()
+        try:
+            return predict(batch)
+        except DrawAgain:
+            continue
+
+
+def answers(
+    predict: Callable[[Any], Any],
     x: Any,
     noise: Noise,
     n: int,
@@ -92,6 +118,35 @@ def noisy_batches(
     stage: str = "estimation",
     backend: str = "cpu",
     buffer: Any = None,
+) -> Iterator[tuple[list[tuple[int, int]], Any]]:
+    """Yield (segments, predict(batch)) of the batches of noisy_batches."""
+    inputs = input_rows(x, noise)
+    chosen = input_indices(indices, len(inputs))
+    n = integer("n", n, 1, remedy="pass how many noisy copies to classify")
+    size = integer("batch_size", batch_size, 1, remedy="pass the rows of a batch")
+    stream, draw = kernels.stream_of(stage), kernels.backend(backend).draw
+    keys = [kernels.input_seed(seed, index) for index in chosen]
+    buffer = batch_buffer(buffer, min(size, n * len(inputs)), noise.dim)
+    segments: list[tuple[int, int]] = []
+    draws: list[Callable[[], Any]] = []
+    filled = 0
+    for i, row in enumerate(inputs):
+        start, center = 0, kernels.placed(backend, row)
+        while start < n:
+            out = buffer[filled : filled + min(n - start, size - filled)]
+            how = {"start": start, "center": center, "out": out, "stream": stream}
+            draws.append(partial(draw, noise, len(out), keys[i], **how))
+            segments.append((i, len(out)))
+            start, filled = start + len(out), filled + len(out)
+            last = i == len(inputs) - 1 and start == n
+            if filled == size or last:
+                batch = buffer[:filled].reshape(-1, *inputs.shape[1:])
+                yield segments, answer(predict, draws, batch)
+                segments, draws, filled = [], [], 0
+
+
+def noisy_batches(
+    x: Any, noise: Noise, n: int, seed: int, **options: Any
 ) -> Iterator[tuple[list[tuple[int, int]], Any]]:
     """Yield n noisy copies of every input, in batches that inputs may share.
 
@@ -112,26 +167,7 @@ def noisy_batches(
     ------
     ValueError, BackendMissing
     """
-    inputs = input_rows(x, noise)
-    chosen = input_indices(indices, len(inputs))
-    n = integer("n", n, 1, remedy="pass how many noisy copies to classify")
-    batch = integer("batch_size", batch_size, 1, remedy="pass the rows of a batch")
-    stream, draw = kernels.stream_of(stage), kernels.backend(backend).draw
-    keys = [kernels.input_seed(seed, index) for index in chosen]
-    buffer = batch_buffer(buffer, min(batch, n * len(inputs)), noise.dim)
-    segments: list[tuple[int, int]] = []
-    filled = 0
-    for i, row in enumerate(inputs):
-        start, center = 0, kernels.placed(backend, row)
-        while start < n:
-            part = buffer[filled : filled + min(n - start, batch - filled)]
-            draw(noise, len(part), keys[i], start=start, center=center, out=part, stream=stream)
-            segments.append((i, len(part)))
-            start, filled = start + len(part), filled + len(part)
-            last = i == len(inputs) - 1 and start == n
-            if filled == batch or last:
-                yield segments, buffer[:filled].reshape(-1, *inputs.shape[1:])
-                segments, filled = [], 0
+    return answers(lambda batch: batch, x, noise, n, seed, **options)
 
 
 def count_votes(
@@ -182,11 +218,12 @@ def count_votes(
     """
     classes = integer("num_classes", num_classes, 2, remedy="pass the number of classes")
     counts = np.zeros((len(input_rows(x, noise)), classes), dtype=np.int64)
-    batches = noisy_batches(
-        x, noise, n, seed, indices=indices, batch_size=batch_size, stage=stage, backend=backend
-    )
-    for segments, batch in batches:
-        labels = check_labels(predict(batch), len(batch), classes)
+    found = answers(
+        predict, x, noise, n, seed,
+        indices=indices, batch_size=batch_size, stage=stage, backend=backend,
+    )  # fmt: skip
+    for segments, said in found:
+        labels = check_labels(said, sum(size for _, size in segments), classes)
         rows = np.repeat([i for i, _ in segments], [size for _, size in segments])
         np.add.at(counts, (rows, labels), 1)
     return counts

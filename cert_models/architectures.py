@@ -10,12 +10,16 @@ et al. 2016 in torchvision's layout, the stride in the 3 x 3 convolution of a bo
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from cert_models.checks import described, first_line, remedy_for
+from cert_models.forward import scores_of
 from cert_models.importing import import_object
 
 
@@ -34,12 +38,22 @@ class Normalize(nn.Module):
         self.register_buffer("mean", torch.tensor(mean).reshape(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).reshape(-1, 1, 1), persistent=False)
 
+    def numbers(self) -> str:
+        """The numbers, mean first, as --normalize takes them."""
+        values = [*self.mean.flatten().tolist(), *self.std.flatten().tolist()]
+        return ",".join(f"{value:.4g}" for value in values)
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return (x - self.mean) / self.std
 
 
 class NormalizedNetwork(nn.Sequential):
-    """A normalisation, then a network: a state dict's names begin with 1., as published."""
+    """A normalisation, then a network: a state dict's names begin with 1., as published.
+
+    trained_under: the noise of its training as a dict, where a checkpoint said it.
+    """
+
+    trained_under: dict[str, Any] | None = None
 
     def __init__(self, normalize: nn.Module, network: nn.Module) -> None:
         super().__init__(normalize, network)
@@ -207,12 +221,32 @@ def make_network(arch: str, num_classes: int) -> nn.Module:
     if ":" not in arch:
         known = ", ".join(ARCHITECTURES)
         raise ValueError(f"arch must be {known} or module:function, got {arch!r}: choose one")
-    network = import_object(arch, "arch")(num_classes)
+    make = import_object(arch, "arch")
+    try:
+        network = _made(make, num_classes)
+    except Exception as error:  # its code may raise anything
+        raise ValueError(
+            f"arch must name a function from the number of classes to a torch module, got {arch!r} "
+            f"({type(error).__name__}: {first_line(error)}): let it take num_classes"
+        ) from error
     if not isinstance(network, nn.Module):
         raise ValueError(
             f"arch must name a function that makes a torch module, got {network!r}: return one"
         )
     return network
+
+
+def _made(make: Callable[..., Any], num_classes: int) -> Any:
+    """make's network: by keyword where it takes one, for the first place of torchvision's and
+    timm's functions asks for trained parameters."""
+    taken = inspect.signature(make).parameters.values()
+    first = next(iter(taken), None)
+    places = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    if first is not None and first.kind in places and first.name != "num_classes":
+        named = any(p.name == "num_classes" for p in taken)
+        if not named and (first.default is first.empty or type(first.default) is int):
+            return make(num_classes)
+    return make(num_classes=num_classes)
 
 
 def try_network(network: nn.Module, x: torch.Tensor, num_classes: int | None = None) -> None:
@@ -226,17 +260,18 @@ def try_network(network: nn.Module, x: torch.Tensor, num_classes: int | None = N
     training = network.training
     try:
         with torch.inference_mode():
-            shape = tuple(network.eval()(x).shape)
+            scores = scores_of(network.eval()(x.clone()))  # it may change what it is given
+        shape = tuple(getattr(scores, "shape", ()))
         good = len(shape) == 2 and shape[0] == len(x) and num_classes in (None, shape[1])
-        got = f"a tensor of shape {shape} for {len(x)} of them"
-    except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
-        good, got = False, (str(error).splitlines() or [type(error).__name__])[0][:100]
+        got = f"{described(scores)} for {len(x)} of them"
+    except Exception as error:  # a network may raise anything
+        good, got = False, first_line(error)
     network.train(training)
     if not good:
         count = "" if num_classes is None else f"{num_classes} "
         raise ValueError(
             f"arch must give {count}scores for an input of shape {tuple(x.shape[1:])}, "
-            f"got {got}: check --arch, --classes and --data"
+            f"got {got}: {remedy_for(tuple(x.shape[1:]), 'check --arch, --classes and --data')}"
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -62,12 +62,19 @@ class Forward:
         if self._channels_last and batch.ndim == 4:
             batch = batch.contiguous(memory_format=torch.channels_last)
         with self._context():
-            return self._function(batch.to(self._dtype))
+            return scores_of(self._function(batch.to(self._dtype)))
 
     def _context(self) -> contextlib.AbstractContextManager[Any]:
         if self._precision is None:
             return contextlib.nullcontext()
         return torch.autocast(self._device.type, dtype=self._precision)
+
+
+def scores_of(output: Any) -> Any:
+    """What a model returned, or its logits where they are a named part of that."""
+    if isinstance(output, Mapping):
+        return output.get("logits", output)
+    return getattr(output, "logits", output)
 
 
 def _dtype_of(classifier: Any) -> torch.dtype:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
-import re
+import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,19 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+import cert_core as cc
 from cert_models.datasets import Dataset
 from cert_models.importing import import_object
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
-    from cert_models.architectures import NormalizedNetwork
+    from cert_models.architectures import Normalize, NormalizedNetwork
 
 SUFFIXES = (".pt", ".pth", ".tar", ".ckpt", ".bin", ".safetensors")
-# Where a file keeps the parameters, and what may stand before the network's own names.
-CONTAINERS = ("state_dict", "model_state_dict", "model", "net")
-PREFIXES = ("", "module.", "1.", "1.module.", "module.1.", "model.", "net.", "0.", "0.module.")
 CHECKED = 32
 
 
@@ -33,16 +29,17 @@ def load_model(
     *,
     arch: str | None = None,
     normalize: str | None = None,
+    weights: str | None = None,
     device: str | None = None,
 ) -> Any:
     """Load a classifier by its command-line name.
 
     Parameters
     ----------
-    name : digits-cnn, a checkpoint file, or module:name of a torch module or of a function
-        from a float32 array (m, *input_shape) to m integer labels
-    num_classes : int, of a checkpoint
-    arch, normalize : str, optional
+    name : digits-cnn, a checkpoint file, an .onnx file, or module:name of a torch module or of
+        a function from a float32 array (m, *input_shape) to m integer labels
+    num_classes : int, of a file
+    arch, normalize, weights : str, optional
         Of a checkpoint, as in load_checkpoint.
     device : str, optional
         Where to put a checkpoint's network (default: the CPU).
@@ -54,47 +51,73 @@ def load_model(
     Raises
     ------
     ValueError
-        No such model, or arch or normalize where the model is no checkpoint.
+        No such model, or arch, normalize or weights where the model is no checkpoint.
     """
-    if name.endswith(SUFFIXES) or Path(name).is_file():
+    described = {"arch": arch, "normalize": normalize, "weights": weights}
+    onnx = name.endswith(".onnx")
+    if not onnx and (name.endswith(SUFFIXES) or Path(name).is_file()):
         from cert_models.architectures import usable_device
 
         place = usable_device(device or "cpu")
-        return load_checkpoint(name, num_classes, arch=arch, normalize=normalize).to(place)
-    for option, value in (("arch", arch), ("normalize", normalize)):
+        return load_checkpoint(name, num_classes, **described).to(place)
+    for option, value in described.items():
         if value is not None:
             raise ValueError(
                 f"{option} must not be given for {name!r}, got {value!r}: only checkpoints need it"
             )
+    if onnx:
+        from cert_models.onnx_file import OnnxNetwork
+
+        return OnnxNetwork(name, num_classes).eval()
     if name == "digits-cnn":
         from cert_models.train import digits_cnn
 
         return digits_cnn()
     if ":" in name:
-        return import_object(name)
+        return _classifier(import_object(name), name)
     raise ValueError(
         f"model must be digits-cnn or module:function or a checkpoint file, got {name!r}: "
         "choose one of these"
     )
 
 
+def _classifier(found: Any, name: str) -> Any:
+    """What an import path names, which must be there to be called."""
+    if isinstance(found, type):
+        raise ValueError(
+            f"model must be a torch module or a function from arrays to labels, got the class "
+            f"{name!r}: name an instance, e.g. net = {found.__name__}(...)"
+        )
+    if not callable(found):
+        raise ValueError(f"model must be a torch module or a function, got {found!r}: name one")
+    return found
+
+
 def load_checkpoint(
-    path: str | Path, num_classes: int, *, arch: str | None = None, normalize: str | None = None
+    path: str | Path,
+    num_classes: int,
+    *,
+    arch: str | None = None,
+    normalize: str | None = None,
+    weights: str | None = None,
 ) -> NormalizedNetwork:
     """Load a classifier from a file of its parameters; nothing in the file is executed.
 
     Parameters
     ----------
     path : what torch.save wrote ({arch, state_dict, ...} or a bare state dict, its names
-        bare or with the prefixes of DataParallel and of Sequential(normalize, network)), or
-        a .safetensors file
+        bare or with those of wrappers before them, such as DataParallel, Sequential(normalize,
+        network), torch.compile, Lightning), or a .safetensors file
     num_classes : int
     arch : str, optional
         A name of ARCHITECTURES, or module:name of a function from the number of classes to
         a module (default: what the file says).
     normalize : "imagenet", "cifar10", "center", "none", "m,s" or "m1,m2,m3,s1,s2,s3"
-        What the network does to its inputs first.  Published files do not say, and a wrong
-        choice ruins the accuracy; files of `cert train` do.
+        What the network does to its inputs first.  Most published files do not say, and a
+        wrong choice ruins the accuracy; files of `cert train` do, and those with entries such
+        as normalize.mean and normalize.std, which must not be contradicted.
+    weights : str, optional
+        The entry to take where there are several, e.g. state_dict_ema.
 
     Returns
     -------
@@ -106,29 +129,59 @@ def load_checkpoint(
     ValueError
         The file cannot be read safely, or its parameters are not those of the architecture.
     """
-    from cert_models.architectures import (
-        ARCHITECTURES,
-        NormalizedNetwork,
-        make_network,
-        normalization,
-    )
+    from cert_models.architectures import ARCHITECTURES, NormalizedNetwork, make_network
+    from cert_models.checkpoints import fill, read_checkpoint
 
     content = read_checkpoint(path)
     arch = arch or _text(content, "arch")
-    normalize = normalize or _text(content, "normalize")
     if arch is None:
         raise ValueError(
             f"arch must be stated for {str(path)!r}, which does not name it: "
             f"pass --arch with one of {', '.join(ARCHITECTURES)} or module:function"
         )
-    if normalize is None:
+    network = make_network(arch, num_classes)
+    held = fill(network, content, path, weights)
+    layer = _normalization(content, held, normalize, arch, path)
+    model = NormalizedNetwork(layer, network).eval()
+    model.trained_under = _noise_in(content)
+    return model
+
+
+def _normalization(
+    content: Mapping[str, Any], held: Normalize | None, stated: str | None, arch: str, path: Any
+) -> nn.Module:
+    """The layer that the file says, by its entries or in words, or that is stated."""
+    from cert_models.architectures import normalization
+    from cert_models.checkpoints import same_normalization
+
+    word = _text(content, "normalize")
+    own = held if held is not None else normalization(word, arch) if word else None
+    if stated is None and own is None:
         raise ValueError(
             f"normalize must be stated for {str(path)!r}, which does not say how inputs are "
             "normalised: pass --normalize imagenet, cifar10, center, none or m,s"
         )
-    network = make_network(arch, num_classes)
-    _load_parameters(network, _parameters(content, path), path)
-    return NormalizedNetwork(normalization(normalize, arch), network).eval()
+    if stated is None or own is None:
+        return own or normalization(str(stated), arch)
+    if not same_normalization(own, normalization(stated, arch)):
+        said = repr(word) if held is None else f"mean and deviation {held.numbers()}"
+        raise ValueError(
+            f"normalize must be that of {str(path)!r}, which says {said}, got {stated!r}: leave it "
+            "out"
+        )
+    return own
+
+
+def _noise_in(content: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The noise that a checkpoint was trained under, where it says so."""
+    recipe = content.get("recipe")
+    noise = recipe.get("noise") if isinstance(recipe, Mapping) else None
+    if isinstance(noise, Mapping):
+        return dict(noise)
+    given = content.get("args")
+    options = given if isinstance(given, Mapping) else getattr(given, "__dict__", {})
+    sigma = content.get("noise_sd", options.get("noise_sd"))  # of Cohen et al. 2019's training
+    return {"noise": "gaussian", "sigma": float(sigma)} if isinstance(sigma, int | float) else None
 
 
 def _text(content: Mapping[str, Any], key: str) -> str | None:
@@ -136,102 +189,21 @@ def _text(content: Mapping[str, Any], key: str) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """What a checkpoint file holds; tensors and plain values alone, nothing is executed.
-
-    Raises
-    ------
-    ValueError
-        No such file, damaged, or it asks for other classes.
-    """
-    import torch
-
-    if not Path(path).is_file():
-        raise ValueError(f"model must be a file, got {str(path)!r} (no such file): check the path")
-    try:
-        if str(path).endswith(".safetensors"):
-            from safetensors import safe_open
-
-            with safe_open(path, framework="pt") as file:
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-                return {**(file.metadata() or {}), "state_dict": tensors}
-        with torch.serialization.safe_globals(_harmless()):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except ImportError:
-        raise
-    except Exception as error:  # a damaged file may raise anything
-        raise _unreadable(path, error) from error
-    if not isinstance(content, dict):
-        raise _unreadable(path, f"it holds a {type(content).__name__}")
-    return content
-
-
-def _harmless() -> list[Any]:
-    """Classes beside tensors that checkpoints hold and whose making runs no code."""
-    from argparse import Namespace
-    from importlib import import_module
-
-    scalar = import_module("numpy._core.multiarray").scalar
-    return [
-        Namespace, np.dtype, np.dtypes.Float64DType, np.dtypes.Float32DType, np.dtypes.Int64DType,
-        scalar, (scalar, "numpy.core.multiarray.scalar"),
-    ]  # fmt: skip
-
-
-def _unreadable(path: str | Path, error: object) -> ValueError:
-    name = re.search(r"GLOBAL (\S+)", str(error))
-    if isinstance(error, pickle.UnpicklingError) and name:
-        reason = f"it asks for the class {name[1]}"
-    else:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
-    return ValueError(
-        f"model must be a file of tensors and plain values, got {str(path)!r} ({reason}): "
-        "save {'arch': name, 'state_dict': model.state_dict()} alone, or a .safetensors file"
-    )
-
-
-def _parameters(content: Mapping[str, Any], path: str | Path) -> dict[str, torch.Tensor]:
-    """The state dict of a checkpoint, wherever it is kept."""
-    import torch
-
-    for key in CONTAINERS:
-        if isinstance(content.get(key), Mapping):
-            content = content[key]
-            break
-    if not content or not all(isinstance(value, torch.Tensor) for value in content.values()):
-        raise _unreadable(path, f"no state dict among its entries {', '.join(map(str, content))}")
-    return dict(content)
-
-
-def _load_parameters(
-    network: nn.Module, given: Mapping[str, torch.Tensor], path: str | Path
-) -> None:
-    """Fill the network, whichever prefix stands before its names in the file."""
-    # Files older than torch 0.4.1 lack num_batches_tracked, which evaluation never reads.
-    own = network.state_dict()
-    needed = {key for key in own if not key.endswith("num_batches_tracked")}
-
-    def under(prefix: str) -> dict[str, torch.Tensor]:
-        return {key[len(prefix) :]: v for key, v in given.items() if key.startswith(prefix)}
-
-    prefix = max(PREFIXES, key=lambda prefix: len(needed & under(prefix).keys()))
-    found = under(prefix)
-    missing, extra = sorted(needed - found.keys()), sorted(found.keys() - own.keys())
-    shapes = [key for key in own.keys() & found.keys() if own[key].shape != found[key].shape]
-    if missing or extra or shapes:
-        wrong = (missing or extra or sorted(shapes))[0]
-        reason = "lacks" if missing else "has besides" if extra else "has in another shape"
-        if not missing and not extra:
-            wrong += f" {tuple(found[wrong].shape)}, not {tuple(own[wrong].shape)}"
-        raise ValueError(
-            f"model must hold the parameters of its architecture, got {str(path)!r}, which "
-            f"{reason} {wrong}: check --arch and --classes"
+def check_noise(model: Any, noise: cc.Noise) -> None:
+    """Warn where a checkpoint says that it was trained under another noise."""
+    trained = getattr(model, "trained_under", None) or {}
+    present = noise.to_dict()
+    if any(present.get(key) != value for key, value in trained.items()):
+        told = ", ".join(f"{key} {value}" for key, value in trained.items() if key != "dim")
+        warnings.warn(
+            f"the checkpoint was trained under other noise ({told}) than {noise!r}: its votes, and "
+            "the radii, will be worse than under its own",
+            stacklevel=2,
         )
-    network.load_state_dict({**own, **found})
 
 
 def check_accuracy(model: Any, data: Dataset, indices: Sequence[int]) -> None:
-    """Warn where a checkpoint's accuracy on a few clean inputs looks wrong.
+    """Try a model on a few clean inputs; warn where a checkpoint's accuracy looks wrong.
 
     It does where other inputs' labels would be met as often by guessing, or where another
     normalisation gets clearly more of them right.
@@ -245,16 +217,22 @@ def check_accuracy(model: Any, data: Dataset, indices: Sequence[int]) -> None:
     Raises
     ------
     ValueError
-        The network does not take such inputs.
+        The network, or the function, does not take such inputs.
     """
-    import torch
     from scipy.stats import binom
 
+    chosen = list(indices)[:: max(1, len(indices) // CHECKED)][:CHECKED]
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(model, torch.nn.Module):
+        if not hasattr(model, "counts"):
+            _try_function(model, np.stack([data.x[i] for i in chosen[:2]]))
+        return
+
     from cert_models.architectures import NormalizedNetwork, normalization, try_network
+    from cert_models.forward import scores_of
 
     if not isinstance(model, NormalizedNetwork):
         return
-    chosen = list(indices)[:: max(1, len(indices) // CHECKED)][:CHECKED]
     network = model.network
     place = next(network.parameters()).device
     inputs = torch.from_numpy(np.stack([data.x[i] for i in chosen])).to(place)
@@ -263,7 +241,9 @@ def check_accuracy(model: Any, data: Dataset, indices: Sequence[int]) -> None:
 
     def right(layer: Any) -> int:
         with torch.inference_mode():
-            return int((network(layer.to(place)(inputs)).argmax(dim=1) == truth).sum())
+            # of a copy: the network may change what it is given
+            scores = scores_of(network(layer.to(place)(inputs.clone())))
+            return int((scores.argmax(dim=1) == truth).sum())
 
     correct = right(model.normalize)
     guess = 1 / data.num_classes
@@ -276,8 +256,34 @@ def check_accuracy(model: Any, data: Dataset, indices: Sequence[int]) -> None:
     best = max(others, key=lambda name: others[name], default="")
     if others and others[best] - correct >= max(3, len(chosen) // 8):
         warnings.warn(f"{text}, {others[best]} with --normalize {best}", stacklevel=2)
-    elif binom.sf(correct - 1, len(chosen), guess) > 0.01 >= guess ** len(chosen):
+    elif (
+        binom.sf(correct - 1, len(chosen), guess) > 0.01
+        # and few for a classifier that is right half way between guessing and always
+        and binom.cdf(correct, len(chosen), (1 + guess) / 2) < 0.01
+    ):
         warnings.warn(
             f"{text}, no more than by guessing: check --normalize, --arch, --data and the file",
             stacklevel=2,
         )
+
+
+def _try_function(model: Any, x: Any) -> None:
+    """Refuse a function that does not take a batch, or that makes a classifier of it."""
+    try:
+        answer = model(x.copy())
+    except Exception as error:  # its code may raise anything
+        reason = (str(error).strip().splitlines() or [""])[0]
+        raise ValueError(
+            f"model must take one batch, here a float32 array of shape {x.shape}, got "
+            f"{type(error).__name__} ({reason}) of {_name(model)!r}: name a function from arrays "
+            "to labels, or what a factory makes"
+        ) from error
+    if callable(answer):
+        raise ValueError(
+            f"model must be a function from arrays to labels, got {_name(model)!r}, which makes a "
+            f"{type(answer).__name__}: name what it makes"
+        )
+
+
+def _name(model: Any) -> str:
+    return f"{getattr(model, '__module__', '')}:{getattr(model, '__qualname__', model)}"

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 
 import cert_core as cc
+from cert_core.votes import DrawAgain, answers
 from cert_models.arguments import whole
 from cert_models.batches import Batches, batch_by_trial
-from cert_models.checks import check_alone, check_mode, check_votes
+from cert_models.checks import Modes, Unfit, check_alone, check_votes, described
 from cert_models.forward import Forward
 
 Counts = np.ndarray[Any, np.dtype[np.int64]]
@@ -58,7 +59,7 @@ class SmoothedClassifier:
         self.num_classes = whole("num_classes", num_classes, 2)
         self.batch_size = None if batch_size is None else whole("batch_size", batch_size, 1)
         self.device = torch.device(device) if device is not None else _device_of(base_classifier)
-        self._batches = Batches(self.device)
+        self._batches, self._modes = Batches(self.device), Modes(base_classifier)
         # whether rows need no check that they do not see each other; few of them would be
         # another shape to compile
         self._alone = compiled
@@ -70,7 +71,7 @@ class SmoothedClassifier:
     def rows(self, x: Any) -> int:
         """Rows of one forward pass on inputs like x: batch_size, found by trial if it is None."""
         if self.batch_size is None:
-            check_mode(self.base_classifier)
+            self._modes.check()
             shape = tuple(np.shape(x)[1:])
             self.batch_size = batch_by_trial(lambda size: self._try(size, shape), self._too_large)
         return self.batch_size
@@ -113,13 +114,13 @@ class SmoothedClassifier:
         inputs = _to_numpy(x)
         shape = len(inputs), self.num_classes + 1  # the last for rows that give no vote
         counts = torch.zeros(shape, dtype=torch.int64, device=self.device)
-        batches = cc.noisy_batches(
-            inputs, self.noise, n, seed, indices=indices, stage=stage, **self._filling(inputs)
-        )
-        with torch.inference_mode():
-            for segments, batch in self._batches.on_stream(batches):
+        with self._batches.stream():
+            for segments, parts in answers(
+                self._classify, inputs, self.noise, n, seed,
+                indices=indices, stage=stage, **self._filling(inputs),
+            ):  # fmt: skip
                 start = 0
-                for votes in self._classify(self._batches.tensor(batch)):
+                for votes in parts:
                     self._add(counts, segments, start, votes)
                     start += len(votes)
         table = counts.cpu().numpy()
@@ -166,17 +167,13 @@ class SmoothedClassifier:
 
     def _votes(self, batch: Any) -> Counts:
         """Labels of a batch, in NumPy."""
-        with torch.inference_mode():
-            parts = list(self._classify(self._batches.tensor(batch)))
-        votes = torch.cat(parts).cpu().numpy()
+        votes = torch.cat(self._classify(batch)).cpu().numpy()
         check_votes(int((votes == self.num_classes).sum()))
         return votes
 
     def _softmax(self, batch: Any) -> Float:
         """Softmax scores of a batch, in NumPy."""
-        with torch.inference_mode():
-            parts = list(self._classify(self._batches.tensor(batch), _softmax_of))
-        return torch.cat(parts).cpu().numpy()
+        return torch.cat(self._classify(batch, _softmax_of)).cpu().numpy()
 
     def _add(self, counts: Any, segments: Segments, start: int, votes: torch.Tensor) -> None:
         """Add the votes of rows start, start + 1, ... of a batch to their inputs' counts."""
@@ -189,28 +186,43 @@ class SmoothedClassifier:
                 counts[i] += torch.bincount(part, minlength=self.num_classes + 1)
             low += size
 
+    @torch.inference_mode()
     def _classify(
-        self, batch: torch.Tensor, read: Callable[[torch.Tensor], torch.Tensor] | None = None
-    ) -> Iterator[torch.Tensor]:
+        self, batch: Any, read: Callable[[torch.Tensor], torch.Tensor] | None = None
+    ) -> list[torch.Tensor]:
         """Labels of the batch (num_classes: none), or what read makes of its scores, in parts
-        that fit into memory."""
-        check_mode(self.base_classifier)
-        start = 0
-        while start < len(batch):
-            part = batch[start : start + (self.batch_size or len(batch))]
+        that fit into memory; DrawAgain where they did not, the parts then being smaller."""
+        self._modes.check()
+        rows, found = self._batches.tensor(batch), []
+        for part in torch.split(rows, self.batch_size or len(rows)):
             try:
-                scores = self._scores(part)
-                if not self._alone and len(part) > 1:
-                    check_alone(self._scores, part, scores, rough=self._forward.rough)
-                    self._alone = True
-                votes = self._labels(scores) if read is None else read(scores)
+                scores = self._scores(part) if self._alone else self._first_scores(part)
+                found.append(self._labels(scores) if read is None else read(scores))
             except (RuntimeError, MemoryError) as error:
-                if len(part) == 1 or not self._too_large(error):
+                if not self._too_large(error):
                     raise
+                if len(part) == 1:
+                    raise Unfit(part, error) from error
                 self.batch_size = len(part) // 2
-            else:
-                start += len(part)
-                yield votes
+                raise DrawAgain from error
+        self._modes.check_hidden()
+        return found
+
+    def _first_scores(self, part: torch.Tensor) -> torch.Tensor:
+        """Scores of the first rows, which must not depend on the rows beside them."""
+        untouched = part.clone()  # the classifier may change what it is given
+        try:
+            scores = self._scores(part)
+        finally:
+            self._modes.check_hidden()
+        try:
+            check_alone(self._scores, untouched, scores, rough=self._forward.rough)
+        except (Unfit, RuntimeError, MemoryError):
+            if len(part) > 2:
+                raise
+            # the three rows of the check are more than what is known to fit: nothing is told
+        self._alone = True
+        return scores
 
     def _labels(self, scores: torch.Tensor) -> torch.Tensor:
         """The largest score's place; num_classes where that is infinite or no number."""
@@ -225,13 +237,22 @@ class SmoothedClassifier:
         return found
 
     def _scores(self, batch: torch.Tensor) -> torch.Tensor:
-        scores = self._forward(batch)
+        try:
+            scores = self._forward(batch)
+        except Exception as error:  # a model may raise anything
+            if _out_of_memory(error):
+                raise
+            raise Unfit(batch, error) from error
         expected = (len(batch), self.num_classes)
         if not isinstance(scores, torch.Tensor) or scores.shape != expected:
-            got = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
             raise ValueError(
-                f"base_classifier(batch) must be a tensor of shape {expected}, got {got}: "
-                "return one score a class, and pass the right num_classes"
+                f"base_classifier(batch) must be a tensor of shape {expected}, got "
+                f"{described(scores)}: return one score a class, and pass the right num_classes"
+            )
+        if not scores.is_floating_point():
+            raise ValueError(
+                f"base_classifier(batch) must be floats, one score a class, got {scores.dtype}: "
+                "return the scores before they are rounded or compared"
             )
         return scores
 
@@ -289,6 +310,7 @@ class SmoothedClassifier:
         """
         if votes not in ("hard", "soft"):
             raise ValueError(f"votes must be 'hard' or 'soft', got {votes!r}: choose one")
+        n0, n = whole("n0", n0, 1), whole("n", n, 1)
         cc.check_sampling(self.noise, attack, n, alpha)
         if votes == "soft":
             labels = self.mean_scores(x, n0, seed, stage="selection").argmax(axis=1)
@@ -312,6 +334,7 @@ class SmoothedClassifier:
             See cc.certify_top_k.
         """
         k = whole("k", k, 1, self.num_classes - 1)
+        n0, n = whole("n0", n0, 1), whole("n", n, 1)
         cc.check_sampling(self.noise, attack, n, alpha, k=k)
         selection = self.counts(x, n0, seed, stage="selection")
         estimation = self.counts(x, n, seed, stage="estimation")
@@ -402,7 +425,10 @@ def _softmax_of(scores: torch.Tensor) -> torch.Tensor:
 
 
 def _to_numpy(x: Any) -> Any:
-    return x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else x
+    if not isinstance(x, torch.Tensor):
+        return x
+    x = x.detach().cpu()
+    return (x.float() if x.dtype == torch.bfloat16 else x).numpy()  # NumPy has no such type
 
 
 def _out_of_memory(error: BaseException) -> bool:

@@ -26,6 +26,7 @@ from cert_models.architectures import (
 )
 from cert_models.arguments import whole
 from cert_models.datasets import Dataset, digits
+from cert_models.forward import scores_of
 
 Progress = Callable[[int, float, float], None]
 
@@ -148,7 +149,7 @@ def train_under_noise(
                 x, y = following.result().to(place), torch.from_numpy(data.y[rows]).to(place)
                 if i + 1 < batches:
                     following = ahead.submit(batch, parts[i + 1], int(starts[i + 1]))
-                scores = module(x)
+                scores = scores_of(module(x))
                 loss = nn.functional.cross_entropy(scores, y)
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]

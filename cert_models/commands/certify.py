@@ -144,7 +144,7 @@ def plan_of(options: argparse.Namespace, noise: cc.Noise) -> Plan:
 def run_certify(options: argparse.Namespace) -> int:
     """cert certify."""
     from cert_models.datasets import load
-    from cert_models.models import check_accuracy, load_model
+    from cert_models.models import check_accuracy, check_noise, load_model
 
     data = load(options.data)
     noise = noise_of(options, int(np.prod(data.x.shape[1:])))
@@ -157,8 +157,10 @@ def run_certify(options: argparse.Namespace) -> int:
         raise UsageError("--store must be given for --run and for several workers: name a file")
     device = worker.device(options.device)
     model = load_model(
-        options.model, classes, arch=options.arch, normalize=options.normalize, device=device
-    )
+        options.model, classes, arch=options.arch, normalize=options.normalize,
+        weights=options.weights, device=device,
+    )  # fmt: skip
+    check_noise(model, noise)
     check_accuracy(model, data, indices)
     kept = options.store is not None
     # Votes in another precision are those of another classifier.

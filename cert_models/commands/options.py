@@ -80,8 +80,8 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     """--model, and what a checkpoint does not say of itself."""
     parser.add_argument(
         "--model", required=True,
-        help="digits-cnn, a checkpoint (.pth, .pth.tar, .safetensors, ...), or module:name of a "
-        "torch module or of a function from arrays to labels",
+        help="digits-cnn, a checkpoint (.pth, .pth.tar, .safetensors, ...), FILE.onnx, or "
+        "module:name of a torch module or of a function from arrays to labels",
     )  # fmt: skip
     parser.add_argument(
         "--arch", help="of a checkpoint: cifar_resnet20, cifar_resnet110, resnet50, module:function"
@@ -90,6 +90,9 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         "--normalize", metavar="HOW",
         help="of a checkpoint: imagenet, cifar10, center, none, or mean,deviation",
     )  # fmt: skip
+    parser.add_argument(
+        "--weights", metavar="ENTRY", help="of a checkpoint with several: e.g. state_dict_ema"
+    )
     parser.add_argument("--classes", type=int, help="number of classes (default: from the data)")
 
 

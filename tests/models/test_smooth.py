@@ -78,7 +78,7 @@ def test_a_batch_too_large_is_cut(error: BaseException) -> None:
 
 
 def test_other_errors_are_not_swallowed() -> None:
-    with pytest.raises(RuntimeError, match="shape mismatch"):
+    with pytest.raises(ValueError, match=r"score a torch.float32 batch .* \(shape mismatch\)"):
         smoothed(Hungry(RuntimeError("shape mismatch")).eval(), batch_size=500).counts(X, 300, 0)
 
 
