@@ -22,6 +22,7 @@ from cert_core.certify import (
     certify_scores,
     certify_top_k,
     check_sampling,
+    join_certificates,
     predict_labels,
 )
 from cert_core.confidence import (
@@ -122,6 +123,7 @@ __all__ = [
     "geometric_looks",
     "hoeffding_lower",
     "is_tight",
+    "join_certificates",
     "label_scores",
     "log_ratio",
     "log_ratio_law",

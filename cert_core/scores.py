@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from cert_core.errors import fail, integer, to_numpy
+from cert_core.errors import check_callable, fail, integer, to_numpy
 from cert_core.noises import Noise
-from cert_core.votes import input_rows, noisy_batches, one_class_each
+from cert_core.votes import class_count, input_rows, noisy_batches, one_class_each
 
 Scores = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -62,9 +62,11 @@ def mean_scores(
     ValueError
         An argument is out of its domain, or predict returns no such scores.
     """
-    classes = integer("num_classes", num_classes, 2, remedy="pass the number of classes")
-    sums = np.zeros((len(input_rows(x, noise)), classes))
-    for segments, batch in noisy_batches(x, noise, n, seed, **options):
+    classes = class_count(num_classes)
+    check_callable("predict", predict)
+    inputs = input_rows(x, noise)
+    sums = np.zeros((len(inputs), classes))
+    for segments, batch in noisy_batches(inputs, noise, n, seed, **options):
         scores = check_scores(predict(batch), len(batch), classes)
         rows = np.repeat([i for i, _ in segments], [size for _, size in segments])
         np.add.at(sums, rows, scores.astype(np.float64))
@@ -99,13 +101,15 @@ def label_scores(
     ------
     ValueError
     """
-    classes = integer("num_classes", num_classes, 2, remedy="pass the number of classes")
-    count = len(input_rows(x, noise))
+    classes = class_count(num_classes)
+    check_callable("predict", predict)
+    inputs = input_rows(x, noise)
+    count = len(inputs)
     chosen = one_class_each(labels, count, classes)
     n = integer("n", n, 1, remedy="pass how many noisy copies to score")
     kept = np.empty((count, n), dtype=np.float32)
     filled = np.zeros(count, dtype=np.int64)
-    for segments, batch in noisy_batches(x, noise, n, seed, **options):
+    for segments, batch in noisy_batches(inputs, noise, n, seed, **options):
         scores = check_scores(predict(batch), len(batch), classes)
         low = 0
         for i, size in segments:

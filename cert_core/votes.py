@@ -9,26 +9,68 @@ import numpy as np
 
 from cert_core import kernels
 from cert_core.confidence import Counts
-from cert_core.errors import fail, integer, to_numpy
+from cert_core.errors import check_callable, fail, integer, integers, size, to_numpy
 from cert_core.noises import Noise, checked_noise
+from cert_core.provenance import CountedVotes, Drawn, counted
+
+WIDE = 1 << 23  # values of a sum in float64 held at a time
+CLASSES = 1 << 24  # at most
 
 
-def input_rows(x: Any, noise: Noise) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """x as float32 of shape (N, *input_shape) with noise.dim values an input."""
-    inputs = to_numpy("x", x, np.float32)
+def input_rows(x: Any, noise: Noise) -> np.ndarray[Any, np.dtype[np.floating[Any]]]:
+    """x of shape (N, *input_shape) with noise.dim values an input: as float32 where that holds
+    all of them, else as float64."""
+    given = to_numpy("x", x)
     checked_noise(noise)
-    size = int(np.prod(inputs.shape[1:])) if inputs.ndim else 0
-    if inputs.ndim < 2 or size != noise.dim:
+    values = int(np.prod(given.shape[1:])) if given.ndim else 0
+    if given.ndim < 2 or values != noise.dim:
         rule = f"of shape (n_inputs, ...) with noise.dim = {noise.dim} values an input"
-        raise fail("x", rule, inputs.shape, "add the axis of inputs, or use a noise of that dim")
+        raise fail("x", rule, given.shape, "add the axis of inputs, or use a noise of that dim")
+    inputs = given if given.dtype == np.float32 else to_numpy("x", given, np.float64)
     if not np.isfinite(inputs).all():
         raise fail("x", "finite", "NaN or infinity", "clean the inputs first")
     largest = float(np.abs(inputs).max(initial=0.0))
-    least = max(8.0 * float(np.spacing(np.float32(largest))), 1e-30)
+    least = max(8.0 * float(np.spacing(np.float32(min(largest, 1e38)))), 1e-30)
     if not least <= noise.rms <= 1e30:
         rule = f"between {least:.3g} and 1e30, so that float32 holds inputs up to {largest:.3g} + z"
         raise fail("noise.rms", rule, noise.rms, "scale inputs and noise alike")
-    return inputs
+    return _narrowed(inputs)
+
+
+def _narrowed(values: Any) -> Any:
+    """values as float32 if that holds them all."""
+    if values.dtype == np.float32:
+        return values
+    narrow = values.astype(np.float32)
+    return narrow if np.array_equal(narrow, values) else values
+
+
+def placed_input(row: Any, backend: str) -> Any:
+    """One of the inputs as the center of its copies, where the backend adds it."""
+    center = _narrowed(row)
+    return kernels.placed(backend, center) if center.dtype == np.float32 else center
+
+
+def fill_copies(
+    out: Any, noise: Noise, key: int, center: Any, *, start: int, stream: int, backend: str
+) -> None:
+    """Write noisy copies of an input into rows of a float32 batch.
+
+    What float32 does not hold is added to the noise in float64, and the sum rounded once: an
+    input that was rounded first would be another one, as far off as |x - float32(x)|.
+    """
+    kernel = kernels.backend(backend)
+    if str(center.dtype) == "float32":
+        kernel.draw(noise, len(out), key, start=start, center=center, out=out, stream=stream)
+        return
+    rows = max(1, WIDE // noise.dim)
+    for low in range(0, len(out), rows):
+        part = out[low : low + rows]
+        sums = kernel.draw(
+            noise, len(part), key, start=start + low, center=center, dtype="float64",
+            stream=stream,
+        )  # fmt: skip
+        kernels.written(backend, part, sums)
 
 
 def input_indices(indices: Sequence[int] | None, count: int) -> list[int]:
@@ -36,11 +78,16 @@ def input_indices(indices: Sequence[int] | None, count: int) -> list[int]:
     remedy = "pass the inputs' places in the data"
     if indices is None:
         return list(range(count))
-    chosen = [integer("indices", i, 0, remedy=remedy) for i in indices]
+    chosen = integers("indices", indices, 0, remedy=remedy)
     if len(chosen) != count or len(set(chosen)) != count:
         rule = f"{count} distinct indices, one an input"
         raise fail("indices", rule, f"{len(chosen)} given", remedy)
     return chosen
+
+
+def class_count(value: Any) -> int:
+    """value as a number of classes."""
+    return size("num_classes", value, 2, CLASSES, remedy="pass the number of classes")
 
 
 def check_labels(labels: Any, count: int, num_classes: int) -> Counts:
@@ -92,6 +139,7 @@ def noisy_batches(
     stage: str = "estimation",
     backend: str = "cpu",
     buffer: Any = None,
+    start: int = 0,
 ) -> Iterator[tuple[list[tuple[int, int]], Any]]:
     """Yield n noisy copies of every input, in batches that inputs may share.
 
@@ -116,19 +164,22 @@ def noisy_batches(
     chosen = input_indices(indices, len(inputs))
     n = integer("n", n, 1, remedy="pass how many noisy copies to classify")
     batch = integer("batch_size", batch_size, 1, remedy="pass the rows of a batch")
-    stream, draw = kernels.stream_of(stage), kernels.backend(backend).draw
+    begin = kernels.span(n, start)[1]
+    stream = kernels.stream_of(stage)
     keys = [kernels.input_seed(seed, index) for index in chosen]
     buffer = batch_buffer(buffer, min(batch, n * len(inputs)), noise.dim)
     segments: list[tuple[int, int]] = []
     filled = 0
     for i, row in enumerate(inputs):
-        start, center = 0, kernels.placed(backend, row)
-        while start < n:
-            part = buffer[filled : filled + min(n - start, batch - filled)]
-            draw(noise, len(part), keys[i], start=start, center=center, out=part, stream=stream)
+        drawn, center = 0, placed_input(row, backend)
+        while drawn < n:
+            part = buffer[filled : filled + min(n - drawn, batch - filled)]
+            fill_copies(
+                part, noise, keys[i], center, start=begin + drawn, stream=stream, backend=backend
+            )
             segments.append((i, len(part)))
-            start, filled = start + len(part), filled + len(part)
-            last = i == len(inputs) - 1 and start == n
+            drawn, filled = drawn + len(part), filled + len(part)
+            last = i == len(inputs) - 1 and drawn == n
             if filled == batch or last:
                 yield segments, buffer[:filled].reshape(-1, *inputs.shape[1:])
                 segments, filled = [], 0
@@ -146,7 +197,8 @@ def count_votes(
     batch_size: int = 1000,
     stage: str = "estimation",
     backend: str = "cpu",
-) -> Counts:
+    start: int = 0,
+) -> CountedVotes:
     """Count the classes a classifier gives to noisy copies of inputs.
 
     Parameters
@@ -155,6 +207,8 @@ def count_votes(
         Maps a float32 array (m, *input_shape) to m integer labels.  It must judge each
         row by itself (no batch statistics) and not know the random seed.
     x : (N, *input_shape) array
+        Inputs that float32 does not hold exactly (images/255 in float64) are added to the
+        noise in float64: the votes are for them as given, and cost more to draw.
     noise : Noise, with dim the number of values of one input
     num_classes : int >= 2
     n : int >= 1
@@ -163,30 +217,41 @@ def count_votes(
         Of the run.
     indices : N distinct integers, optional
         Places of the inputs in their data set (default 0 .. N-1).  Input i has its own
-        random stream, so any subset gives the counts of the whole.
+        random stream, so any subset gives the counts of the whole.  Pass them wherever a
+        data set is taken in parts: by default the first input of every call has index 0, and
+        inputs of one index and seed get the same noise, so that what is said of each holds
+        but nothing that is said of all together.
     batch_size : int
         Rows given to predict at a time; it changes no count.
     stage : "estimation" or "selection"
         The two stages of a certificate draw from disjoint streams.
     backend : "cpu", "reference" or "gpu"
+    start : int
+        Samples start, ..., start + n - 1 of each input: to count on from where other
+        votes of the seed ended.
 
     Returns
     -------
     (N, num_classes) int64
-        Each row sums to n.
+        Each row sums to n.  The table remembers its samples: added to votes of the same ones
+        it is refused, and so by certify as the other stage of them.
 
     Raises
     ------
     ValueError
         An argument is out of its domain, or predict returns no labels.
     """
-    classes = integer("num_classes", num_classes, 2, remedy="pass the number of classes")
-    counts = np.zeros((len(input_rows(x, noise)), classes), dtype=np.int64)
+    classes = class_count(num_classes)
+    check_callable("predict", predict)
+    inputs = input_rows(x, noise)
+    counts = np.zeros((len(inputs), classes), dtype=np.int64)
+    chosen = input_indices(indices, len(inputs))
     batches = noisy_batches(
-        x, noise, n, seed, indices=indices, batch_size=batch_size, stage=stage, backend=backend
-    )
+        inputs, noise, n, seed, indices=chosen, batch_size=batch_size, stage=stage,
+        backend=backend, start=start,
+    )  # fmt: skip
     for segments, batch in batches:
         labels = check_labels(predict(batch), len(batch), classes)
         rows = np.repeat([i for i, _ in segments], [size for _, size in segments])
         np.add.at(counts, (rows, labels), 1)
-    return counts
+    return counted(counts, Drawn(noise, seed, stage, start, start + n, tuple(chosen)))

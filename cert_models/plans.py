@@ -166,7 +166,8 @@ class SequentialPlan:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """The plan whose to_dict this was."""
-        return cls(cc.plan_from_dict({**values, "kind": values["test"]}))
+        rest = {key: value for key, value in values.items() if key != "test"}
+        return cls(cc.plan_from_dict({**rest, "kind": values.get("test")}))
 
     def check(self, votes: Votes) -> None:
         """Refuse votes that this plan cannot have cast."""
@@ -195,7 +196,9 @@ class SequentialPlan:
         counted = cc.SequentialVotes(votes.index, selected, votes.selection, votes.estimation, path)
         samples = self.test.n0 + self.test.looks[len(path) - 1]
         label = selected if radius > 0 else cc.ABSTAIN
-        return cc.Outcome(votes.index, label, radius, p_lower, samples, decided, counted)
+        return cc.Outcome(
+            votes.index, label, radius, p_lower, samples, decided, counted, self.test
+        )
 
 
 @dataclass(frozen=True)

@@ -86,6 +86,15 @@ def placed(name: str, center: Any) -> Any:
     return center if place is None else place(center)
 
 
+def written(name: str, out: Any, values: Any) -> None:
+    """Write what the backend drew into an array like those that its draw takes, rounded."""
+    write = getattr(backend(name), "write", None)
+    if write is None:
+        out[...] = values
+    else:
+        write(out, values)
+
+
 def stream_of(stage: str) -> int:
     """The stream of a stage of certification."""
     return STAGES[choice("stage", stage, STAGES)]

@@ -113,6 +113,14 @@ def place(center: Any) -> Any:
     return cupy.ascontiguousarray(_on_device(center), dtype="float32")
 
 
+def write(out: Any, values: Any) -> None:
+    """Write values that were drawn into an array like draw's out."""
+    array = _output(out, values.shape, str(out.dtype).removeprefix("torch."))
+    array[...] = values
+    if isinstance(out, np.ndarray):
+        out[...] = array.get()
+
+
 def _center(center: Any, dim: int, dtype: str) -> Any:
     """The center's values, or a null pointer."""
     if center is None:
