@@ -189,14 +189,15 @@ def _two_samples(
     second, n = vote_counts("counts_estimation", estimation)
     rule = "votes of other samples than counts_selection"
     remedy = "count both stages: a class chosen and bounded by the same votes is bounded too high"
-    given = [to_numpy("counts", counts) for counts in (selection, estimation)]
-    if selection is estimation or np.shares_memory(*given):
+    one, other = (to_numpy("counts", counts) for counts in (selection, estimation))
+    if selection is estimation or np.shares_memory(one, other):
         raise fail("counts_estimation", rule, "the same array", remedy)
     drawn: tuple[Drawn, ...] = getattr(selection, "drawn", ()) + getattr(estimation, "drawn", ())
     check_apart("counts_estimation", rule, drawn, remedy)
-    other = next((each.noise for each in drawn if not same_law(each.noise, noise)), None)
-    if other is not None:
-        raise fail("noise", f"that of the votes, {other!r}", noise, "certify what was sampled")
+    strange = [each.noise for each in drawn if not same_law(each.noise, noise)]
+    if strange:
+        rule = f"that of the votes, {strange[0]!r}"
+        raise fail("noise", rule, noise, "certify what was sampled")
     if first.shape != second.shape:
         rule = f"of the shape {first.shape} of counts_selection"
         raise fail("counts_estimation", rule, second.shape, "count both for the same inputs")

@@ -190,6 +190,17 @@ def _as_floats(name: str, found: np.ndarray[Any, np.dtype[Any]], value: Any) -> 
     return result
 
 
+def inputs(name: str, value: Any) -> np.ndarray[Any, np.dtype[np.floating[Any]]]:
+    """value, no number of which changes, as float32 where that holds all, else as float64."""
+    given = to_numpy(name, value)
+    if given.dtype == np.float32:
+        return given
+    wide = to_numpy(name, given, np.float64)
+    with np.errstate(over="ignore"):
+        narrow = wide.astype(np.float32)
+    return narrow if np.array_equal(narrow, wide, equal_nan=True) else wide
+
+
 def broadcast(**arrays: Any) -> tuple[Any, ...]:
     """Arrays, by the names of their arguments, in one shape."""
     try:

@@ -9,7 +9,7 @@ import numpy as np
 
 from cert_core import kernels
 from cert_core.confidence import Counts
-from cert_core.errors import check_callable, fail, integer, integers, size, to_numpy
+from cert_core.errors import check_callable, fail, inputs, integer, integers, size, to_numpy
 from cert_core.noises import Noise, checked_noise
 from cert_core.provenance import CountedVotes, Drawn, counted
 
@@ -20,34 +20,25 @@ CLASSES = 1 << 24  # at most
 def input_rows(x: Any, noise: Noise) -> np.ndarray[Any, np.dtype[np.floating[Any]]]:
     """x of shape (N, *input_shape) with noise.dim values an input: as float32 where that holds
     all of them, else as float64."""
-    given = to_numpy("x", x)
+    given = inputs("x", x)
     checked_noise(noise)
     values = int(np.prod(given.shape[1:])) if given.ndim else 0
     if given.ndim < 2 or values != noise.dim:
         rule = f"of shape (n_inputs, ...) with noise.dim = {noise.dim} values an input"
         raise fail("x", rule, given.shape, "add the axis of inputs, or use a noise of that dim")
-    inputs = given if given.dtype == np.float32 else to_numpy("x", given, np.float64)
-    if not np.isfinite(inputs).all():
+    if not np.isfinite(given).all():
         raise fail("x", "finite", "NaN or infinity", "clean the inputs first")
-    largest = float(np.abs(inputs).max(initial=0.0))
+    largest = float(np.abs(given).max(initial=0.0))
     least = max(8.0 * float(np.spacing(np.float32(min(largest, 1e38)))), 1e-30)
     if not least <= noise.rms <= 1e30:
         rule = f"between {least:.3g} and 1e30, so that float32 holds inputs up to {largest:.3g} + z"
         raise fail("noise.rms", rule, noise.rms, "scale inputs and noise alike")
-    return _narrowed(inputs)
-
-
-def _narrowed(values: Any) -> Any:
-    """values as float32 if that holds them all."""
-    if values.dtype == np.float32:
-        return values
-    narrow = values.astype(np.float32)
-    return narrow if np.array_equal(narrow, values) else values
+    return given
 
 
 def placed_input(row: Any, backend: str) -> Any:
     """One of the inputs as the center of its copies, where the backend adds it."""
-    center = _narrowed(row)
+    center = inputs("x", row)
     return kernels.placed(backend, center) if center.dtype == np.float32 else center
 
 
@@ -160,17 +151,17 @@ def noisy_batches(
     ------
     ValueError, BackendMissing
     """
-    inputs = input_rows(x, noise)
-    chosen = input_indices(indices, len(inputs))
+    rows = input_rows(x, noise)
+    chosen = input_indices(indices, len(rows))
     n = integer("n", n, 1, remedy="pass how many noisy copies to classify")
     batch = integer("batch_size", batch_size, 1, remedy="pass the rows of a batch")
     begin = kernels.span(n, start)[1]
     stream = kernels.stream_of(stage)
     keys = [kernels.input_seed(seed, index) for index in chosen]
-    buffer = batch_buffer(buffer, min(batch, n * len(inputs)), noise.dim)
+    buffer = batch_buffer(buffer, min(batch, n * len(rows)), noise.dim)
     segments: list[tuple[int, int]] = []
     filled = 0
-    for i, row in enumerate(inputs):
+    for i, row in enumerate(rows):
         drawn, center = 0, placed_input(row, backend)
         while drawn < n:
             part = buffer[filled : filled + min(n - drawn, batch - filled)]
@@ -179,9 +170,9 @@ def noisy_batches(
             )
             segments.append((i, len(part)))
             drawn, filled = drawn + len(part), filled + len(part)
-            last = i == len(inputs) - 1 and drawn == n
+            last = i == len(rows) - 1 and drawn == n
             if filled == batch or last:
-                yield segments, buffer[:filled].reshape(-1, *inputs.shape[1:])
+                yield segments, buffer[:filled].reshape(-1, *rows.shape[1:])
                 segments, filled = [], 0
 
 
@@ -243,11 +234,11 @@ def count_votes(
     """
     classes = class_count(num_classes)
     check_callable("predict", predict)
-    inputs = input_rows(x, noise)
-    counts = np.zeros((len(inputs), classes), dtype=np.int64)
-    chosen = input_indices(indices, len(inputs))
+    given = input_rows(x, noise)
+    counts = np.zeros((len(given), classes), dtype=np.int64)
+    chosen = input_indices(indices, len(given))
     batches = noisy_batches(
-        inputs, noise, n, seed, indices=chosen, batch_size=batch_size, stage=stage,
+        given, noise, n, seed, indices=chosen, batch_size=batch_size, stage=stage,
         backend=backend, start=start,
     )  # fmt: skip
     for segments, batch in batches:

@@ -63,6 +63,17 @@ class CountStore(StoreFile):
             rows = self._db.execute("SELECT name, record, attack, alpha FROM runs ORDER BY id")
             return {name: Run.from_json(*record) for name, *record in rows}
 
+    @contextlib.contextmanager
+    def _clear(self) -> Iterator[None]:
+        """Errors of SQLite, and of what the store holds, as one line with a remedy."""
+        try:
+            with super()._clear():
+                yield
+        except StoreError:
+            raise
+        except ValueError as error:  # JSON's own are such
+            raise StoreError(f"{str(self.path)!r}: {error}") from error
+
     def only(self, name: str | None = None) -> str:
         """The run of this name; without one, the store's only run."""
         names = list(self.runs())

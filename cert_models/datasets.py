@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+import cert_core as cc
 from cert_models.formats import LazyArray, cifar, image_folder, mnist
 from cert_models.importing import import_object
 
@@ -22,14 +23,14 @@ class Dataset:
     Attributes
     ----------
     name : str
-    x : (N, *input_shape) float32, in [0, 1] by convention
-        An array, or a LazyArray that makes the rows that are asked for.
+    x : (N, *input_shape), in [0, 1] by convention
+        float32, or float64 where float32 does not hold it.  An array, or a LazyArray that makes the rows that are asked for.
     y : (N,) int64
     num_classes : int
     """
 
     name: str
-    x: np.ndarray[Any, np.dtype[np.float32]] | LazyArray
+    x: np.ndarray[Any, np.dtype[np.floating[Any]]] | LazyArray
     y: np.ndarray[Any, np.dtype[np.int64]]
     num_classes: int
 
@@ -96,7 +97,7 @@ def npz(path: str | Path) -> Dataset:
             f"and y {y.dtype} {y.shape}: check {str(path)!r}"
         )
     classes = max(int(y.max()) + 1, 2) if len(y) else 2
-    return Dataset(Path(path).name, x.astype(np.float32), y.astype(np.int64), classes)
+    return Dataset(Path(path).name, cc.errors.inputs("x", x), y.astype(np.int64), classes)
 
 
 def cifar10(path: str | Path, part: str = "test") -> Dataset:

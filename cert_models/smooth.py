@@ -51,10 +51,9 @@ class SmoothedClassifier:
         channels_last: bool = False,
         compiled: bool = False,
     ) -> None:
-        if not isinstance(noise, cc.Noise):
-            raise ValueError(f"noise must be a noise of cert_core, got {noise!r}: e.g. L2Noise")
+        cc.errors.check_callable("base_classifier", base_classifier)
         self.base_classifier = base_classifier
-        self.noise = noise
+        self.noise = cc.noises.checked_noise(noise)
         self.num_classes = whole("num_classes", num_classes, 2)
         self.batch_size = None if batch_size is None else whole("batch_size", batch_size, 1)
         self.device = torch.device(device) if device is not None else _device_of(base_classifier)
@@ -82,6 +81,10 @@ class SmoothedClassifier:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
+    def _inputs(self, x: Any) -> Any:
+        """x as cert_core takes it."""
+        return cc.votes.input_rows(_to_numpy(x), self.noise)
+
     def _filling(self, x: Any) -> dict[str, Any]:
         """How cert_core is to fill batches of inputs like x."""
         rows = self.rows(x)
@@ -95,6 +98,7 @@ class SmoothedClassifier:
         *,
         indices: Sequence[int] | None = None,
         stage: str = "estimation",
+        start: int = 0,
     ) -> Counts:
         """Count the votes of n noisy copies of every input.
 
@@ -104,18 +108,22 @@ class SmoothedClassifier:
         n : int >= 1
         seed : int in [0, 2^32), of the run
         indices : places of the inputs in their data set (default 0 .. N-1)
+            Pass them wherever a data set is taken in parts, as in cc.count_votes.
         stage : "estimation" or "selection": disjoint random streams
+        start : int, to count on from where other votes of this seed ended
 
         Returns
         -------
         (N, num_classes) int64, rows summing to n; the same for any batch size.
         """
-        inputs = _to_numpy(x)
+        inputs = self._inputs(x)
+        chosen = cc.votes.input_indices(indices, len(inputs))
         shape = len(inputs), self.num_classes + 1  # the last for rows that give no vote
         counts = torch.zeros(shape, dtype=torch.int64, device=self.device)
         batches = cc.noisy_batches(
-            inputs, self.noise, n, seed, indices=indices, stage=stage, **self._filling(inputs)
-        )
+            inputs, self.noise, n, seed, indices=chosen, stage=stage, start=start,
+            **self._filling(inputs),
+        )  # fmt: skip
         with torch.inference_mode():
             for segments, batch in self._batches.on_stream(batches):
                 start = 0
@@ -124,7 +132,8 @@ class SmoothedClassifier:
                     start += len(votes)
         table = counts.cpu().numpy()
         check_votes(int(table[:, -1].sum()))
-        return np.ascontiguousarray(table[:, :-1])
+        drawn = cc.provenance.Drawn(self.noise, seed, stage, start, start + n, tuple(chosen))
+        return cc.provenance.counted(np.ascontiguousarray(table[:, :-1]), drawn)
 
     def mean_scores(
         self,
@@ -141,7 +150,7 @@ class SmoothedClassifier:
         -------
         (N, num_classes) float64; arguments as in counts.
         """
-        inputs = _to_numpy(x)
+        inputs = self._inputs(x)
         with self._batches.stream():
             return cc.mean_scores(
                 self._softmax, inputs, self.noise, self.num_classes, n, seed,
@@ -157,7 +166,7 @@ class SmoothedClassifier:
         -------
         (N, n) float32, rounded down, for cc.certify_scores; arguments as in counts.
         """
-        inputs = _to_numpy(x)
+        inputs = self._inputs(x)
         with self._batches.stream():
             return cc.label_scores(
                 self._softmax, inputs, self.noise, self.num_classes, labels, n, seed,
@@ -241,8 +250,16 @@ class SmoothedClassifier:
         """Shares of the votes, (N, num_classes) float64; arguments as in counts."""
         return self.counts(x, n, seed, indices=indices) / n
 
-    def predict(self, x: Any, n: int, alpha: float, seed: int) -> Counts:
-        """Predict labels, abstaining where two classes are not told apart.
+    def predict(
+        self,
+        x: Any,
+        n: int,
+        alpha: float,
+        seed: int,
+        *,
+        indices: Sequence[int] | None = None,
+    ) -> Counts:
+        """Predict labels, abstaining where two classes are not told apart; arguments as in counts.
 
         Returns
         -------
@@ -254,7 +271,7 @@ class SmoothedClassifier:
         Cohen et al. 2019, PREDICT.
         """
         cc.votes_needed(alpha)  # refuse a bad alpha before drawing
-        return cc.predict_labels(self.counts(x, n, seed), alpha)
+        return cc.predict_labels(self.counts(x, n, seed, indices=indices), alpha)
 
     def certify(
         self,
@@ -266,14 +283,17 @@ class SmoothedClassifier:
         seed: int,
         *,
         votes: str = "hard",
+        indices: Sequence[int] | None = None,
     ) -> cc.Certificates:
         """Certify inputs: n0 copies select the class, n others bound its probability.
 
         Parameters
         ----------
         x : (N, *input_shape) array or tensor
-        n0, n, alpha, attack, seed
-            As in cc.certify and counts.
+        n0, n, alpha, attack, seed, indices
+            As in cc.certify and counts.  Without indices the inputs of every call are 0, 1, ...:
+            called input by input with one seed, all get the same noise, and only what is said of
+            each by itself holds (cc.join_certificates refuses to join them).
         votes : "hard" or "soft"
             Whether the smoothed classifier averages votes, or softmax scores.
 
@@ -287,19 +307,28 @@ class SmoothedClassifier:
         ----------
         Cohen et al. 2019, CERTIFY; Zhang et al. 2020, Theorem 1.
         """
-        if votes not in ("hard", "soft"):
-            raise ValueError(f"votes must be 'hard' or 'soft', got {votes!r}: choose one")
+        cc.errors.choice("votes", votes, ("hard", "soft"))
         cc.check_sampling(self.noise, attack, n, alpha)
         if votes == "soft":
-            labels = self.mean_scores(x, n0, seed, stage="selection").argmax(axis=1)
-            scores = self.label_scores(x, labels, n, seed)
+            means = self.mean_scores(x, n0, seed, indices=indices, stage="selection")
+            labels = means.argmax(axis=1)
+            scores = self.label_scores(x, labels, n, seed, indices=indices)
             return cc.certify_scores(labels, scores, self.noise, attack, n0=n0, alpha=alpha)
-        selection = self.counts(x, n0, seed, stage="selection")
-        estimation = self.counts(x, n, seed, stage="estimation")
+        selection = self.counts(x, n0, seed, indices=indices, stage="selection")
+        estimation = self.counts(x, n, seed, indices=indices, stage="estimation")
         return cc.certify(selection, estimation, self.noise, attack, alpha=alpha)
 
     def certify_top_k(
-        self, x: Any, n0: int, n: int, alpha: float, attack: str, seed: int, *, k: int = 1
+        self,
+        x: Any,
+        n0: int,
+        n: int,
+        alpha: float,
+        attack: str,
+        seed: int,
+        *,
+        k: int = 1,
+        indices: Sequence[int] | None = None,
     ) -> cc.Certificates:
         """Certify that the class stays among the k likeliest, the others bounded as well.
 
@@ -313,8 +342,8 @@ class SmoothedClassifier:
         """
         k = whole("k", k, 1, self.num_classes - 1)
         cc.check_sampling(self.noise, attack, n, alpha, k=k)
-        selection = self.counts(x, n0, seed, stage="selection")
-        estimation = self.counts(x, n, seed, stage="estimation")
+        selection = self.counts(x, n0, seed, indices=indices, stage="selection")
+        estimation = self.counts(x, n, seed, indices=indices, stage="estimation")
         return cc.certify_top_k(selection, estimation, self.noise, attack, k=k, alpha=alpha)
 
     def certify_at(
@@ -376,12 +405,12 @@ class SmoothedClassifier:
         cc.Outcome
             Not always in the order of the inputs.
         """
-        if plan.noise != self.noise:
+        if cc.plans.checked_plan(plan).noise != self.noise:
             raise ValueError(
                 f"plan must be for the classifier's noise {self.noise!r}, got {plan.noise!r}: "
                 "make it for this noise"
             )
-        inputs = _to_numpy(x)
+        inputs = self._inputs(x)
         return self._batches.on_stream(
             cc.outcomes(
                 plan, self._votes, inputs, self.num_classes, seed,
@@ -402,7 +431,10 @@ def _softmax_of(scores: torch.Tensor) -> torch.Tensor:
 
 
 def _to_numpy(x: Any) -> Any:
-    return x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else x
+    if not isinstance(x, torch.Tensor):
+        return x
+    values = x.detach().cpu()
+    return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
 
 
 def _out_of_memory(error: BaseException) -> bool:
