@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from cert_core import errors as _errors
 from cert_core import kernels as _kernels
 from cert_core.adaptive import (
     Outcome,
@@ -223,4 +224,6 @@ def log_ratio(noise: Noise, z: Any, shift: Shift, *, backend: str = "cpu") -> An
     ----------
     Zhang et al. 2020, Theorem 1.
     """
+    if not isinstance(shift, Shift):
+        raise _errors.fail("shift", "a Shift", shift, "pass what worst_shift returned")
     return _kernels.backend(backend).log_ratio(checked_noise(noise), z, shift)

@@ -15,7 +15,7 @@ import numpy as np
 
 from cert_core.certify import ABSTAIN, Certificates
 from cert_core.confidence import Counts
-from cert_core.errors import fail, items
+from cert_core.errors import fail, items, shown
 from cert_core.plans import Path, Plan, checked_plan
 from cert_core.provenance import check_apart
 from cert_core.stopping import SequentialVotes, votes_until
@@ -146,7 +146,8 @@ def gather(plan: Plan, results: Iterable[Outcome]) -> SequentialCertificates:
     strange = [row for row in found if not isinstance(row, Outcome) or row.plan != plan]
     if strange:
         got = getattr(strange[0], "plan", strange[0])
-        raise fail("results", f"outcomes of the plan {plan!r}", got, "sampling stopped for it alone")
+        rule = f"outcomes of the plan given, {shown(plan)}"
+        raise fail("results", rule, got, "sampling stopped for that one alone")
     rows = sorted(found, key=lambda row: row.position)
     twice = [a.position for a, b in pairwise(rows) if a.position == b.position]
     if twice:

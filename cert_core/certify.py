@@ -26,13 +26,13 @@ from cert_core.confidence import (
     majority_p_value,
     votes_needed,
 )
-from cert_core.errors import EXACT, Float, array, fail, integer, items, scalar, to_numpy
+from cert_core.errors import EXACT, Float, array, fail, integer, items, scalar, size, to_numpy
 from cert_core.errors import alpha as alpha_value
 from cert_core.noises import Noise, checked_noise
 from cert_core.provenance import Drawn, check_apart
 from cert_core.separation import radii_apart
 from cert_core.threats import attack_name, is_tight
-from cert_core.votes import one_class_each
+from cert_core.votes import CLASSES, one_class_each
 
 ABSTAIN = -1
 
@@ -145,9 +145,7 @@ def certify(
     radius = np.asarray(certified_radius(p_lower, noise, attack))
     label = np.where(radius > 0, top, ABSTAIN).astype(np.int64)
     tight = is_tight(noise, attack_name(attack))
-    return Certificates(
-        label, radius, p_lower, level, n0, n, noise, attack, tight, drawn=drawn
-    )
+    return Certificates(label, radius, p_lower, level, n0, n, noise, attack, tight, drawn=drawn)
 
 
 def check_sampling(
@@ -174,7 +172,7 @@ def check_sampling(
     required_probability(noise, attack, 0.0)
     level, threshold = alpha_value(alpha), 0.5
     if k is not None:
-        level, threshold = level / 2, 1.0 / (integer("k", k, 1, remedy="pass a count") + 1)
+        level, threshold = level / 2, 1.0 / (size("k", k, 1, CLASSES, remedy="pass a count") + 1)
     n = integer("n", n, 0, remedy="pass how many samples estimate")
     needed = votes_needed(level, threshold)
     if n < needed:
@@ -286,9 +284,7 @@ def certify_top_k(
     label = np.where(radius > 0, top, ABSTAIN).astype(np.int64)
     tight = is_tight(noise, attack_name(attack))
     p_other = np.minimum(np.nextafter(1.0 - complement, 2.0), 1.0)
-    return Certificates(
-        label, radius, p_lower, level, n0, n, noise, attack, tight, p_other, drawn
-    )
+    return Certificates(label, radius, p_lower, level, n0, n, noise, attack, tight, p_other, drawn)
 
 
 def certify_scores(
@@ -346,7 +342,9 @@ def certify_scores(
     radius = np.asarray(certified_radius(p_lower, noise, attack))
     label = np.where(radius > 0, chosen, ABSTAIN).astype(np.int64)
     tight = is_tight(noise, attack_name(attack))
-    return Certificates(label, radius, p_lower, level, selected, rows.shape[1], noise, attack, tight)
+    return Certificates(
+        label, radius, p_lower, level, selected, rows.shape[1], noise, attack, tight
+    )
 
 
 def predict_labels(counts: Any, alpha: float) -> Counts:

@@ -154,7 +154,9 @@ def _loses(value: Any) -> bool:
     """Whether NumPy would count as numbers what is none, without a word."""
     if isinstance(value, list | tuple):
         return any(map(_loses, value))
-    return _is_bool(value) or (isinstance(value, np.ma.MaskedArray) and bool(np.ma.is_masked(value)))
+    return _is_bool(value) or (
+        isinstance(value, np.ma.MaskedArray) and bool(np.ma.is_masked(value))
+    )
 
 
 def _as_array(name: str, value: Any) -> np.ndarray[Any, np.dtype[Any]]:

@@ -210,7 +210,8 @@ class RadialNoise(_Radial):
     k: float = 0.0
 
     def __post_init__(self) -> None:
-        norm = math.inf if self.norm == "inf" else self.norm  # type: ignore[comparison-overlap]
+        named = isinstance(self.norm, str) and self.norm == "inf"
+        norm = math.inf if named else self.norm
         object.__setattr__(self, "norm", float(choice("norm", norm, NORMS)))
         super().__post_init__()
 
@@ -479,5 +480,7 @@ def noise_from_dict(values: dict[str, Any]) -> Noise:
     required = {key for key, needed in known.items() if needed}
     if not required <= set(parameters) <= set(known):
         rule = f"the fields {', '.join(known)} of {family.__name__}"
-        raise fail("noise parameters", rule, sorted(map(str, parameters)), "write them with to_dict()")
+        raise fail(
+            "noise parameters", rule, sorted(map(str, parameters)), "write them with to_dict()"
+        )
     return family(**parameters)

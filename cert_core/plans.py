@@ -19,8 +19,8 @@ import numpy as np
 
 from cert_core.bounds import required_probability
 from cert_core.calibration import certified_radius
+from cert_core.errors import EXACT, fail, items, radii, real, size
 from cert_core.errors import alpha as alpha_value
-from cert_core.errors import fail, integer, items, radii, real
 from cert_core.laws import log_ratio_law
 from cert_core.noises import Noise, checked_noise, noise_from_dict
 from cert_core.sequential import (
@@ -34,7 +34,6 @@ from cert_core.sequential import (
     mixture_upper,
 )
 from cert_core.threats import attack_name
-
 
 SLACK = 20.0  # laws' resolutions by which a threshold of another version may be lower
 MADE = "make the plan by plan_at"
@@ -62,7 +61,7 @@ def _check_sampling(plan: Plan) -> None:
     remedy = "pass how many samples select the class"
     values = {
         "noise": checked_noise(plan.noise), "attack": attack_name(plan.attack),
-        "alpha": alpha_value(plan.alpha), "n0": integer("n0", plan.n0, 1, remedy=remedy),
+        "alpha": alpha_value(plan.alpha), "n0": size("n0", plan.n0, 1, EXACT, remedy=remedy),
         "looks": looks_of(plan.looks),
     }  # fmt: skip
     for name, value in values.items():

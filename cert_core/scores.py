@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cert_core.errors import check_callable, fail, integer, to_numpy
+from cert_core.errors import EXACT, check_callable, fail, size, to_numpy
 from cert_core.noises import Noise
 from cert_core.votes import class_count, input_rows, noisy_batches, one_class_each
 
@@ -106,14 +106,14 @@ def label_scores(
     inputs = input_rows(x, noise)
     count = len(inputs)
     chosen = one_class_each(labels, count, classes)
-    n = integer("n", n, 1, remedy="pass how many noisy copies to score")
+    n = size("n", n, 1, EXACT, remedy="pass how many noisy copies to score")
     kept = np.empty((count, n), dtype=np.float32)
     filled = np.zeros(count, dtype=np.int64)
     for segments, batch in noisy_batches(inputs, noise, n, seed, **options):
         scores = check_scores(predict(batch), len(batch), classes)
         low = 0
-        for i, size in segments:
-            kept[i, filled[i] : filled[i] + size] = scores[low : low + size, chosen[i]]
-            filled[i] += size
-            low += size
+        for i, copies in segments:
+            kept[i, filled[i] : filled[i] + copies] = scores[low : low + copies, chosen[i]]
+            filled[i] += copies
+            low += copies
     return kept

@@ -15,7 +15,8 @@ import numpy as np
 
 from cert_core import kernels
 from cert_core.confidence import Counts
-from cert_core.errors import check_callable, integer
+from cert_core.errors import EXACT, check_callable, integer
+from cert_core.errors import size as size_value
 from cert_core.noises import Noise
 from cert_core.provenance import Drawn
 from cert_core.sequential import looks_of
@@ -133,11 +134,12 @@ def votes_until(
     keys = [kernels.input_seed(seed, index) for index in chosen]
     looks = looks_of(looks)
     check_callable("stop", stop)
-    first = integer("n0", n0, 1, remedy="pass how many samples select the class")
+    first = size_value("n0", n0, 1, EXACT, remedy="pass how many samples select the class")
     size = integer("batch_size", batch_size, 1, remedy="pass the rows of a batch")
     streams = [kernels.stream_of(stage) for stage in STAGES]
     waiting = deque(_Path(i, key, classes, first) for i, key in enumerate(keys))
     active: list[_Path] = []
+    size = min(size, len(inputs) * (first + looks[-1]))
     buffer = batch_buffer(buffer, size, noise.dim)
     while active or waiting:
         pieces, filled = [], 0

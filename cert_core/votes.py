@@ -9,7 +9,7 @@ import numpy as np
 
 from cert_core import kernels
 from cert_core.confidence import Counts
-from cert_core.errors import check_callable, fail, inputs, integer, integers, size, to_numpy
+from cert_core.errors import EXACT, check_callable, fail, inputs, integer, integers, size, to_numpy
 from cert_core.noises import Noise, checked_noise
 from cert_core.provenance import CountedVotes, Drawn, counted
 
@@ -112,7 +112,7 @@ def batch_buffer(buffer: Any, rows: int, dim: int) -> Any:
     """`rows` rows of the buffer given, or a new one of NumPy."""
     if buffer is None:
         return np.empty((rows, dim), dtype=np.float32)
-    shape = tuple(buffer.shape)
+    shape = tuple(getattr(buffer, "shape", ()))
     if len(shape) != 2 or shape[0] < rows or shape[1] != dim:
         rule = f"of shape ({rows}, {dim}), or with more rows"
         raise fail("buffer", rule, shape, "make room for one batch")
@@ -153,7 +153,7 @@ def noisy_batches(
     """
     rows = input_rows(x, noise)
     chosen = input_indices(indices, len(rows))
-    n = integer("n", n, 1, remedy="pass how many noisy copies to classify")
+    n = size("n", n, 1, EXACT, remedy="pass how many noisy copies to classify")
     batch = integer("batch_size", batch_size, 1, remedy="pass the rows of a batch")
     begin = kernels.span(n, start)[1]
     stream = kernels.stream_of(stage)

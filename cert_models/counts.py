@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+import cert_core as cc
+from cert_models.arguments import whole
 from cert_models.logs import Row
 from cert_models.plans import Counts, LogPlan, Plan, Run, Votes
 from cert_models.storage import StoreError, StoreFile
@@ -30,8 +32,17 @@ def _sparse(counts: Counts) -> str:
 def _dense(text: str, num_classes: int) -> Counts:
     counts = np.zeros(num_classes, dtype=np.int64)
     for label, votes in json.loads(text).items():
-        counts[int(label)] = votes
+        counts[whole("class", int(label), 0, num_classes - 1)] = whole("votes", votes, 0)
     return counts
+
+
+def check_row(row: Row) -> None:
+    """Refuse a row of a log that certifies nothing that can be."""
+    remedy = "pass what the log says"
+    for name, low in (("index", 0), ("label", 0), ("predict", -1)):
+        whole(name, getattr(row, name), low, 2**62)
+    for name in ("radius", "seconds"):
+        cc.errors.array(name, getattr(row, name), ">= 0", lambda x: x >= 0, remedy=remedy)
 
 
 class CountStore(StoreFile):
@@ -71,8 +82,8 @@ class CountStore(StoreFile):
                 yield
         except StoreError:
             raise
-        except ValueError as error:  # JSON's own are such
-            raise StoreError(f"{str(self.path)!r}: {error}") from error
+        except (ValueError, TypeError, LookupError, OverflowError) as error:
+            raise StoreError(f"{error} (store {str(self.path)!r})") from error
 
     def only(self, name: str | None = None) -> str:
         """The run of this name; without one, the store's only run."""
@@ -100,6 +111,10 @@ class CountStore(StoreFile):
         StoreError
             The store has a run of this name with other parameters: the difference is named.
         """
+        if not isinstance(name, str) or not name or not isinstance(run, Run):
+            raise StoreError(
+                f"name and run must be a text and a Run, got {name!r} and {run!r}: name the run"
+            )
         with self.transaction():
             self._ensure(name, run)
             if start is not None:
@@ -169,15 +184,17 @@ class CountStore(StoreFile):
             The input is there with other votes, or the votes are not of the run's plan.
         """
         run = self.runs()[self.only(name)]
+        if not isinstance(votes, Votes):
+            raise StoreError(f"votes must be Votes of one input, got {votes!r}: pass those counted")
+        try:
+            run.plan.check(votes)
+        except ValueError as error:
+            raise StoreError(str(error)) from error
         if len(votes.selection) != run.num_classes or len(votes.estimation) != run.num_classes:
             raise StoreError(
                 f"votes must be for the {run.num_classes} classes of run {name!r}, got "
                 f"{len(votes.selection)} and {len(votes.estimation)}: count them for all classes"
             )
-        try:
-            run.plan.check(votes)
-        except ValueError as error:
-            raise StoreError(str(error)) from error
         path = json.dumps(votes.path) if votes.path is not None else None
         values = (
             int(votes.label), _sparse(votes.selection), _sparse(votes.estimation), path,
@@ -192,6 +209,7 @@ class CountStore(StoreFile):
             raise self._kind_error(name, "log")
         with self.transaction():
             for row in rows:
+                check_row(row)
                 values = (
                     row.label, row.predict, row.radius, row.seconds,
                     json.dumps(dict(row.extra)),

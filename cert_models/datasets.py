@@ -24,7 +24,8 @@ class Dataset:
     ----------
     name : str
     x : (N, *input_shape), in [0, 1] by convention
-        float32, or float64 where float32 does not hold it.  An array, or a LazyArray that makes the rows that are asked for.
+        float32, or float64 where float32 does not hold it.  An array, or a LazyArray that
+        makes the rows that are asked for.
     y : (N,) int64
     num_classes : int
     """

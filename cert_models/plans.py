@@ -44,7 +44,7 @@ class Votes:
     path: tuple[int, ...] | None = None
 
 
-def _check_numbers(votes: Votes) -> None:
+def check_numbers(votes: Votes) -> None:
     """Refuse what a store could keep and not read again."""
     remedy = "pass what was counted"
     whole("index", votes.index, 0, 2**32 - 1)
@@ -104,7 +104,7 @@ class FixedPlan(_Fields):
 
     def check(self, votes: Votes) -> None:
         """Refuse votes that this plan cannot have cast."""
-        _check_numbers(votes)
+        check_numbers(votes)
         _total("selection", votes.selection, self.n0, votes)
         _total("estimation", votes.estimation, self.n, votes)
         if votes.path is not None:
@@ -121,7 +121,9 @@ def _replay(test: cc.RadiiPlan | cc.WidthPlan, path: tuple[int, ...]) -> tuple[f
             stopped = look
             break
     if stopped != len(path):
-        raise cc.errors.fail("path", "that of an input at which the test stops", path, "count it again")
+        raise cc.errors.fail(
+            "path", "that of an input at which the test stops", path, "count it again"
+        )
     return taken.answer()
 
 
@@ -142,7 +144,7 @@ class ScorePlan(_Fields):
 
     def check(self, votes: Votes) -> None:
         """Refuse scores that this plan cannot have given."""
-        _check_numbers(votes)
+        check_numbers(votes)
         path = votes.path or ()
         if len(path) != self.n or min(path) < 0 or max(path) > SCORE_UNIT:
             rule = f"{self.n} scores in 0 .. {SCORE_UNIT}"
@@ -153,7 +155,9 @@ class ScorePlan(_Fields):
         _total("estimation", votes.estimation, sum(path), votes)
         if votes.selection.min() < 0 or votes.selection.sum() > self.n0 * SCORE_UNIT:
             rule = f"sums of {self.n0} scores a class"
-            raise cc.errors.fail("selection", rule, votes.selection.tolist(), "sum the run's own scores")
+            raise cc.errors.fail(
+                "selection", rule, votes.selection.tolist(), "sum the run's own scores"
+            )
 
 
 @dataclass(frozen=True)
@@ -185,7 +189,7 @@ class SequentialPlan:
 
     def check(self, votes: Votes) -> None:
         """Refuse votes that this plan cannot have cast."""
-        _check_numbers(votes)
+        check_numbers(votes)
         looks, path = self.test.looks, votes.path
         _total("selection", votes.selection, self.test.n0, votes)
         if path is None or not 1 <= len(path) <= len(looks):
@@ -211,9 +215,7 @@ class SequentialPlan:
         counted = cc.SequentialVotes(votes.index, selected, votes.selection, votes.estimation, path)
         samples = self.test.n0 + self.test.looks[len(path) - 1]
         label = selected if radius > 0 else cc.ABSTAIN
-        return cc.Outcome(
-            votes.index, label, radius, p_lower, samples, decided, counted, self.test
-        )
+        return cc.Outcome(votes.index, label, radius, p_lower, samples, decided, counted, self.test)
 
 
 @dataclass(frozen=True)
@@ -285,6 +287,16 @@ class Run:
     attack: str
     alpha: float
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.plan, Plan):
+            raise cc.errors.fail("plan", "a sampling plan", self.plan, "e.g. FixedPlan(100, 1000)")
+        cc.noises.checked_noise(self.noise)
+        whole("seed", self.seed, 0, 2**32 - 1)
+        for name in ("batch_size", "num_classes"):
+            whole(name, getattr(self, name), 0)
+        cc.errors.choice("attack", self.attack, cc.ATTACKS)
+        cc.errors.alpha(self.alpha)
+
     def to_json(self) -> str:
         """What decides the counts, as canonical JSON."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
@@ -309,7 +321,9 @@ class Run:
         kind = plan.get("kind")
         if kind not in PLANS:
             known = ", ".join(PLANS)
-            raise cc.errors.fail("plan", f"of kind {known}", kind, "read it with the version that wrote it")
+            raise cc.errors.fail(
+                "plan", f"of kind {known}", kind, "read it with the version that wrote it"
+            )
         values["noise"] = cc.noise_from_dict(values.get("noise", {}))
         try:
             return cls(plan=PLANS[kind].from_dict(plan), attack=attack, alpha=alpha, **values)

@@ -307,7 +307,8 @@ class SmoothedClassifier:
         ----------
         Cohen et al. 2019, CERTIFY; Zhang et al. 2020, Theorem 1.
         """
-        cc.errors.choice("votes", votes, ("hard", "soft"))
+        if not isinstance(votes, str) or votes not in ("hard", "soft"):
+            raise cc.errors.fail("votes", "'hard' or 'soft'", votes, "choose one")
         cc.check_sampling(self.noise, attack, n, alpha)
         if votes == "soft":
             means = self.mean_scores(x, n0, seed, indices=indices, stage="selection")

@@ -38,7 +38,7 @@ from typing import Any
 
 import numpy as np
 
-from cert_core.errors import BackendMissing, choice, fail, integer, to_numpy
+from cert_core.errors import EXACT, BackendMissing, choice, fail, integer, size, to_numpy
 
 BLOCKS = 256  # in a tile
 
@@ -120,7 +120,7 @@ def bracket(probes: Any, m: int, n: int) -> tuple[float, float]:
 
 def span(n: Any, start: Any) -> tuple[int, int]:
     """(n, start): the samples start, ..., start + n - 1 exist."""
-    n = integer("n", n, 0, remedy="pass how many samples to draw")
+    n = size("n", n, 0, EXACT, remedy="pass how many samples to draw")
     remedy = "pass the first sample's index"
     return n, integer("start", start, 0, 2**64 - 1 - n, remedy=remedy)
 
