@@ -38,10 +38,10 @@ class BackendMissing(ImportError):
 def shown(value: object) -> str:
     """value in one line of an error, cut where it is long."""
     try:
-        text = " ".join(repr(value).split())
+        line = " ".join(repr(value).split())
     except Exception as error:  # of somebody's class, or an int too long to print
-        text = f"a {type(value).__name__} that cannot be shown ({type(error).__name__})"
-    return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
+        line = f"a {type(value).__name__} that cannot be shown ({type(error).__name__})"
+    return line if len(line) <= SHOWN else line[: SHOWN - 3] + "..."
 
 
 def fail(name: str, rule: str, value: object, remedy: str) -> ValueError:
@@ -237,6 +237,20 @@ def radii(name: str, value: Any) -> Float:
     """value as a float64 array, finite and >= 0."""
     remedy = "pass the attack's radius in input units"
     return array(name, value, "finite and >= 0", lambda x: (x >= 0) & np.isfinite(x), remedy=remedy)
+
+
+def flag(name: str, value: Any) -> bool:
+    """value if it says yes or no."""
+    if not isinstance(value, bool | np.bool_):
+        raise fail(name, "True or False", value, "say which")
+    return bool(value)
+
+
+def text(name: str, value: Any) -> str:
+    """value if it is text."""
+    if not isinstance(value, str):
+        raise fail(name, "text", value, "pass a str")
+    return value
 
 
 def check_callable(name: str, value: Any) -> None:

@@ -53,8 +53,7 @@ class CustomNoise:
         for name in ("log_density", "sampler", "worst_shift"):
             if not callable(getattr(self, name)):
                 raise fail(name, "callable", getattr(self, name), "pass a function")
-        if not isinstance(self.symmetric, bool):
-            raise fail("symmetric", "True or False", self.symmetric, "say which")
+        flag("symmetric", self.symmetric)
         if not isinstance(self.justification, str) or len(self.justification.split()) < 3:
             remedy = "state the proof or citation that the shift is worst"
             raise fail("justification", "a sentence", self.justification, remedy)

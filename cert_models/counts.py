@@ -22,7 +22,7 @@ import cert_core as cc
 from cert_models.arguments import whole
 from cert_models.logs import Row
 from cert_models.plans import Counts, LogPlan, Plan, Run, Votes
-from cert_models.storage import StoreError, StoreFile
+from cert_models.storage import StoreError, StoreFile, as_store_errors, refused
 
 
 def _sparse(counts: Counts) -> str:
@@ -111,10 +111,12 @@ class CountStore(StoreFile):
         StoreError
             The store has a run of this name with other parameters: the difference is named.
         """
-        if not isinstance(name, str) or not name or not isinstance(run, Run):
-            raise StoreError(
-                f"name and run must be a text and a Run, got {name!r} and {run!r}: name the run"
-            )
+        if not isinstance(name, str) or not name:
+            raise refused("name", "text", name, "name the run")
+        if not isinstance(run, Run):
+            raise refused("run", "a Run", run, "say what decides the counts")
+        if start is not None and not isinstance(start, Mapping):
+            raise refused("start", "a dict", start, "pass values by name")
         with self.transaction():
             self._ensure(name, run)
             if start is not None:
@@ -185,11 +187,9 @@ class CountStore(StoreFile):
         """
         run = self.runs()[self.only(name)]
         if not isinstance(votes, Votes):
-            raise StoreError(f"votes must be Votes of one input, got {votes!r}: pass those counted")
-        try:
+            raise refused("votes", "Votes of one input", votes, "pass what was counted")
+        with as_store_errors():
             run.plan.check(votes)
-        except ValueError as error:
-            raise StoreError(str(error)) from error
         if len(votes.selection) != run.num_classes or len(votes.estimation) != run.num_classes:
             raise StoreError(
                 f"votes must be for the {run.num_classes} classes of run {name!r}, got "

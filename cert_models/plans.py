@@ -291,6 +291,8 @@ class Run:
         if not isinstance(self.plan, Plan):
             raise cc.errors.fail("plan", "a sampling plan", self.plan, "e.g. FixedPlan(100, 1000)")
         cc.noises.checked_noise(self.noise)
+        for name in ("model", "model_fingerprint", "data", "data_fingerprint"):
+            cc.errors.text(name, getattr(self, name))
         whole("seed", self.seed, 0, 2**32 - 1)
         for name in ("batch_size", "num_classes"):
             whole(name, getattr(self, name), 0)

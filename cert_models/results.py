@@ -63,6 +63,8 @@ class Result:
             object.__setattr__(self, name, given)
         radius = cc.errors.array("radius", self.radius, ">= 0", lambda x: x >= 0, remedy=CHECK)
         object.__setattr__(self, "radius", np.atleast_1d(radius))
+        for name in ("name", "note", "model", "data", "data_fingerprint"):
+            cc.errors.text(name, getattr(self, name))
         cc.errors.choice("attack", self.attack, cc.ATTACKS)
         if self.alpha is not None:
             cc.errors.alpha(self.alpha)
@@ -90,6 +92,8 @@ class Result:
         """Inputs certified with the right label at this radius; abstentions count as wrong."""
         remedy = "pass a radius in the attack's norm"
         level = cc.errors.array("radius", radius, ">= 0", lambda x: x >= 0, remedy=remedy)
+        if level.ndim:
+            raise cc.errors.fail("radius", "one number", level.shape, remedy)
         return int((self.certified >= level).sum())
 
     def wrong_at_most(self, rho: float) -> int:

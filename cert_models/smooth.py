@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ import cert_core as cc
 from cert_models.arguments import whole
 from cert_models.batches import Batches, batch_by_trial
 from cert_models.checks import check_alone, check_mode, check_votes
-from cert_models.forward import Forward
+from cert_models.forward import PRECISIONS, Forward
 
 Counts = np.ndarray[Any, np.dtype[np.int64]]
 Float = np.ndarray[Any, np.dtype[np.float64]]
@@ -56,11 +57,14 @@ class SmoothedClassifier:
         self.noise = cc.noises.checked_noise(noise)
         self.num_classes = whole("num_classes", num_classes, 2)
         self.batch_size = None if batch_size is None else whole("batch_size", batch_size, 1)
-        self.device = torch.device(device) if device is not None else _device_of(base_classifier)
+        self.device = _device_of(base_classifier, device)
+        if autocast is not None:
+            cc.errors.choice("autocast", autocast, PRECISIONS)
+        cc.errors.flag("channels_last", channels_last)
         self._batches = Batches(self.device)
         # whether rows need no check that they do not see each other; few of them would be
         # another shape to compile
-        self._alone = compiled
+        self._alone = cc.errors.flag("compiled", compiled)
         self._forward = Forward(
             base_classifier, self.device,
             autocast=autocast, channels_last=channels_last, compiled=compiled,
@@ -68,9 +72,10 @@ class SmoothedClassifier:
 
     def rows(self, x: Any) -> int:
         """Rows of one forward pass on inputs like x: batch_size, found by trial if it is None."""
+        inputs = self._inputs(x)
         if self.batch_size is None:
             check_mode(self.base_classifier)
-            shape = tuple(np.shape(x)[1:])
+            shape = inputs.shape[1:]
             self.batch_size = batch_by_trial(lambda size: self._try(size, shape), self._too_large)
         return self.batch_size
 
@@ -420,7 +425,13 @@ class SmoothedClassifier:
         )  # fmt: skip
 
 
-def _device_of(classifier: Any) -> torch.device:
+def _device_of(classifier: Any, device: Any) -> torch.device:
+    """The device given, or that of the classifier's first parameter."""
+    if isinstance(device, str | torch.device):
+        with contextlib.suppress(RuntimeError):
+            return torch.device(device)
+    if device is not None:
+        raise cc.errors.fail("device", "a device of torch", device, "e.g. 'cpu' or 'cuda:0'")
     if isinstance(classifier, torch.nn.Module):
         for parameter in classifier.parameters():
             return parameter.device

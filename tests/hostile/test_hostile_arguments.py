@@ -9,11 +9,14 @@ knows fails.
 from __future__ import annotations
 
 import datetime
+import inspect
 import re
 import signal
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +24,12 @@ import pytest
 import torch
 
 import cert_core as cc
+from cert_models.counts import CountStore
+from cert_models.logs import Row
+from cert_models.plans import FixedPlan, LogPlan, Run, Votes
+from cert_models.results import Result
+from cert_models.smooth import SmoothedClassifier
+from cert_models.storage import StoreError
 
 NOISE = cc.Gaussian(4, 1.0)
 X = np.full((2, 4), 0.5, np.float32)
@@ -234,12 +243,15 @@ VALUES: dict[str, Any] = NEVER | {
 }
 # Arguments that may be left out, or that say yes or no.
 TAKES = {
-    "None": {"indices", "buffer", "k", "labels", "center", "out", "batch_size", "device",
-             "autocast", "start_record", "attack_read", "p_other", "alpha_result", "path_votes",
-             "noise_result"},
-    "True": {"symmetric", "channels_last", "compiled", "readonly"},
-    "dict": {"start_record", "extra"},
-    "text": {"path", "name", "note", "model", "data"},
+    "None": {
+        "indices", "buffer", "k", "labels", "center", "out", "batch_size", "device", "autocast",
+        "rho", "start",
+    },
+    "True": {"symmetric", "channels_last", "readonly"},
+    "dict": {"start"},
+    "text": {
+        "path", "name", "note", "model", "model_fingerprint", "data", "data_fingerprint",
+    },
 }  # fmt: skip
 
 
@@ -286,12 +298,135 @@ def faults(call: Call, argument: str, error: Any = OURS) -> list[str]:
     return [f"{argument} = {kind}: {text}" for kind, text in found.items() if text]
 
 
-PLACES = [(name, argument) for name, (_, legal) in CALLS.items() for argument in legal]
+class Net(torch.nn.Module):
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        sums = batch.flatten(1).sum(dim=1)
+        return torch.stack([2.0 - sums, sums - 2.0], dim=1)
 
 
-@pytest.mark.parametrize(("name", "argument"), PLACES)
+SMOOTHED = SmoothedClassifier(Net().eval(), NOISE, 2)
+COUNTING = {"x": X, "n": 20, "seed": 0, "indices": [0, 1]}
+CERTIFYING = {
+    "x": X, "n0": 5, "n": 20, "alpha": 0.01, "attack": "l2", "seed": 0, "indices": [0, 1],
+}  # fmt: skip
+SEQUENTIAL = {k: v for k, v in CERTIFYING.items() if k != "n"} | {"n_max": 100}
+RUN = Run(FixedPlan(10, 50), NOISE, 0, 0, 4, "m", "", "d", "", "l2", 0.01)
+LOGGED = Run(LogPlan(10, 50, "l2", 0.01), NOISE, 0, 0, 0, "m", "", "d", "", "l2", 0.01)
+VOTES = {
+    "index": 3, "label": 1, "selection": np.array([10, 0, 0, 0]),
+    "estimation": np.array([20, 30, 0, 0]), "seconds": 0.5,
+}  # fmt: skip
+ROW = {"index": 3, "label": 1, "predict": 1, "radius": 0.5, "seconds": 0.5}
+RESULT = Result("r", *(np.array([0, 1]) for _ in range(3)), np.array([0.5, 0.5]), "l2", 0.01)
+
+CLASSIFIER: dict[str, Call] = {
+    "SmoothedClassifier": (
+        SmoothedClassifier,
+        {
+            "base_classifier": Net().eval(), "noise": NOISE, "num_classes": 2, "batch_size": 10,
+            "device": None, "autocast": None, "channels_last": False,
+        },
+    ),
+    "counts": (SMOOTHED.counts, {**COUNTING, "stage": "estimation", "start": 0}),
+    "mean_scores": (SMOOTHED.mean_scores, {**COUNTING, "stage": "estimation"}),
+    "label_scores": (SMOOTHED.label_scores, {**COUNTING, "labels": [0, 1]}),
+    "probabilities": (SMOOTHED.probabilities, COUNTING),
+    "predict": (SMOOTHED.predict, {**COUNTING, "alpha": 0.01}),
+    "rows": (SMOOTHED.rows, {"x": X}),
+    "certify": (SMOOTHED.certify, {**CERTIFYING, "votes": "hard"}),
+    "certify_top_k": (SMOOTHED.certify_top_k, {**CERTIFYING, "k": 1}),
+    "certify_at": (SMOOTHED.certify_at, {**SEQUENTIAL, "radii": [0.25]}),
+    "certify_until": (SMOOTHED.certify_until, {**SEQUENTIAL, "width": 0.5}),
+    "outcomes": (
+        drained(SMOOTHED.outcomes), {"plan": PLAN, "x": X, "seed": 0, "indices": [0, 1]},
+    ),
+}  # fmt: skip
+
+
+def new_store() -> str:
+    """The name of a store that is not there."""
+    return str(Path(tempfile.mkdtemp(dir="."), "store"))
+
+
+def added(**votes: Any) -> Any:
+    """Votes kept by a new store, and read again."""
+    with CountStore(new_store()) as store:
+        store.begin("r", RUN)
+        store.add("r", Votes(**votes))
+        return list(store.votes("r", FixedPlan))
+
+
+def logged(**row: Any) -> Any:
+    """A row of a log kept by a new store, and read again."""
+    with CountStore(new_store()) as store:
+        store.begin("r", LOGGED)
+        store.add_logged("r", [Row(**row)])
+        return store.logged("r")
+
+
+def began(**arguments: Any) -> Any:
+    """A run begun in a new store."""
+    with CountStore(new_store()) as store:
+        store.begin(**arguments)
+        return store.runs()
+
+
+STORE: dict[str, Call] = {
+    "CountStore": (CountStore, {"path": "store", "readonly": False, "timeout": 1.0}),
+    "add": (added, VOTES),
+    "add_logged": (logged, ROW),
+    "begin": (began, {"name": "r", "run": RUN, "start": {"host": "h"}}),
+}
+RECORD: dict[str, Call] = {
+    "Result": (
+        Result,
+        {
+            "name": "r", "indices": [0, 1], "labels": [0, 1], "predict": [0, 1],
+            "radius": [0.5, 0.5], "attack": "l2", "note": "", "model": "", "data": "",
+        },
+    ),
+    "accuracy": (RESULT.accuracy, {"radius": 0.5, "rho": 0.01}),
+    "average_radius": (RESULT.average_radius, {"rho": 0.01}),
+    "FixedPlan": (FixedPlan, {"n0": 10, "n": 50}),
+    "LogPlan": (LogPlan, {"n0": 10, "n": 50, "attack": "l2", "alpha": 0.01}),
+    "Run": (
+        Run,
+        {
+            "plan": FixedPlan(10, 50), "noise": NOISE, "seed": 0, "batch_size": 0,
+            "num_classes": 4, "model": "m", "model_fingerprint": "", "data": "d",
+            "data_fingerprint": "", "attack": "l2", "alpha": 0.01,
+        },
+    ),
+}  # fmt: skip
+
+
+def places(calls: dict[str, Call]) -> list[tuple[str, str]]:
+    return [(name, argument) for name, (_, legal) in calls.items() for argument in legal]
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(("name", "argument"), places(CALLS))
 def test_public_functions(name: str, argument: str) -> None:
     assert not faults(CALLS[name], argument)
+
+
+@pytest.mark.parametrize(("name", "argument"), places(CLASSIFIER))
+def test_classifier(name: str, argument: str) -> None:
+    assert not faults(CLASSIFIER[name], argument)
+
+
+@pytest.mark.parametrize(("name", "argument"), places(STORE))
+def test_store(name: str, argument: str) -> None:
+    assert not faults(STORE[name], argument, StoreError)
+
+
+@pytest.mark.parametrize(("name", "argument"), places(RECORD))
+def test_records(name: str, argument: str) -> None:
+    assert not faults(RECORD[name], argument)
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -302,3 +437,26 @@ def test_legal_calls_are_legal(name: str) -> None:
 
 def test_every_public_name_is_in_a_table() -> None:
     assert set(cc.__all__) == {*CALLS, *RECORDS, *OTHERS}
+
+
+@pytest.mark.parametrize(
+    ("kind", "calls", "left"),
+    [
+        (SmoothedClassifier, CLASSIFIER, set()),
+        (CountStore, STORE, {
+            "close", "done", "indices", "logged", "merge", "only", "plan", "runs", "starts",
+            "transaction", "votes",
+        }),
+    ],
+)  # fmt: skip
+def test_every_method_is_in_a_table(kind: type, calls: dict[str, Call], left: set[str]) -> None:
+    methods = {name for name in dir(kind) if not name.startswith("_")}
+    assert methods == (calls.keys() - {kind.__name__}) | left
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_every_argument_is_in_a_table(name: str) -> None:
+    """Arguments of the function itself; **options are those of another."""
+    signature = inspect.signature(getattr(cc, name))
+    named = {p.name for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD}
+    assert named <= CALLS[name][1].keys() | {"buffer"}
