@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from cert_core import kernels
-from cert_core.errors import EXACT, Float, array, fail, size
+from cert_core.errors import EXACT, Float, array, fail, flag, size
 from cert_core.noises import Noise
 from cert_core.threats import ORDER, Shift, attack_name, worst_shift
 

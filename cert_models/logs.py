@@ -9,7 +9,7 @@ import re
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from pathlib import Path
 
 import cert_core as cc
@@ -27,6 +27,9 @@ def in_full(value: float) -> str:
     return text if float(text) == value else repr(value)
 
 
+WIDE = Context(prec=400)  # digits of every float: 309 before the point
+
+
 def rounded_down(value: float, digits: int) -> str:
     """value with this many decimals, never above it."""
     return _rounded(value, digits, ROUND_FLOOR)
@@ -35,7 +38,8 @@ def rounded_down(value: float, digits: int) -> str:
 def _rounded(value: float, digits: int, mode: str) -> str:
     if not math.isfinite(value):
         return str(value)
-    return format(Decimal(value).quantize(Decimal(1).scaleb(-digits), rounding=mode), "f")
+    unit = Decimal(1).scaleb(-digits)
+    return format(Decimal(value).quantize(unit, rounding=mode, context=WIDE), "f")
 
 
 def rounded_up(value: float, digits: int) -> str:

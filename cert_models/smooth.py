@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -131,10 +132,10 @@ class SmoothedClassifier:
         )  # fmt: skip
         with torch.inference_mode():
             for segments, batch in self._batches.on_stream(batches):
-                start = 0
+                done = 0
                 for votes in self._classify(self._batches.tensor(batch)):
-                    self._add(counts, segments, start, votes)
-                    start += len(votes)
+                    self._add(counts, segments, done, votes)
+                    done += len(votes)
         table = counts.cpu().numpy()
         check_votes(int(table[:, -1].sum()))
         drawn = cc.provenance.Drawn(self.noise, seed, stage, start, start + n, tuple(chosen))
@@ -319,7 +320,14 @@ class SmoothedClassifier:
             means = self.mean_scores(x, n0, seed, indices=indices, stage="selection")
             labels = means.argmax(axis=1)
             scores = self.label_scores(x, labels, n, seed, indices=indices)
-            return cc.certify_scores(labels, scores, self.noise, attack, n0=n0, alpha=alpha)
+            made = cc.certify_scores(labels, scores, self.noise, attack, n0=n0, alpha=alpha)
+            places = tuple(cc.votes.input_indices(indices, len(labels)))
+            stages = (("selection", n0), ("estimation", n))
+            drawn = tuple(
+                cc.provenance.Drawn(self.noise, seed, stage, 0, count, places)
+                for stage, count in stages
+            )
+            return dataclasses.replace(made, drawn=drawn)
         selection = self.counts(x, n0, seed, indices=indices, stage="selection")
         estimation = self.counts(x, n, seed, indices=indices, stage="estimation")
         return cc.certify(selection, estimation, self.noise, attack, alpha=alpha)
