@@ -133,6 +133,8 @@ def to_numpy(name: str, value: Any, dtype: Any = None) -> np.ndarray[Any, np.dty
     """value as a NumPy array of integers or floats, none of which changes on the way but by the
     rounding to dtype: numbers, or an array of any framework that speaks __array__ or DLPack,
     taken out of an autograd graph and off a device where the framework allows it."""
+    if type(value) is float:
+        return np.asarray(value, dtype)
     if _loses(value):
         rule = "numbers alone, none of them masked or a truth value"
         raise fail(name, rule, value, "fill in what is masked, and convert what is true or false")

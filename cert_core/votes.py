@@ -13,7 +13,6 @@ from cert_core.errors import EXACT, check_callable, fail, inputs, integer, integ
 from cert_core.noises import Noise, checked_noise
 from cert_core.provenance import CountedVotes, Drawn, counted
 
-WIDE = 1 << 23  # values of a sum in float64 held at a time
 CLASSES = 1 << 24  # at most
 
 
@@ -47,21 +46,16 @@ def fill_copies(
 ) -> None:
     """Write noisy copies of an input into rows of a float32 batch.
 
-    What float32 does not hold is added to the noise in float64, and the sum rounded once: an
+    What float32 does not hold is added in float64 to the same noise, and the sum rounded once: an
     input that was rounded first would be another one, as far off as |x - float32(x)|.
     """
-    kernel = kernels.backend(backend)
-    if str(center.dtype) == "float32":
-        kernel.draw(noise, len(out), key, start=start, center=center, out=out, stream=stream)
-        return
-    rows = max(1, WIDE // noise.dim)
-    for low in range(0, len(out), rows):
-        part = out[low : low + rows]
-        sums = kernel.draw(
-            noise, len(part), key, start=start + low, center=center, dtype="float64",
-            stream=stream,
-        )  # fmt: skip
-        kernels.written(backend, part, sums)
+    exact = str(center.dtype) == "float32"
+    kernels.backend(backend).draw(
+        noise, len(out), key, start=start, center=center if exact else None, out=out,
+        stream=stream,
+    )  # fmt: skip
+    if not exact:
+        kernels.add(backend, out, center.reshape(-1))
 
 
 def input_indices(indices: Sequence[int] | None, count: int) -> list[int]:
@@ -199,7 +193,7 @@ def count_votes(
         row by itself (no batch statistics) and not know the random seed.
     x : (N, *input_shape) array
         Inputs that float32 does not hold exactly (images/255 in float64) are added to the
-        noise in float64: the votes are for them as given, and cost more to draw.
+        noise in float64: the votes are for them as given.
     noise : Noise, with dim the number of values of one input
     num_classes : int >= 2
     n : int >= 1

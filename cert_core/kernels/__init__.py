@@ -86,13 +86,12 @@ def placed(name: str, center: Any) -> Any:
     return center if place is None else place(center)
 
 
-def written(name: str, out: Any, values: Any) -> None:
-    """Write what the backend drew into an array like those that its draw takes, rounded."""
-    write = getattr(backend(name), "write", None)
-    if write is None:
-        out[...] = values
+def add(name: str, out: Any, center: Any) -> None:
+    """Add a center of float64 to rows that the backend drew: each sum is rounded once."""
+    if isinstance(out, np.ndarray):
+        np.add(out, center, out=out, casting="same_kind")
     else:
-        write(out, values)
+        backend(name).add(out, center)
 
 
 def stream_of(stage: str) -> int:

@@ -113,12 +113,10 @@ def place(center: Any) -> Any:
     return cupy.ascontiguousarray(_on_device(center), dtype="float32")
 
 
-def write(out: Any, values: Any) -> None:
-    """Write values that were drawn into an array like draw's out."""
-    array = _output(out, values.shape, str(out.dtype).removeprefix("torch."))
-    array[...] = values
-    if isinstance(out, np.ndarray):
-        out[...] = array.get()
+def add(out: Any, center: Any) -> None:
+    """Add a center of float64 to rows on the device, in their own memory."""
+    array = _shared(out)
+    array[...] = array.astype("float64") + cupy.asarray(center)
 
 
 def _center(center: Any, dim: int, dtype: str) -> Any:
