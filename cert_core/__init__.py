@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from cert_core import errors as _errors
 from cert_core import kernels as _kernels
 from cert_core.adaptive import (
     Outcome,
@@ -22,6 +23,7 @@ from cert_core.certify import (
     certify_scores,
     certify_top_k,
     check_sampling,
+    join_certificates,
     predict_labels,
 )
 from cert_core.confidence import (
@@ -122,6 +124,7 @@ __all__ = [
     "geometric_looks",
     "hoeffding_lower",
     "is_tight",
+    "join_certificates",
     "label_scores",
     "log_ratio",
     "log_ratio_law",
@@ -221,4 +224,6 @@ def log_ratio(noise: Noise, z: Any, shift: Shift, *, backend: str = "cpu") -> An
     ----------
     Zhang et al. 2020, Theorem 1.
     """
+    if not isinstance(shift, Shift):
+        raise _errors.fail("shift", "a Shift", shift, "pass what worst_shift returned")
     return _kernels.backend(backend).log_ratio(checked_noise(noise), z, shift)

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from cert_core.certify import ABSTAIN, Certificates
 from cert_core.confidence import Counts
-from cert_core.plans import Path, Plan
+from cert_core.errors import fail, items, shown
+from cert_core.plans import Path, Plan, checked_plan
+from cert_core.provenance import check_apart
 from cert_core.stopping import SequentialVotes, votes_until
 from cert_core.threats import is_tight
 
@@ -38,6 +41,7 @@ class Outcome:
     decided : bool
         Whether the plan's own rule ended the sampling, not the last look.
     votes : SequentialVotes
+    plan : RadiiPlan or WidthPlan, whose rule stopped the votes
     """
 
     position: int
@@ -47,6 +51,7 @@ class Outcome:
     samples: int
     decided: bool
     votes: SequentialVotes
+    plan: Plan
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -97,6 +102,7 @@ def outcomes(
     ValueError
         An argument is out of its domain, or predict returns no labels.
     """
+    checked_plan(plan)
     paths: dict[int, Path] = {}
 
     def stop(position: int, successes: int, n: int) -> bool:
@@ -111,7 +117,7 @@ def outcomes(
         radius, p_lower, decided = paths.pop(votes.position).answer()
         samples = plan.n0 + int(votes.estimation.sum())
         label = votes.label if radius > 0 else ABSTAIN
-        yield Outcome(votes.position, label, radius, p_lower, samples, decided, votes)
+        yield Outcome(votes.position, label, radius, p_lower, samples, decided, votes, plan)
 
 
 def gather(plan: Plan, results: Iterable[Outcome]) -> SequentialCertificates:
@@ -120,6 +126,7 @@ def gather(plan: Plan, results: Iterable[Outcome]) -> SequentialCertificates:
     Parameters
     ----------
     plan : RadiiPlan or WidthPlan
+        The one that the outcomes are of.
     results : iterable of Outcome, in any order
 
     Returns
@@ -129,10 +136,25 @@ def gather(plan: Plan, results: Iterable[Outcome]) -> SequentialCertificates:
 
     Raises
     ------
+    ValueError
+        Outcomes of another plan, or one input's twice.
     UnsupportedPair
         No exact law for the plan's pair.
     """
-    rows = sorted(results, key=lambda row: row.position)
+    checked_plan(plan)
+    found = items("results", results, "outcomes of the plan", remedy="pass those of outcomes")
+    strange = [row for row in found if not isinstance(row, Outcome) or row.plan != plan]
+    if strange:
+        got = getattr(strange[0], "plan", strange[0])
+        rule = f"outcomes of the plan given, {shown(plan)}"
+        raise fail("results", rule, got, "sampling stopped for that one alone")
+    rows = sorted(found, key=lambda row: row.position)
+    twice = [a.position for a, b in pairwise(rows) if a.position == b.position]
+    if twice:
+        remedy = "gather each outcome once, those of another call by themselves"
+        raise fail("results", "one outcome an input", f"position {twice[0]} twice", remedy)
+    drawn = tuple(each for row in rows for each in row.votes.drawn)
+    check_apart("results", "of inputs with samples of their own", drawn, "pass indices")
     return SequentialCertificates(
         label=np.array([row.label for row in rows], dtype=np.int64),
         radius=np.array([row.radius for row in rows], dtype=np.float64),
@@ -140,7 +162,7 @@ def gather(plan: Plan, results: Iterable[Outcome]) -> SequentialCertificates:
         alpha=plan.alpha, n0=plan.n0, n=plan.looks[-1], noise=plan.noise, attack=plan.attack,
         tight=is_tight(plan.noise, plan.attack),
         samples=np.array([row.samples for row in rows], dtype=np.int64),
-        decided=np.array([row.decided for row in rows], dtype=bool), plan=plan,
+        decided=np.array([row.decided for row in rows], dtype=bool), plan=plan, drawn=drawn,
     )  # fmt: skip
 
 

@@ -11,7 +11,8 @@ reads scores in [0, 1] where the others read votes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -25,13 +26,14 @@ from cert_core.confidence import (
     majority_p_value,
     votes_needed,
 )
-from cert_core.errors import Float, array, fail, integer, scalar, to_numpy
+from cert_core.errors import EXACT, Float, array, fail, integer, items, scalar, size, to_numpy
 from cert_core.errors import alpha as alpha_value
-from cert_core.noises import Noise
+from cert_core.noises import Noise, checked_noise
+from cert_core.provenance import Drawn, check_apart
 from cert_core.rounding import in_full
 from cert_core.separation import radii_apart
 from cert_core.threats import attack_name, is_tight
-from cert_core.votes import one_class_each
+from cert_core.votes import CLASSES, one_class_each
 
 ABSTAIN = -1
 
@@ -60,6 +62,8 @@ class Certificates:
     p_other : (N,) float64, or None
         Upper confidence bound of the class that must stay below (the runner-up, or the
         k-th largest other one); None where 1 - p_lower stands for it.
+    drawn : tuple of Drawn
+        The samples behind the votes; empty where those do not say.
     """
 
     label: Counts
@@ -72,6 +76,7 @@ class Certificates:
     attack: str
     tight: bool
     p_other: Float | None = None
+    drawn: tuple[Drawn, ...] = ()
 
     def __len__(self) -> int:
         return len(self.label)
@@ -84,9 +89,11 @@ def vote_counts(name: str, counts: Any) -> tuple[Counts, int]:
     remedy = "pass what count_votes returned"
     if given.ndim != 2 or given.shape[1] < 2 or not np.issubdtype(given.dtype, np.integer):
         raise fail(name, rule, f"{given.dtype} of shape {given.shape}", remedy)
+    if given.size and given.min() < 0:
+        raise fail(name, "non-negative", int(given.min()), remedy)
+    if given.size and given.max() > EXACT // given.shape[1]:
+        raise fail(name, "of 2^53 votes an input at most", int(given.max()), remedy)
     table = given.astype(np.int64)
-    if (table < 0).any():
-        raise fail(name, "non-negative", int(table.min()), remedy)
     sums = table.sum(axis=1)
     if len(sums) and (sums.min() != sums.max() or sums[0] == 0):
         rule = "of one positive number of votes per input"
@@ -131,7 +138,7 @@ def certify(
     Cohen et al. 2019, CERTIFY; Zhang et al. 2020, Theorem 1.
     """
     level = alpha_value(alpha)
-    selection, estimation, n0, n = _two_samples(counts_selection, counts_estimation)
+    selection, estimation, n0, n, drawn = _two_samples(counts_selection, counts_estimation, noise)
     if len(estimation):
         check_sampling(noise, attack, n, level)
     top = selection.argmax(axis=1)
@@ -139,7 +146,7 @@ def certify(
     radius = np.asarray(certified_radius(p_lower, noise, attack))
     label = np.where(radius > 0, top, ABSTAIN).astype(np.int64)
     tight = is_tight(noise, attack_name(attack))
-    return Certificates(label, radius, p_lower, level, n0, n, noise, attack, tight)
+    return Certificates(label, radius, p_lower, level, n0, n, noise, attack, tight, drawn=drawn)
 
 
 def check_sampling(
@@ -164,25 +171,43 @@ def check_sampling(
         No exact law for the pair.
     """
     required_probability(noise, attack, 0.0)
-    level = alpha_value(alpha) if k is None else alpha_value(alpha) / 2
-    needed = votes_needed(level, 0.5 if k is None else 1.0 / (k + 1))
+    level, threshold = alpha_value(alpha), 0.5
+    if k is not None:
+        level, threshold = level / 2, 1.0 / (size("k", k, 1, CLASSES, remedy="pass a count") + 1)
+    n = integer("n", n, 0, remedy="pass how many samples estimate")
+    needed = votes_needed(level, threshold)
     if n < needed:
         raise fail("n", f"at least {needed} for alpha = {in_full(level)}", n, "draw more samples")
 
 
-def _two_samples(selection: Any, estimation: Any) -> tuple[Counts, Counts, int, int]:
-    """Both tables of votes, of one shape, and their votes an input."""
-    if selection is estimation:
-        raise fail(
-            "counts_estimation", "votes of other samples than counts_selection", "the same array",
-            "count both stages: a class chosen and bounded by the same votes is bounded too high",
-        )  # fmt: skip
+def _two_samples(
+    selection: Any, estimation: Any, noise: Noise
+) -> tuple[Counts, Counts, int, int, tuple[Drawn, ...]]:
+    """Both tables of votes, of one shape, their votes an input, and their samples."""
     first, n0 = vote_counts("counts_selection", selection)
     second, n = vote_counts("counts_estimation", estimation)
+    rule = "votes of other samples than counts_selection"
+    remedy = "count both stages: a class chosen and bounded by the same votes is bounded too high"
+    one, other = (to_numpy("counts", counts) for counts in (selection, estimation))
+    if selection is estimation or np.shares_memory(one, other):
+        raise fail("counts_estimation", rule, "the same array", remedy)
+    drawn: tuple[Drawn, ...] = getattr(selection, "drawn", ()) + getattr(estimation, "drawn", ())
+    check_apart("counts_estimation", rule, drawn, remedy)
+    strange = [each.noise for each in drawn if not same_law(each.noise, noise)]
+    if strange:
+        rule = f"that of the votes, {strange[0]!r}"
+        raise fail("noise", rule, noise, "certify what was sampled")
     if first.shape != second.shape:
         rule = f"of the shape {first.shape} of counts_selection"
         raise fail("counts_estimation", rule, second.shape, "count both for the same inputs")
-    return first, second, n0, n
+    return first, second, n0, n, drawn
+
+
+def same_law(one: Noise, other: Noise) -> bool:
+    """Whether two noises are one, be it of two families."""
+    law, radial = checked_noise(one).record, one.radial
+    same = checked_noise(other).record == law or (radial is not None and other.radial == radial)
+    return one.dim == other.dim and same
 
 
 def _votes_of(table: Counts, labels: Counts) -> Counts:
@@ -243,7 +268,7 @@ def certify_top_k(
     Cohen et al. 2019, Theorem 1 (k = 1); Jia et al. 2020 (top-k, Gaussian).
     """
     level = alpha_value(alpha)
-    selection, estimation, n0, n = _two_samples(counts_selection, counts_estimation)
+    selection, estimation, n0, n, drawn = _two_samples(counts_selection, counts_estimation, noise)
     classes = selection.shape[1]
     k = integer("k", k, 1, classes - 1, remedy="pass how many classes may be ahead, plus one")
     if len(estimation):
@@ -260,7 +285,7 @@ def certify_top_k(
     label = np.where(radius > 0, top, ABSTAIN).astype(np.int64)
     tight = is_tight(noise, attack_name(attack))
     p_other = np.minimum(np.nextafter(1.0 - complement, 2.0), 1.0)
-    return Certificates(label, radius, p_lower, level, n0, n, noise, attack, tight, p_other)
+    return Certificates(label, radius, p_lower, level, n0, n, noise, attack, tight, p_other, drawn)
 
 
 def certify_scores(
@@ -306,17 +331,21 @@ def certify_scores(
     """
     level = alpha_value(alpha)
     rows = to_numpy("scores", scores)
-    chosen = to_numpy("labels", labels)
-    if rows.ndim != 2 or chosen.shape != rows.shape[:1]:
+    selected = integer("n0", n0, 1, remedy="pass how many samples chose the labels")
+    if rows.ndim != 2 or to_numpy("labels", labels).shape != rows.shape[:1]:
         rule = "an (n_inputs, n) array, one row a label"
         raise fail("scores", rule, rows.shape, "pass what label_scores returned")
-    if not np.issubdtype(chosen.dtype, np.integer):
-        raise fail("labels", "class numbers", chosen.dtype, "pass integers")
+    chosen = to_numpy("labels", labels)
+    if chosen.dtype.kind not in "iu" or (chosen < 0).any():
+        got = chosen[chosen < 0][0] if chosen.dtype.kind == "i" else chosen.dtype
+        raise fail("labels", "class numbers", got, "pass integers >= 0")
     p_lower = np.asarray(betting_lower(rows, level)) if len(rows) else np.zeros(0)
     radius = np.asarray(certified_radius(p_lower, noise, attack))
     label = np.where(radius > 0, chosen, ABSTAIN).astype(np.int64)
     tight = is_tight(noise, attack_name(attack))
-    return Certificates(label, radius, p_lower, level, n0, rows.shape[1], noise, attack, tight)
+    return Certificates(
+        label, radius, p_lower, level, selected, rows.shape[1], noise, attack, tight
+    )
 
 
 def predict_labels(counts: Any, alpha: float) -> Counts:
@@ -348,6 +377,54 @@ def predict_labels(counts: Any, alpha: float) -> Counts:
     return np.where(p_value <= alpha_value(alpha), table.argmax(axis=1), ABSTAIN).astype(np.int64)
 
 
+def checked_certificates(name: str, value: Any) -> Certificates:
+    """value if it is a record of certificates."""
+    if not isinstance(value, Certificates):
+        raise fail(name, "Certificates", value, "pass what certify returned")
+    return value
+
+
+def join_certificates(parts: Sequence[Certificates]) -> Certificates:
+    """Put certificates of several calls together, as of one data set.
+
+    What is said of all of them together, such as how many may be false, holds where each
+    input has samples of its own.
+
+    Parameters
+    ----------
+    parts : sequence of Certificates
+        Of one noise, attack, alpha, n0 and n.
+
+    Returns
+    -------
+    Certificates
+
+    Raises
+    ------
+    ValueError
+        No parts, parts that differ, or two inputs with the same samples: those of one seed
+        that were given no indices, or the same ones.
+    """
+    given = items("parts", parts, "a sequence of Certificates", remedy="pass certificates")
+    listed = [checked_certificates("parts", part) for part in given]
+    if not listed or len({type(part) for part in listed}) > 1:
+        raise fail("parts", "one or more, of one kind", listed, "pass certificates of certify")
+    joined: dict[str, Any] = {}
+    for field in fields(listed[0]):
+        values = [getattr(part, field.name) for part in listed]
+        if all(isinstance(value, np.ndarray) for value in values):
+            joined[field.name] = np.concatenate(values)
+        elif field.name != "drawn" and any(value != values[0] for value in values):
+            rule, differ = f"of one {field.name}", next(v for v in values if v != values[0])
+            raise fail("parts", rule, (values[0], differ), "join those that are alike")
+    joined["drawn"] = tuple(each for part in listed for each in part.drawn)
+    check_apart(
+        "parts", "of inputs with samples of their own", joined["drawn"],
+        "pass each input's own place in the data as indices, or other seeds",
+    )  # fmt: skip
+    return replace(listed[0], **joined)
+
+
 def certified_accuracy(certificates: Certificates, labels: Any, radii: Any) -> Any:
     """Compute the share of inputs certified with the right label at given radii.
 
@@ -368,6 +445,7 @@ def certified_accuracy(certificates: Certificates, labels: Any, radii: Any) -> A
         labels of another shape or no class numbers, negative or NaN radii, no certificates.
     """
     truth = to_numpy("labels", labels)
+    checked_certificates("certificates", certificates)
     if truth.shape != certificates.label.shape:
         rule = f"of shape {certificates.label.shape}"
         raise fail("labels", rule, truth.shape, "pass one true label per certificate")

@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from cert_core.errors import Float, alpha, array, fail, positive, scalar, to_numpy
+from cert_core.errors import Float, alpha, array, fail, items, positive, real, scalar, to_numpy
 
 Counts = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -153,6 +153,8 @@ def votes_needed(alpha: float, threshold: float = 0.5) -> int:
         alpha out of its domain.
     """
     level = _alpha(alpha)
+    remedy = "pass the probability to exceed"
+    threshold = real("threshold", threshold, "in (0, 1)", lambda x: 0 < x < 1, remedy=remedy)
     n = math.ceil(math.log(level) / math.log(threshold))
     while binomial_lower(n, n, level) <= threshold:
         n += 1
@@ -191,9 +193,10 @@ def split_alpha(alpha: float, shares: Sequence[float]) -> tuple[float, ...]:
     """
     level = _alpha(alpha)
     remedy = "pass the weight of every claim, e.g. [1, 1]"
-    weights = [positive("shares", share, remedy=remedy) for share in shares]
+    given = items("shares", shares, "a sequence of weights", remedy=remedy)
+    weights = [positive("shares", share, remedy=remedy) for share in given]
     if not weights:
-        raise fail("shares", "not empty", tuple(shares), remedy)
+        raise fail("shares", "not empty", given, remedy)
     total = math.fsum(weights)
     return tuple(level * (weight / total) * (1.0 - 4e-16) for weight in weights)
 

@@ -21,7 +21,7 @@ import numpy as np
 from scipy import special
 
 from cert_core.errors import Float, UnsupportedPair, choice
-from cert_core.noises import NORMS, MixedNoise, Noise
+from cert_core.noises import NORMS, MixedNoise, Noise, checked_noise
 from cert_core.radii import max_law
 from cert_core.records import RadialRecord
 
@@ -57,7 +57,7 @@ def norm_moments(noise: Noise, norm: float) -> tuple[float, float]:
     Zhang et al. 2020, Section 4 and Figure 1: the radius of Eqs. 10-13.
     """
     norm = float(choice("norm", norm, NORMS))
-    record = noise.radial
+    record = checked_noise(noise).radial
     if record is not None:
         mean, spread = _radial(record, norm)
     elif isinstance(noise, MixedNoise):

@@ -26,7 +26,17 @@ import numpy as np
 
 from cert_core import kernels
 from cert_core.confidence import binomial_lower, binomial_upper
-from cert_core.errors import Float, array, choice, fail, integer, probabilities, real, scalar
+from cert_core.errors import (
+    EXACT,
+    Float,
+    array,
+    choice,
+    fail,
+    probabilities,
+    real,
+    scalar,
+    size,
+)
 from cert_core.errors import alpha as alpha_value
 from cert_core.errors import seed as seed_value
 from cert_core.noises import Noise
@@ -95,7 +105,7 @@ class MonteCarlo:
     ) -> None:
         self.method = choice("method", method, METHODS)
         self.alpha = alpha_value(alpha)
-        self.n = integer("n", n, 1, remedy="pass the number of draws")
+        self.n = size("n", n, 1, EXACT, remedy="pass the number of draws")
         remedy = "pass the attack's radius in input units"
         self.radius = real("radius", radius, "finite and >= 0", lambda x: x >= 0, remedy=remedy)
         self.attack = attack

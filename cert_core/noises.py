@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from cert_core.errors import Float, array, choice, fail, integer, positive, real, scalar
+from cert_core.errors import EXACT, Float, array, choice, fail, positive, real, scalar, size
 from cert_core.radii import LogQuantiles, gamma_log_quantiles, max_law, max_log_quantiles
 from cert_core.records import (
     GaussianRecord,
@@ -40,7 +40,7 @@ class Noise(ABC):
 
     def __post_init__(self) -> None:
         remedy = "pass the number of input coordinates"
-        object.__setattr__(self, "dim", integer("dim", self.dim, 1, remedy=remedy))
+        object.__setattr__(self, "dim", size("dim", self.dim, 1, EXACT, remedy=remedy))
         for field in fields(self):  # type: ignore[arg-type]
             if field.name not in ("dim", "norm"):
                 self._check_field(field.name)
@@ -210,7 +210,8 @@ class RadialNoise(_Radial):
     k: float = 0.0
 
     def __post_init__(self) -> None:
-        norm = math.inf if self.norm == "inf" else self.norm  # type: ignore[comparison-overlap]
+        named = isinstance(self.norm, str) and self.norm == "inf"
+        norm = math.inf if named else self.norm
         object.__setattr__(self, "norm", float(choice("norm", norm, NORMS)))
         super().__post_init__()
 
@@ -470,6 +471,8 @@ def noise_from_dict(values: dict[str, Any]) -> Noise:
     ValueError
         Unknown family, or missing, extra or illegal parameters.
     """
+    if not isinstance(values, dict):
+        raise fail("noise", "a dict", values, "write it with to_dict()")
     parameters = dict(values)
     name = choice("noise", parameters.pop("noise", None), NOISES)
     family = NOISES[name]
@@ -477,5 +480,7 @@ def noise_from_dict(values: dict[str, Any]) -> Noise:
     required = {key for key, needed in known.items() if needed}
     if not required <= set(parameters) <= set(known):
         rule = f"the fields {', '.join(known)} of {family.__name__}"
-        raise fail("noise parameters", rule, sorted(parameters), "write them with to_dict()")
+        raise fail(
+            "noise parameters", rule, sorted(map(str, parameters)), "write them with to_dict()"
+        )
     return family(**parameters)

@@ -11,15 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
 
 from cert_core.bounds import required_probability
 from cert_core.calibration import certified_radius
+from cert_core.errors import EXACT, fail, items, radii, real, size
 from cert_core.errors import alpha as alpha_value
-from cert_core.errors import fail, integer, radii, real
-from cert_core.noises import Noise, noise_from_dict
+from cert_core.laws import log_ratio_law
+from cert_core.noises import Noise, checked_noise, noise_from_dict
 from cert_core.sequential import (
     Boundaries,
     FixedSequence,
@@ -32,6 +35,9 @@ from cert_core.sequential import (
 )
 from cert_core.threats import attack_name
 
+SLACK = 20.0  # laws' resolutions by which a threshold of another version may be lower
+MADE = "make the plan by plan_at"
+
 
 class Path(Protocol):
     """One input under a plan: takes votes look by look, and answers once stopped."""
@@ -43,6 +49,52 @@ class Path(Protocol):
         """(radius, p_lower, decided)."""
 
 
+def checked_plan(value: Any) -> Plan:
+    """value if it is a plan."""
+    if not isinstance(value, RadiiPlan | WidthPlan):
+        raise fail("plan", "a plan", value, "make one by plan_at or plan_until")
+    return value
+
+
+def _check_sampling(plan: Plan) -> None:
+    """Fields that both plans have."""
+    remedy = "pass how many samples select the class"
+    values = {
+        "noise": checked_noise(plan.noise), "attack": attack_name(plan.attack),
+        "alpha": alpha_value(plan.alpha), "n0": size("n0", plan.n0, 1, EXACT, remedy=remedy),
+        "looks": looks_of(plan.looks),
+    }  # fmt: skip
+    for name, value in values.items():
+        object.__setattr__(plan, name, value)
+    required_probability(plan.noise, plan.attack, 0.0)  # refuse a bad pair before any sampling
+
+
+@lru_cache(maxsize=1024)
+def _needed(noise: Noise, attack: str, levels: tuple[float, ...]) -> tuple[float, ...]:
+    """The probabilities that ascending radii need, ascending."""
+    needed = np.maximum.accumulate(required_probability(noise, attack, np.array(levels)))
+    return tuple(float(p) for p in needed)
+
+
+@lru_cache(maxsize=1024)
+def _check_thresholds(
+    noise: Noise, attack: str, levels: tuple[float, ...], thresholds: tuple[float, ...]
+) -> None:
+    """Refuse thresholds that do not certify their radii.
+
+    Where another version, or machine, computed them they may be lower by the law's own
+    error: then they need to certify a radius that much smaller.
+    """
+    if thresholds == _needed(noise, attack, levels):
+        return
+    slack = 1.0 - SLACK * log_ratio_law(noise, attack, levels[0]).resolution
+    least = _needed(noise, attack, tuple(radius * slack for radius in levels))
+    for radius, given, needed in zip(levels, thresholds, least, strict=True):
+        if not needed <= given <= 1.0:
+            rule = f"in [{needed!r}, 1] for radius {radius!r}"
+            raise fail("thresholds", rule, given, MADE)
+
+
 @dataclass(frozen=True)
 class RadiiPlan:
     """Certify preset radii, stopping as soon as they are decided (see plan_at).
@@ -51,14 +103,19 @@ class RadiiPlan:
     ----------
     noise, attack : the threat model
     radii : tuple of float, ascending, in the attack's norm and input units
-    thresholds : tuple of float
-        required_probability at the radii.
+    thresholds : tuple of float, not descending
+        required_probability at the radii, or above it.
     alpha : float
         Probability, for an input, that the radius given is above the truth.
     n0 : int
         Selection samples.
     looks : tuple of int
         Estimation samples at which the votes are looked at.
+
+    Raises
+    ------
+    ValueError
+        A field out of its domain, or a threshold that does not certify its radius.
     """
 
     noise: Noise
@@ -68,6 +125,19 @@ class RadiiPlan:
     alpha: float
     n0: int
     looks: Looks
+
+    def __post_init__(self) -> None:
+        _check_sampling(self)
+        levels = _positive("radii", self.radii)
+        if not levels or any(b <= a for a, b in pairwise(levels)):
+            raise fail("radii", "ascending, one at least", self.radii, MADE)
+        thresholds = _positive("thresholds", self.thresholds)
+        if len(thresholds) != len(levels) or any(b < a for a, b in pairwise(thresholds)):
+            rule = f"{len(levels)}, not descending, one a radius"
+            raise fail("thresholds", rule, self.thresholds, MADE)
+        _check_thresholds(self.noise, self.attack, levels, thresholds)
+        object.__setattr__(self, "radii", levels)
+        object.__setattr__(self, "thresholds", thresholds)
 
     @property
     def tests(self) -> tuple[Boundaries, ...]:
@@ -98,6 +168,11 @@ class WidthPlan:
         Stop when the radius is at least 1 - width of the largest that the confidence
         sequence leaves possible, or that the votes can still reach by the last look.
     alpha, n0, looks : as in RadiiPlan
+
+    Raises
+    ------
+    ValueError
+        A field out of its domain.
     """
 
     noise: Noise
@@ -106,6 +181,13 @@ class WidthPlan:
     alpha: float
     n0: int
     looks: Looks
+
+    def __post_init__(self) -> None:
+        _check_sampling(self)
+        remedy = "pass a relative width such as 0.1"
+        rule = "a number in (0, 1)"
+        width = real("width", self.width, rule, lambda x: 0 < x < 1, remedy=remedy)
+        object.__setattr__(self, "width", width)
 
     def begin(self) -> Path:
         """The path of a new input."""
@@ -200,16 +282,21 @@ def plan_at(
     UnsupportedPair
     """
     levels = _ascending(radii)
-    needed = np.maximum.accumulate(required_probability(noise, attack, np.array(levels)))
-    thresholds = tuple(float(p) for p in needed)
+    thresholds = _needed(checked_noise(noise), attack_name(attack), levels)
     looks = geometric_looks(n_max, first=first, ratio=ratio)
-    selection = integer("n0", n0, 1, remedy="pass how many samples select the class")
-    plan = RadiiPlan(noise, attack, levels, thresholds, alpha_value(alpha), selection, looks)
+    plan = RadiiPlan(noise, attack, levels, thresholds, alpha, n0, looks)
     for radius, test in zip(levels, plan.tests, strict=True):
         if all(k > n for k, n in zip(test.certify, looks, strict=True)):
             rule = f"small enough for n_max = {n_max} samples at alpha = {alpha}"
             raise fail("radii", rule, radius, "drop this radius, or raise n_max")
     return plan
+
+
+def _positive(name: str, values: Any) -> tuple[float, ...]:
+    """values as a tuple of floats."""
+    rule = "finite numbers > 0"
+    given = items(name, values, rule, remedy=MADE)
+    return tuple(real(name, each, rule, lambda x: x > 0, remedy=MADE) for each in given)
 
 
 def _ascending(values: Sequence[float] | float) -> tuple[float, ...]:
@@ -248,12 +335,8 @@ def plan_until(
     ------
     ValueError, UnsupportedPair
     """
-    remedy = "pass a relative width such as 0.1"
-    share = real("width", width, "a number in (0, 1)", lambda x: 0 < x < 1, remedy=remedy)
-    required_probability(noise, attack, 0.0)  # refuse a bad pair before any sampling
     looks = geometric_looks(n_max, first=first, ratio=ratio)
-    selection = integer("n0", n0, 1, remedy="pass how many samples select the class")
-    return WidthPlan(noise, attack, share, alpha_value(alpha), selection, looks)
+    return WidthPlan(noise, attack, width, alpha, n0, looks)
 
 
 def plan_from_dict(values: dict[str, Any]) -> Plan:
@@ -273,14 +356,12 @@ def plan_from_dict(values: dict[str, Any]) -> Plan:
         Not such a dict.
     """
     remedy = "pass what to_dict of a plan returned"
-    try:
-        noise, attack = noise_from_dict(values["noise"]), attack_name(values["attack"])
-        rest = alpha_value(values["alpha"]), int(values["n0"]), looks_of(values["looks"])
-        if values["kind"] == "width":
-            return WidthPlan(noise, attack, float(values["width"]), *rest)
-        levels, thresholds = tuple(values["radii"]), tuple(values["thresholds"])
-    except (KeyError, TypeError) as error:
-        raise fail("values", "a plan's dict", values, f"{remedy} ({error!r})") from None
-    if values["kind"] != "radii" or not levels or len(levels) != len(thresholds):
+    if not isinstance(values, dict) or values.get("kind") not in ("radii", "width"):
         raise fail("values", "a plan's dict", values, remedy)
-    return RadiiPlan(noise, attack, levels, thresholds, *rest)
+    own = ("width",) if values["kind"] == "width" else ("radii", "thresholds")
+    names = ("noise", "attack", *own, "alpha", "n0", "looks")
+    if set(values) != {"kind", *names}:
+        rule = f"a plan's dict of kind, {', '.join(names)}"
+        raise fail("values", rule, sorted(map(str, values)), remedy)
+    _, *rest = (values[name] for name in names)
+    return (WidthPlan if own == ("width",) else RadiiPlan)(noise_from_dict(values["noise"]), *rest)

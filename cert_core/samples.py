@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from cert_core import kernels
-from cert_core.errors import Float, array, fail, integer
+from cert_core.errors import EXACT, Float, array, fail, flag, size
 from cert_core.noises import Noise
 from cert_core.rounding import in_full
 from cert_core.threats import ORDER, Shift, attack_name, worst_shift
@@ -50,10 +50,11 @@ class CustomNoise:
     justification: str
 
     def __post_init__(self) -> None:
-        integer("dim", self.dim, 1, remedy="pass the number of input coordinates")
+        size("dim", self.dim, 1, EXACT, remedy="pass the number of input coordinates")
         for name in ("log_density", "sampler", "worst_shift"):
             if not callable(getattr(self, name)):
                 raise fail(name, "callable", getattr(self, name), "pass a function")
+        flag("symmetric", self.symmetric)
         if not isinstance(self.justification, str) or len(self.justification.split()) < 3:
             remedy = "state the proof or citation that the shift is worst"
             raise fail("justification", "a sentence", self.justification, remedy)

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from cert_core.errors import fail, integer, to_numpy
+from cert_core.errors import EXACT, check_callable, fail, size, to_numpy
 from cert_core.noises import Noise
-from cert_core.votes import answers, input_rows, one_class_each
+from cert_core.votes import answers, class_count, input_rows, one_class_each
 
 Scores = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -66,10 +66,12 @@ def mean_scores(
     ValueError
         An argument is out of its domain, or predict returns no such scores.
     """
-    classes = integer("num_classes", num_classes, 2, remedy="pass the number of classes")
-    sums = np.zeros((len(input_rows(x, noise)), classes))
-    for segments, said in answers(predict, x, noise, n, seed, **options):
-        scores = check_scores(said, sum(size for _, size in segments), classes)
+    classes = class_count(num_classes)
+    check_callable("predict", predict)
+    inputs = input_rows(x, noise)
+    sums = np.zeros((len(inputs), classes))
+    for segments, said in answers(predict, inputs, noise, n, seed, **options):
+        scores = check_scores(said, sum(copies for _, copies in segments), classes)
         rows = np.repeat([i for i, _ in segments], [size for _, size in segments])
         np.add.at(sums, rows, scores.astype(np.float64))
     return sums / n
@@ -103,17 +105,19 @@ def label_scores(
     ------
     ValueError
     """
-    classes = integer("num_classes", num_classes, 2, remedy="pass the number of classes")
-    count = len(input_rows(x, noise))
+    classes = class_count(num_classes)
+    check_callable("predict", predict)
+    inputs = input_rows(x, noise)
+    count = len(inputs)
     chosen = one_class_each(labels, count, classes)
-    n = integer("n", n, 1, remedy="pass how many noisy copies to score")
+    n = size("n", n, 1, EXACT, remedy="pass how many noisy copies to score")
     kept = np.empty((count, n), dtype=np.float32)
     filled = np.zeros(count, dtype=np.int64)
-    for segments, said in answers(predict, x, noise, n, seed, **options):
-        scores = check_scores(said, sum(size for _, size in segments), classes)
+    for segments, said in answers(predict, inputs, noise, n, seed, **options):
+        scores = check_scores(said, sum(copies for _, copies in segments), classes)
         low = 0
-        for i, size in segments:
-            kept[i, filled[i] : filled[i] + size] = scores[low : low + size, chosen[i]]
-            filled[i] += size
-            low += size
+        for i, copies in segments:
+            kept[i, filled[i] : filled[i] + copies] = scores[low : low + copies, chosen[i]]
+            filled[i] += copies
+            low += copies
     return kept

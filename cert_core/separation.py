@@ -16,7 +16,7 @@ from scipy import optimize, special
 
 from cert_core.bounds import lower_bound
 from cert_core.calibration import certified_radius
-from cert_core.errors import Float, NoBracket, probabilities, scalar
+from cert_core.errors import Float, NoBracket, broadcast, probabilities, scalar
 from cert_core.noises import Noise
 
 SHRINK = 3e-10  # taken off a root, relatively; certified there or shrunk again
@@ -50,7 +50,9 @@ def separation_radius(p_top: Any, p_other: Any, noise: Noise, attack: str) -> An
     ----------
     Cohen et al. 2019, Theorem 1 (two classes, Gaussian); Zhang et al. 2020, Theorem 1.
     """
-    top, other = probabilities("p_top", p_top), probabilities("p_other", p_other)
+    top, other = broadcast(
+        p_top=probabilities("p_top", p_top), p_other=probabilities("p_other", p_other)
+    )
     complement = 1.0 - other
     inexact = 1.0 - complement != other
     radii = radii_apart(

@@ -32,8 +32,9 @@ import numpy as np
 from scipy import special
 
 from cert_core.confidence import NUDGE, STEP, counts_of, largest
-from cert_core.errors import Float, fail, integer, real, scalar
+from cert_core.errors import EXACT, Float, fail, integer, integers, items, real, scalar
 from cert_core.errors import alpha as alpha_value
+from cert_core.errors import size as size_value
 
 CUT = 1e-30  # terms of a binomial law below this share of its largest are cut off
 MARGIN = 1e-9  # relative, above the rounding of the dynamic programme (1e-11)
@@ -61,8 +62,9 @@ def geometric_looks(n_max: int, *, first: int = 100, ratio: float = 1.5) -> Look
     ValueError
         An argument out of its domain.
     """
-    last = integer("n_max", n_max, 1, remedy="pass the most samples an input may use")
-    size = float(integer("first", first, 1, remedy="pass the sample size of the first look"))
+    last = size_value("n_max", n_max, 1, EXACT, remedy="pass the most samples an input may use")
+    remedy = "pass the sample size of the first look"
+    size = float(size_value("first", first, 1, EXACT, remedy=remedy))
     remedy = "pass how fast looks grow, e.g. 1.5"
     step = real("ratio", ratio, "a number >= 1.01", lambda x: x >= 1.01, remedy=remedy)
     looks = []
@@ -75,9 +77,9 @@ def geometric_looks(n_max: int, *, first: int = 100, ratio: float = 1.5) -> Look
 def looks_of(looks: Sequence[int]) -> Looks:
     """looks as ascending positive ints."""
     remedy = "pass sample sizes, e.g. of geometric_looks"
-    sizes = tuple(integer("looks", n, 1, remedy=remedy) for n in looks)
-    if not sizes or any(b <= a for a, b in pairwise(sizes)):
-        raise fail("looks", "ascending and not empty", tuple(looks), remedy)
+    sizes = tuple(integers("looks", looks, 1, remedy=remedy))
+    if not sizes or any(b <= a for a, b in pairwise(sizes)) or sizes[-1] > EXACT:
+        raise fail("looks", "ascending up to 2^53, and not empty", sizes, remedy)
     return sizes
 
 
@@ -260,6 +262,10 @@ class FixedSequence:
     _given_up: list[bool] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        rule = "boundaries of tests"
+        given = items("tests", self.tests, rule, remedy="make them by boundaries")
+        if not all(isinstance(test, Boundaries) for test in given):
+            raise fail("tests", rule, self.tests, "make them by boundaries")
         plans = {(test.looks, test.alpha) for test in self.tests}
         thresholds = [test.threshold for test in self.tests]
         if len(plans) != 1 or thresholds != sorted(thresholds):

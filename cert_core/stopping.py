@@ -16,10 +16,23 @@ import numpy as np
 
 from cert_core import kernels
 from cert_core.confidence import Counts
-from cert_core.errors import integer
+from cert_core.errors import EXACT, check_callable, integer
+from cert_core.errors import size as size_value
 from cert_core.noises import Noise
+from cert_core.provenance import Drawn
 from cert_core.sequential import looks_of
-from cert_core.votes import answer, batch_buffer, check_labels, input_indices, input_rows
+from cert_core.votes import (
+    answer,
+    batch_buffer,
+    check_labels,
+    class_count,
+    fill_copies,
+    input_indices,
+    input_rows,
+    placed_input,
+)
+
+STAGES = ("selection", "estimation")
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no one truth
@@ -36,6 +49,8 @@ class SequentialVotes:
         Votes; those of the estimation sum to the look at which the input stopped.
     path : tuple of int
         Estimation votes for the selected class at each look taken.
+    drawn : tuple of Drawn
+        The samples of both stages; empty where they are not known.
     """
 
     position: int
@@ -43,6 +58,7 @@ class SequentialVotes:
     selection: Counts
     estimation: Counts
     path: tuple[int, ...]
+    drawn: tuple[Drawn, ...] = ()
 
 
 class _Path:
@@ -113,26 +129,29 @@ def votes_until(
     ValueError
         An argument is out of its domain, or predict returns no labels.
     """
-    classes = integer("num_classes", num_classes, 2, remedy="pass the number of classes")
+    classes = class_count(num_classes)
+    check_callable("predict", predict)
     inputs = input_rows(x, noise)
-    keys = [kernels.input_seed(seed, index) for index in input_indices(indices, len(inputs))]
+    chosen = input_indices(indices, len(inputs))
+    keys = [kernels.input_seed(seed, index) for index in chosen]
     looks = looks_of(looks)
-    first = integer("n0", n0, 1, remedy="pass how many samples select the class")
+    check_callable("stop", stop)
+    first = size_value("n0", n0, 1, EXACT, remedy="pass how many samples select the class")
     size = integer("batch_size", batch_size, 1, remedy="pass the rows of a batch")
-    draw = kernels.backend(backend).draw
-    streams = kernels.stream_of("selection"), kernels.stream_of("estimation")
+    streams = [kernels.stream_of(stage) for stage in STAGES]
     waiting = deque(_Path(i, key, classes, first) for i, key in enumerate(keys))
     active: list[_Path] = []
+    size = min(size, len(inputs) * (first + looks[-1]))
     buffer = batch_buffer(buffer, size, noise.dim)
     while active or waiting:
         pieces, draws, filled = [], [], 0
         for path in _under_way(active, waiting):
             count = min(path.target - path.drawn, size - filled)
             if path.center is None:
-                path.center = kernels.placed(backend, inputs[path.position])
+                path.center = placed_input(inputs[path.position], backend)
             draws.append(partial(
-                draw, noise, count, path.key, start=path.drawn, center=path.center,
-                out=buffer[filled : filled + count], stream=streams[path.stage],
+                fill_copies, buffer[filled : filled + count], noise, path.key, path.center,
+                start=path.drawn, stream=streams[path.stage], backend=backend,
             ))  # fmt: skip
             pieces.append((path, filled, filled + count))
             path.drawn += count
@@ -145,9 +164,14 @@ def votes_until(
             path.counts[path.stage] += np.bincount(labels[low:high], minlength=classes)
             if path.drawn == path.target and path.advance(looks, stop):
                 active.remove(path)
-                yield SequentialVotes(
-                    path.position, path.label, path.counts[0], path.counts[1], tuple(path.taken)
+                drawn = tuple(
+                    Drawn(noise, seed, stage, 0, stop_at, (chosen[path.position],))
+                    for stage, stop_at in zip(STAGES, (first, path.target), strict=True)
                 )
+                yield SequentialVotes(
+                    path.position, path.label, path.counts[0], path.counts[1], tuple(path.taken),
+                    drawn,
+                )  # fmt: skip
 
 
 def _under_way(active: list[_Path], waiting: deque[_Path]) -> Iterator[_Path]:

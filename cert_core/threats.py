@@ -150,6 +150,8 @@ def worst_shift(noise: Noise, attack: str, radius: float) -> Shift:
     Zhang et al. 2020, Theorems 2 and 3, Proposition 4; the table of this module.
     """
     attack, radius = attack_name(attack), radius_value(radius)
+    if not hasattr(noise, "level_norm"):
+        raise fail("noise", "a noise of cert_core.NOISES", noise, "e.g. L2Noise(3072, 1.0, 8)")
     if noise.dim == 1:
         return Shift("axis", radius, True, "(a); in one dimension all attacks are one")
     if (noise.level_norm, attack) not in WORST:

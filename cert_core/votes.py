@@ -10,34 +10,57 @@ import numpy as np
 
 from cert_core import kernels
 from cert_core.confidence import Counts
-from cert_core.errors import fail, integer, to_numpy
+from cert_core.errors import EXACT, check_callable, fail, inputs, integer, integers, size, to_numpy
 from cert_core.noises import Noise, checked_noise
+from cert_core.provenance import CountedVotes, Drawn, counted
+
+CLASSES = 1 << 24  # at most
 
 
-def input_rows(x: Any, noise: Noise) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """x as float32 of shape (N, *input_shape) with noise.dim values an input."""
-    try:
-        given = to_numpy("x", x)
-        if given.dtype.kind == "u":  # images of 0..255, with a noise meant for [0, 1]
-            remedy = "pass x / 255, or x.astype(float) where the noise's scale is in these units"
-            raise fail("x", "floats, in the units of the noise", str(given.dtype), remedy)
-        inputs = np.asarray(given, dtype=np.float32)
-    except TypeError:
-        got, remedy = type(x).__name__, "pass the inputs themselves, e.g. a NumPy array"
-        raise fail("x", "an array of numbers", got, remedy) from None
+def input_rows(x: Any, noise: Noise) -> np.ndarray[Any, np.dtype[np.floating[Any]]]:
+    """x of shape (N, *input_shape) with noise.dim values an input: as float32 where that holds
+    all of them, else as float64."""
+    given = to_numpy("x", x)
+    if given.dtype.kind == "u":  # images of 0..255, with a noise meant for [0, 1]
+        remedy = "pass x / 255, or x.astype(float) where the noise's scale is in these units"
+        raise fail("x", "floats, in the units of the noise", str(given.dtype), remedy)
+    given = inputs("x", given)
     checked_noise(noise)
-    size = int(np.prod(inputs.shape[1:])) if inputs.ndim else 0
-    if inputs.ndim < 2 or size != noise.dim:
+    values = int(np.prod(given.shape[1:])) if given.ndim else 0
+    if given.ndim < 2 or values != noise.dim:
         rule = f"of shape (n_inputs, ...) with noise.dim = {noise.dim} values an input"
-        raise fail("x", rule, inputs.shape, "add the axis of inputs, or use a noise of that dim")
-    if not np.isfinite(inputs).all():
+        raise fail("x", rule, given.shape, "add the axis of inputs, or use a noise of that dim")
+    if not np.isfinite(given).all():
         raise fail("x", "finite", "NaN or infinity", "clean the inputs first")
-    largest = float(np.abs(inputs).max(initial=0.0))
-    least = max(8.0 * float(np.spacing(np.float32(largest))), 1e-30)
+    largest = float(np.abs(given).max(initial=0.0))
+    least = max(8.0 * float(np.spacing(np.float32(min(largest, 1e38)))), 1e-30)
     if not least <= noise.rms <= 1e30:
         rule = f"between {least:.3g} and 1e30, so that float32 holds inputs up to {largest:.3g} + z"
         raise fail("noise.rms", rule, noise.rms, "scale inputs and noise alike")
-    return inputs
+    return given
+
+
+def placed_input(row: Any, backend: str) -> Any:
+    """One of the inputs as the center of its copies, where the backend adds it."""
+    center = inputs("x", row)
+    return kernels.placed(backend, center) if center.dtype == np.float32 else center
+
+
+def fill_copies(
+    out: Any, noise: Noise, key: int, center: Any, *, start: int, stream: int, backend: str
+) -> None:
+    """Write noisy copies of an input into rows of a float32 batch.
+
+    What float32 does not hold is added in float64 to the same noise, and the sum rounded once: an
+    input that was rounded first would be another one, as far off as |x - float32(x)|.
+    """
+    exact = str(center.dtype) == "float32"
+    kernels.backend(backend).draw(
+        noise, len(out), key, start=start, center=center if exact else None, out=out,
+        stream=stream,
+    )  # fmt: skip
+    if not exact:
+        kernels.add(backend, out, center.reshape(-1))
 
 
 def input_indices(indices: Sequence[int] | None, count: int) -> list[int]:
@@ -45,11 +68,16 @@ def input_indices(indices: Sequence[int] | None, count: int) -> list[int]:
     remedy = "pass the inputs' places in the data"
     if indices is None:
         return list(range(count))
-    chosen = [integer("indices", i, 0, remedy=remedy) for i in indices]
+    chosen = integers("indices", indices, 0, remedy=remedy)
     if len(chosen) != count or len(set(chosen)) != count:
         rule = f"{count} distinct indices, one an input"
         raise fail("indices", rule, f"{len(chosen)} given", remedy)
     return chosen
+
+
+def class_count(value: Any) -> int:
+    """value as a number of classes."""
+    return size("num_classes", value, 2, CLASSES, remedy="pass the number of classes")
 
 
 def check_labels(labels: Any, count: int, num_classes: int) -> Counts:
@@ -83,7 +111,7 @@ def batch_buffer(buffer: Any, rows: int, dim: int) -> Any:
     """`rows` rows of the buffer given, or a new one of NumPy."""
     if buffer is None:
         return np.empty((rows, dim), dtype=np.float32)
-    shape = tuple(buffer.shape)
+    shape = tuple(getattr(buffer, "shape", ()))
     if len(shape) != 2 or shape[0] < rows or shape[1] != dim:
         rule = f"of shape ({rows}, {dim}), or with more rows"
         raise fail("buffer", rule, shape, "make room for one batch")
@@ -118,29 +146,30 @@ def answers(
     stage: str = "estimation",
     backend: str = "cpu",
     buffer: Any = None,
+    start: int = 0,
 ) -> Iterator[tuple[list[tuple[int, int]], Any]]:
     """Yield (segments, predict(batch)) of the batches of noisy_batches."""
-    inputs = input_rows(x, noise)
-    chosen = input_indices(indices, len(inputs))
-    n = integer("n", n, 1, remedy="pass how many noisy copies to classify")
-    size = integer("batch_size", batch_size, 1, remedy="pass the rows of a batch")
-    stream, draw = kernels.stream_of(stage), kernels.backend(backend).draw
+    rows = input_rows(x, noise)
+    chosen = input_indices(indices, len(rows))
+    n = size("n", n, 1, EXACT, remedy="pass how many noisy copies to classify")
+    batch_rows = integer("batch_size", batch_size, 1, remedy="pass the rows of a batch")
+    begin, stream = kernels.span(n, start)[1], kernels.stream_of(stage)
     keys = [kernels.input_seed(seed, index) for index in chosen]
-    buffer = batch_buffer(buffer, min(size, n * len(inputs)), noise.dim)
+    buffer = batch_buffer(buffer, min(batch_rows, n * len(rows)), noise.dim)
     segments: list[tuple[int, int]] = []
     draws: list[Callable[[], Any]] = []
     filled = 0
-    for i, row in enumerate(inputs):
-        start, center = 0, kernels.placed(backend, row)
-        while start < n:
-            out = buffer[filled : filled + min(n - start, size - filled)]
-            how = {"start": start, "center": center, "out": out, "stream": stream}
-            draws.append(partial(draw, noise, len(out), keys[i], **how))
+    for i, row in enumerate(rows):
+        drawn, center = 0, placed_input(row, backend)
+        while drawn < n:
+            out = buffer[filled : filled + min(n - drawn, batch_rows - filled)]
+            how: dict[str, Any] = {"start": begin + drawn, "stream": stream, "backend": backend}
+            draws.append(partial(fill_copies, out, noise, keys[i], center, **how))
             segments.append((i, len(out)))
-            start, filled = start + len(out), filled + len(out)
-            last = i == len(inputs) - 1 and start == n
-            if filled == size or last:
-                batch = buffer[:filled].reshape(-1, *inputs.shape[1:])
+            drawn, filled = drawn + len(out), filled + len(out)
+            last = i == len(rows) - 1 and drawn == n
+            if filled == batch_rows or last:
+                batch = buffer[:filled].reshape(-1, *rows.shape[1:])
                 yield segments, answer(predict, draws, batch)
                 segments, draws, filled = [], [], 0
 
@@ -182,7 +211,8 @@ def count_votes(
     batch_size: int = 1000,
     stage: str = "estimation",
     backend: str = "cpu",
-) -> Counts:
+    start: int = 0,
+) -> CountedVotes:
     """Count the classes a classifier gives to noisy copies of inputs.
 
     Parameters
@@ -191,6 +221,8 @@ def count_votes(
         Maps a float32 array (m, *input_shape) to m integer labels.  It must judge each
         row by itself (no batch statistics) and not know the random seed.
     x : (N, *input_shape) array
+        Inputs that float32 does not hold exactly (images/255 in float64) are added to the
+        noise in float64: the votes are for them as given.
     noise : Noise, with dim the number of values of one input
     num_classes : int >= 2
     n : int >= 1
@@ -199,31 +231,41 @@ def count_votes(
         Of the run.
     indices : N distinct integers, optional
         Places of the inputs in their data set (default 0 .. N-1).  Input i has its own
-        random stream, so any subset gives the counts of the whole.
+        random stream, so any subset gives the counts of the whole.  Pass them wherever a
+        data set is taken in parts: by default the first input of every call has index 0, and
+        inputs of one index and seed get the same noise, so that what is said of each holds
+        but nothing that is said of all together.
     batch_size : int
         Rows given to predict at a time; it changes no count.
     stage : "estimation" or "selection"
         The two stages of a certificate draw from disjoint streams.
     backend : "cpu", "reference" or "gpu"
+    start : int
+        Samples start, ..., start + n - 1 of each input: to count on from where other
+        votes of the seed ended.
 
     Returns
     -------
     (N, num_classes) int64
-        Each row sums to n.
+        Each row sums to n.  The table remembers its samples: added to votes of the same ones
+        it is refused, and so by certify as the other stage of them.
 
     Raises
     ------
     ValueError
         An argument is out of its domain, or predict returns no labels.
     """
-    classes = integer("num_classes", num_classes, 2, remedy="pass the number of classes")
-    counts = np.zeros((len(input_rows(x, noise)), classes), dtype=np.int64)
+    classes = class_count(num_classes)
+    check_callable("predict", predict)
+    given = input_rows(x, noise)
+    counts = np.zeros((len(given), classes), dtype=np.int64)
+    chosen = input_indices(indices, len(given))
     found = answers(
-        predict, x, noise, n, seed,
-        indices=indices, batch_size=batch_size, stage=stage, backend=backend,
+        predict, given, noise, n, seed, indices=chosen, batch_size=batch_size, stage=stage,
+        backend=backend, start=start,
     )  # fmt: skip
     for segments, said in found:
-        labels = check_labels(said, sum(size for _, size in segments), classes)
+        labels = check_labels(said, sum(count for _, count in segments), classes)
         rows = np.repeat([i for i, _ in segments], [size for _, size in segments])
         np.add.at(counts, (rows, labels), 1)
-    return counts
+    return counted(counts, Drawn(noise, seed, stage, start, start + n, tuple(chosen)))

@@ -18,9 +18,11 @@ from typing import Any
 
 import numpy as np
 
+import cert_core as cc
+from cert_models.arguments import whole
 from cert_models.logs import Row
 from cert_models.plans import Counts, LogPlan, Plan, Run, Votes
-from cert_models.storage import StoreError, StoreFile
+from cert_models.storage import StoreError, StoreFile, as_store_errors, refused
 
 
 def _sparse(counts: Counts) -> str:
@@ -30,8 +32,17 @@ def _sparse(counts: Counts) -> str:
 def _dense(text: str, num_classes: int) -> Counts:
     counts = np.zeros(num_classes, dtype=np.int64)
     for label, votes in json.loads(text).items():
-        counts[int(label)] = votes
+        counts[whole("class", int(label), 0, num_classes - 1)] = whole("votes", votes, 0)
     return counts
+
+
+def check_row(row: Row) -> None:
+    """Refuse a row of a log that certifies nothing that can be."""
+    remedy = "pass what the log says"
+    for name, low in (("index", 0), ("label", 0), ("predict", -1)):
+        whole(name, getattr(row, name), low, 2**62)
+    for name in ("radius", "seconds"):
+        cc.errors.array(name, getattr(row, name), ">= 0", lambda x: x >= 0, remedy=remedy)
 
 
 class CountStore(StoreFile):
@@ -63,6 +74,17 @@ class CountStore(StoreFile):
             rows = self._db.execute("SELECT name, record, attack, alpha FROM runs ORDER BY id")
             return {name: Run.from_json(*record) for name, *record in rows}
 
+    @contextlib.contextmanager
+    def _clear(self) -> Iterator[None]:
+        """Errors of SQLite, and of what the store holds, as one line with a remedy."""
+        try:
+            with super()._clear():
+                yield
+        except StoreError:
+            raise
+        except (ValueError, TypeError, LookupError, OverflowError) as error:
+            raise StoreError(f"{error} (store {str(self.path)!r})") from error
+
     def only(self, name: str | None = None) -> str:
         """The run of this name; without one, the store's only run."""
         names = list(self.runs())
@@ -89,6 +111,12 @@ class CountStore(StoreFile):
         StoreError
             The store has a run of this name with other parameters: the difference is named.
         """
+        if not isinstance(name, str) or not name:
+            raise refused("name", "text", name, "name the run")
+        if not isinstance(run, Run):
+            raise refused("run", "a Run", run, "say what decides the counts")
+        if start is not None and not isinstance(start, Mapping):
+            raise refused("start", "a dict", start, "pass values by name")
         with self.transaction():
             self._ensure(name, run)
             if start is not None:
@@ -158,15 +186,15 @@ class CountStore(StoreFile):
             The input is there with other votes, or the votes are not of the run's plan.
         """
         run = self.runs()[self.only(name)]
+        if not isinstance(votes, Votes):
+            raise refused("votes", "Votes of one input", votes, "pass what was counted")
+        with as_store_errors():
+            run.plan.check(votes)
         if len(votes.selection) != run.num_classes or len(votes.estimation) != run.num_classes:
             raise StoreError(
                 f"votes must be for the {run.num_classes} classes of run {name!r}, got "
                 f"{len(votes.selection)} and {len(votes.estimation)}: count them for all classes"
             )
-        try:
-            run.plan.check(votes)
-        except ValueError as error:
-            raise StoreError(str(error)) from error
         path = json.dumps(votes.path) if votes.path is not None else None
         values = (
             int(votes.label), _sparse(votes.selection), _sparse(votes.estimation), path,
@@ -181,6 +209,7 @@ class CountStore(StoreFile):
             raise self._kind_error(name, "log")
         with self.transaction():
             for row in rows:
+                check_row(row)
                 values = (
                     row.label, row.predict, row.radius, row.seconds,
                     json.dumps(dict(row.extra)),

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from cert_core.errors import to_numpy
+import cert_core as cc
 from cert_core.rounding import nearest
 from cert_models.formats import (
     Labels,
@@ -34,8 +34,9 @@ class Dataset:
     Attributes
     ----------
     name : str
-    x : (N, *input_shape) float32, in [0, 1] by convention
-        An array, or a LazyArray that makes the rows that are asked for.
+    x : (N, *input_shape), in [0, 1] by convention
+        float32, or float64 where float32 does not hold it.  An array, or a LazyArray that
+        makes the rows that are asked for.
     y : (N,) int64, below num_classes
     num_classes : int
 
@@ -47,7 +48,7 @@ class Dataset:
     """
 
     name: str
-    x: np.ndarray[Any, np.dtype[np.float32]] | LazyArray
+    x: np.ndarray[Any, np.dtype[np.floating[Any]]] | LazyArray
     y: np.ndarray[Any, np.dtype[np.int64]]
     num_classes: int
 
@@ -57,7 +58,7 @@ class Dataset:
     def __post_init__(self) -> None:
         object.__setattr__(self, "y", class_numbers(self.y, f"check {self.name}"))
         if not isinstance(self.x, LazyArray):
-            object.__setattr__(self, "x", _float32(self.x, self.name))
+            object.__setattr__(self, "x", _inputs(self.x, self.name))
         if len(self.x) != len(self.y):
             raise ValueError(
                 f"labels must be one for each of the {len(self.x)} inputs, got {len(self.y)}: "
@@ -95,12 +96,16 @@ class Dataset:
             )
 
 
-def _float32(values: Any, name: str) -> np.ndarray[Any, np.dtype[np.float32]]:
-    x = to_numpy("x", values)
-    if x.dtype.kind not in "biuf":
+def _inputs(values: Any, name: str) -> np.ndarray[Any, np.dtype[np.floating[Any]]]:
+    x = np.asarray(values)
+    if x.dtype.kind == "u":  # images of 0..255, with a noise meant for [0, 1]
+        raise ValueError(
+            f"inputs must be floats, in the units of the noise, got {x.dtype}: save x / 255 in "
+            f"{name}, or x.astype(float) where the noise's scale is in these units"
+        )
+    if x.dtype.kind not in "if":
         raise ValueError(f"inputs must be numbers, got {x.dtype}: check {name}")
-    with np.errstate(over="ignore"):  # refused as infinity
-        return x.astype(np.float32, copy=False)
+    return cc.errors.inputs("x", x)
 
 
 def digits(part: str = "test") -> Dataset:
@@ -192,7 +197,7 @@ class _Items:
             got = f"a {type(item).__name__}"
             got += f" of {len(item)}" if hasattr(item, "__len__") else ""
             raise self.fail(rule, got, i, remedy)
-        x = to_numpy("x", item[0])
+        x = cc.errors.to_numpy("x", item[0])
         if x.dtype.kind != "f":
             remedy = "give the data set a transform to float tensors"
             raise self.fail("give inputs that are floats in [0, 1]", f"{x.dtype} values", i, remedy)
@@ -225,7 +230,7 @@ class _Items:
 
 def _plain(value: Any) -> Any:
     """What NumPy makes of an array or tensor; anything else as it is."""
-    return to_numpy("label", value) if hasattr(value, "__array__") else value
+    return cc.errors.to_numpy("label", value) if hasattr(value, "__array__") else value
 
 
 def torch_dataset(path: str, part: str = "test") -> Dataset:

@@ -21,6 +21,8 @@ from typing import Any
 
 import numpy as np
 
+import cert_core as cc
+
 Array = np.ndarray[Any, np.dtype[Any]]
 Labels = np.ndarray[Any, np.dtype[np.int64]]
 MOST_CLASSES = 2**24  # an input's counts must fit into memory
@@ -36,7 +38,8 @@ class LazyArray:
     shape : tuple
         Of the array it stands for; index it along the first axis, as that array.
     read : callable
-        Maps an int64 array of m row numbers to those rows, float32 (m, *shape[1:]).
+        Maps an int64 array of m row numbers to those rows, (m, *shape[1:]), which are given
+        as float32 where that holds them, else as float64.
     """
 
     def __init__(self, shape: tuple[int, ...], read: Callable[[Labels], Array]) -> None:
@@ -49,7 +52,7 @@ class LazyArray:
     def __getitem__(self, key: Any) -> Array:
         rows = np.arange(len(self))[key]
         found = self._read(np.atleast_1d(rows)) if rows.size else np.zeros((0, *self.shape[1:]))
-        return (found if np.ndim(rows) else found[0]).astype(np.float32, copy=False)
+        return cc.errors.inputs("x", found if np.ndim(rows) else found[0])
 
 
 def class_numbers(labels: Any, where: str) -> Labels:

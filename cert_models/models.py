@@ -235,7 +235,7 @@ def check_accuracy(model: Any, data: Dataset, indices: Sequence[int]) -> None:
         return
     network = model.network
     place = next(network.parameters()).device
-    inputs = torch.from_numpy(np.stack([data.x[i] for i in chosen])).to(place)
+    inputs = torch.from_numpy(np.stack([data.x[i] for i in chosen])).float().to(place)
     truth = torch.from_numpy(data.y[chosen]).to(place)
     try_network(model.to(place), inputs[:1])
 

@@ -44,15 +44,27 @@ class Votes:
     path: tuple[int, ...] | None = None
 
 
-def _fail(name: str, rule: str, value: object, remedy: str) -> ValueError:
-    return ValueError(f"{name} must be {rule}, got {value!r}: {remedy}")
+def check_numbers(votes: Votes) -> None:
+    """Refuse what a store could keep and not read again."""
+    remedy = "pass what was counted"
+    whole("index", votes.index, 0, 2**32 - 1)
+    whole("label", votes.label, 0, cc.errors.EXACT)
+    for name in ("selection", "estimation"):
+        counts = cc.errors.to_numpy(name, getattr(votes, name))
+        if counts.ndim != 1 or counts.dtype.kind not in "iu" or not counts.size:
+            raise cc.errors.fail(name, "a vector of whole numbers", getattr(votes, name), remedy)
+        if counts.max() > cc.errors.EXACT // len(counts):
+            raise cc.errors.fail(name, "of 2^53 votes at most", int(counts.max()), remedy)
+    cc.errors.real("seconds", votes.seconds, ">= 0", lambda x: x >= 0, remedy=remedy)
+    if votes.path is not None:
+        cc.errors.integers("path", votes.path, 0, remedy=remedy)
 
 
 def _total(name: str, counts: Counts, expected: int, votes: Votes) -> None:
     total = int(np.sum(counts))
     if total != expected or np.min(counts) < 0:
         remedy = f"input {votes.index} was not counted by the run's plan"
-        raise _fail(name, f"votes that sum to {expected}", total, remedy)
+        raise cc.errors.fail(name, f"votes that sum to {expected}", total, remedy)
 
 
 def _samples(n0: int, n: int) -> None:
@@ -92,10 +104,11 @@ class FixedPlan(_Fields):
 
     def check(self, votes: Votes) -> None:
         """Refuse votes that this plan cannot have cast."""
+        check_numbers(votes)
         _total("selection", votes.selection, self.n0, votes)
         _total("estimation", votes.estimation, self.n, votes)
         if votes.path is not None:
-            raise _fail("path", "absent from a run of fixed n", votes.path, "drop it")
+            raise cc.errors.fail("path", "absent from a run of fixed n", votes.path, "drop it")
 
 
 @lru_cache(maxsize=4096)
@@ -108,7 +121,9 @@ def _replay(test: cc.RadiiPlan | cc.WidthPlan, path: tuple[int, ...]) -> tuple[f
             stopped = look
             break
     if stopped != len(path):
-        raise _fail("path", "that of an input at which the test stops", path, "count it again")
+        raise cc.errors.fail(
+            "path", "that of an input at which the test stops", path, "count it again"
+        )
     return taken.answer()
 
 
@@ -129,17 +144,20 @@ class ScorePlan(_Fields):
 
     def check(self, votes: Votes) -> None:
         """Refuse scores that this plan cannot have given."""
+        check_numbers(votes)
         path = votes.path or ()
         if len(path) != self.n or min(path) < 0 or max(path) > SCORE_UNIT:
             rule = f"{self.n} scores in 0 .. {SCORE_UNIT}"
             remedy = f"input {votes.index} was not scored by the run's plan"
-            raise _fail("path", rule, f"{len(path)} numbers", remedy)
+            raise cc.errors.fail("path", rule, f"{len(path)} numbers", remedy)
         selected = int(votes.estimation[int(np.argmax(votes.selection))])
         _total("estimation", votes.estimation, selected, votes)
         _total("estimation", votes.estimation, sum(path), votes)
         if votes.selection.min() < 0 or votes.selection.sum() > self.n0 * SCORE_UNIT:
             rule = f"sums of {self.n0} scores a class"
-            raise _fail("selection", rule, votes.selection.tolist(), "sum the run's own scores")
+            raise cc.errors.fail(
+                "selection", rule, votes.selection.tolist(), "sum the run's own scores"
+            )
 
 
 @dataclass(frozen=True)
@@ -166,20 +184,22 @@ class SequentialPlan:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """The plan whose to_dict this was."""
-        return cls(cc.plan_from_dict({**values, "kind": values["test"]}))
+        rest = {key: value for key, value in values.items() if key != "test"}
+        return cls(cc.plan_from_dict({**rest, "kind": values.get("test")}))
 
     def check(self, votes: Votes) -> None:
         """Refuse votes that this plan cannot have cast."""
+        check_numbers(votes)
         looks, path = self.test.looks, votes.path
         _total("selection", votes.selection, self.test.n0, votes)
         if path is None or not 1 <= len(path) <= len(looks):
             remedy = "pass those of the looks taken"
-            raise _fail("path", f"the votes at 1 to {len(looks)} looks", path, remedy)
+            raise cc.errors.fail("path", f"the votes at 1 to {len(looks)} looks", path, remedy)
         _total("estimation", votes.estimation, looks[len(path) - 1], votes)
         final = int(votes.estimation[int(np.argmax(votes.selection))])
         if path[-1] != final or list(path) != sorted(path) or path[0] < 0:
             rule = f"non-decreasing and end at the {final} votes of the selected class"
-            raise _fail("path", rule, path, "pass the running votes")
+            raise cc.errors.fail("path", rule, path, "pass the running votes")
 
     def outcome(self, votes: Votes) -> cc.Outcome:
         """What the test says of an input, from its votes at the looks.
@@ -195,7 +215,7 @@ class SequentialPlan:
         counted = cc.SequentialVotes(votes.index, selected, votes.selection, votes.estimation, path)
         samples = self.test.n0 + self.test.looks[len(path) - 1]
         label = selected if radius > 0 else cc.ABSTAIN
-        return cc.Outcome(votes.index, label, radius, p_lower, samples, decided, counted)
+        return cc.Outcome(votes.index, label, radius, p_lower, samples, decided, counted, self.test)
 
 
 @dataclass(frozen=True)
@@ -218,9 +238,14 @@ class LogPlan(_Fields):
     alpha: float
     kind: ClassVar[str] = "log"
 
+    def __post_init__(self) -> None:
+        _samples(self.n0, self.n)
+        cc.errors.choice("attack", self.attack, cc.ATTACKS)
+        cc.errors.alpha(self.alpha)
+
     def check(self, votes: Votes) -> None:
         """Refuse all votes."""
-        raise _fail("run", "one of counts", "a published log", "name another run")
+        raise cc.errors.fail("run", "one of counts", "a published log", "name another run")
 
 
 Plan = FixedPlan | ScorePlan | SequentialPlan | LogPlan
@@ -262,6 +287,18 @@ class Run:
     attack: str
     alpha: float
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.plan, Plan):
+            raise cc.errors.fail("plan", "a sampling plan", self.plan, "e.g. FixedPlan(100, 1000)")
+        cc.noises.checked_noise(self.noise)
+        for name in ("model", "model_fingerprint", "data", "data_fingerprint"):
+            cc.errors.text(name, getattr(self, name))
+        whole("seed", self.seed, 0, 2**32 - 1)
+        for name in ("batch_size", "num_classes"):
+            whole(name, getattr(self, name), 0)
+        cc.errors.choice("attack", self.attack, cc.ATTACKS)
+        cc.errors.alpha(self.alpha)
+
     def to_json(self) -> str:
         """What decides the counts, as canonical JSON."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
@@ -277,16 +314,23 @@ class Run:
         Raises
         ------
         ValueError
-            A kind of plan that this version does not know.
+            A kind of plan that this version does not know, or values that no run has.
         """
         values = json.loads(text)
+        if not isinstance(values, dict) or not isinstance(values.get("plan"), dict):
+            raise cc.errors.fail("run", "a record of a plan", values, "restore it from a copy")
         plan = values.pop("plan")
-        kind = plan["kind"]
+        kind = plan.get("kind")
         if kind not in PLANS:
             known = ", ".join(PLANS)
-            raise _fail("plan", f"of kind {known}", kind, "read it with the version that wrote it")
-        values["noise"] = cc.noise_from_dict(values["noise"])
-        return cls(plan=PLANS[kind].from_dict(plan), attack=attack, alpha=alpha, **values)
+            raise cc.errors.fail(
+                "plan", f"of kind {known}", kind, "read it with the version that wrote it"
+            )
+        values["noise"] = cc.noise_from_dict(values.get("noise", {}))
+        try:
+            return cls(plan=PLANS[kind].from_dict(plan), attack=attack, alpha=alpha, **values)
+        except TypeError as error:  # fields that are missing, or too many
+            raise cc.errors.fail("run", "a record of a run", str(error), "restore it") from None
 
     def differences(self, other: Run) -> list[str]:
         """How another run differs in what decides the counts: "n 200 instead of 100".

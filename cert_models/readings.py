@@ -48,18 +48,6 @@ class Reading:
     certificates: cc.Certificates
 
 
-def _joined(parts: Sequence[cc.Certificates]) -> cc.Certificates:
-    """Certificates of one run, one after the other."""
-    if len(parts) == 1:
-        return parts[0]
-    arrays: dict[str, Any] = {
-        key: np.concatenate([getattr(part, key) for part in parts])
-        for key in ("label", "radius", "p_lower", "p_other")
-        if getattr(parts[0], key) is not None
-    }
-    return dataclasses.replace(parts[0], **arrays)
-
-
 def probability_of_radius(
     radius: Any, noise: cc.Noise, attack: str
 ) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -143,7 +131,7 @@ def read_run(
     )
     return Reading(
         index.astype(np.int64), label.astype(np.int64), seconds.astype(np.float64),
-        _joined(parts),
+        cc.join_certificates(parts),
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ import cert_core as cc
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 Floats = np.ndarray[Any, np.dtype[np.float64]]
+CHECK = "check the log or run"
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +41,7 @@ class Result:
     Raises
     ------
     ValueError
-        No inputs, arrays of different lengths, or an index twice.
+        No inputs, arrays of different lengths, an index twice, or values that are none.
     """
 
     name: str
@@ -58,6 +59,18 @@ class Result:
     tested: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
+        for name in ("indices", "labels", "predict"):
+            given = cc.errors.to_numpy(name, getattr(self, name))
+            if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
+                raise cc.errors.fail(name, "a vector of integers", getattr(self, name), CHECK)
+            object.__setattr__(self, name, given)
+        radius = cc.errors.array("radius", self.radius, ">= 0", lambda x: x >= 0, remedy=CHECK)
+        object.__setattr__(self, "radius", np.atleast_1d(radius))
+        for name in ("name", "note", "model", "data", "data_fingerprint"):
+            cc.errors.text(name, getattr(self, name))
+        cc.errors.choice("attack", self.attack, cc.ATTACKS)
+        if self.alpha is not None:
+            cc.errors.alpha(self.alpha)
         sizes = {len(x) for x in (self.indices, self.labels, self.predict, self.radius)}
         if len(sizes) != 1 or sizes == {0} or len(set(self.indices.tolist())) not in sizes:
             raise ValueError(
@@ -86,8 +99,12 @@ class Result:
     def count(self, radius: float, rho: float | None = None) -> int:
         """Inputs certified with the right label at this radius; abstentions count as wrong.
         With rho, as in accuracy."""
+        remedy = "pass a radius in the attack's norm"
+        level = cc.errors.array("radius", radius, ">= 0", lambda x: x >= 0, remedy=remedy)
+        if level.ndim:
+            raise cc.errors.fail("radius", "one number", level.shape, remedy)
         wrong = 0 if rho is None else self.wrong_at_most(rho)
-        return max(int((self.certified >= radius).sum()) - wrong, 0)
+        return max(int((self.certified >= level).sum()) - wrong, 0)
 
     def wrong_at_most(self, rho: float) -> int:
         """How many certificates are false at most, with probability 1 - rho.
@@ -107,9 +124,8 @@ class Result:
                 f"alpha must be known for a high-probability version, got none for {self.name!r}: "
                 "pass --alpha, that of the log"
             )
-        if not 0 < rho < 1:
-            raise ValueError(f"rho must be in (0, 1), got {rho!r}: pass e.g. 0.001")
-        return int(binom.ppf(1 - rho, len(self), self.alpha))
+        share = cc.errors.real("rho", rho, "in (0, 1)", lambda x: 0 < x < 1, remedy="e.g. 0.001")
+        return int(binom.ppf(1 - share, len(self), self.alpha))
 
     def accuracy(self, radius: float, rho: float | None = None) -> float:
         """Certified accuracy at a radius.

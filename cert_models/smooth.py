@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -13,7 +15,7 @@ from cert_core.votes import DrawAgain, answers
 from cert_models.arguments import whole
 from cert_models.batches import Batches, batch_by_trial
 from cert_models.checks import Modes, Unfit, check_alone, check_votes, described
-from cert_models.forward import Forward
+from cert_models.forward import PRECISIONS, Forward
 
 Counts = np.ndarray[Any, np.dtype[np.int64]]
 Float = np.ndarray[Any, np.dtype[np.float64]]
@@ -52,17 +54,19 @@ class SmoothedClassifier:
         channels_last: bool = False,
         compiled: bool = False,
     ) -> None:
-        if not isinstance(noise, cc.Noise):
-            raise ValueError(f"noise must be a noise of cert_core, got {noise!r}: e.g. L2Noise")
+        cc.errors.check_callable("base_classifier", base_classifier)
         self.base_classifier = base_classifier
-        self.noise = noise
+        self.noise = cc.noises.checked_noise(noise)
         self.num_classes = whole("num_classes", num_classes, 2)
         self.batch_size = None if batch_size is None else whole("batch_size", batch_size, 1)
-        self.device = torch.device(device) if device is not None else _device_of(base_classifier)
+        self.device = _device_of(base_classifier, device)
+        if autocast is not None:
+            cc.errors.choice("autocast", autocast, PRECISIONS)
+        cc.errors.flag("channels_last", channels_last)
         self._batches, self._modes = Batches(self.device), Modes(base_classifier)
         # whether rows need no check that they do not see each other; few of them would be
         # another shape to compile
-        self._alone = compiled
+        self._alone = cc.errors.flag("compiled", compiled)
         self._forward = Forward(
             base_classifier, self.device,
             autocast=autocast, channels_last=channels_last, compiled=compiled,
@@ -70,9 +74,10 @@ class SmoothedClassifier:
 
     def rows(self, x: Any) -> int:
         """Rows of one forward pass on inputs like x: batch_size, found by trial if it is None."""
+        inputs = self._inputs(x)
         if self.batch_size is None:
             self._modes.check()
-            shape = tuple(np.shape(x)[1:])
+            shape = inputs.shape[1:]
             self.batch_size = batch_by_trial(lambda size: self._try(size, shape), self._too_large)
         return self.batch_size
 
@@ -82,6 +87,10 @@ class SmoothedClassifier:
             self._scores(torch.zeros((size, *shape), device=self.device))
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
+
+    def _inputs(self, x: Any) -> Any:
+        """x as cert_core takes it."""
+        return cc.votes.input_rows(_to_numpy(x), self.noise)
 
     def _filling(self, x: Any) -> dict[str, Any]:
         """How cert_core is to fill batches of inputs like x."""
@@ -96,6 +105,7 @@ class SmoothedClassifier:
         *,
         indices: Sequence[int] | None = None,
         stage: str = "estimation",
+        start: int = 0,
     ) -> Counts:
         """Count the votes of n noisy copies of every input.
 
@@ -105,27 +115,31 @@ class SmoothedClassifier:
         n : int >= 1
         seed : int in [0, 2^32), of the run
         indices : places of the inputs in their data set (default 0 .. N-1)
+            Pass them wherever a data set is taken in parts, as in cc.count_votes.
         stage : "estimation" or "selection": disjoint random streams
+        start : int, to count on from where other votes of this seed ended
 
         Returns
         -------
         (N, num_classes) int64, rows summing to n; the same for any batch size.
         """
-        inputs = _to_numpy(x)
+        inputs = self._inputs(x)
+        chosen = cc.votes.input_indices(indices, len(inputs))
         shape = len(inputs), self.num_classes + 1  # the last for rows that give no vote
         counts = torch.zeros(shape, dtype=torch.int64, device=self.device)
         with self._batches.stream():
             for segments, parts in answers(
                 self._classify, inputs, self.noise, n, seed,
-                indices=indices, stage=stage, **self._filling(inputs),
+                indices=chosen, stage=stage, start=start, **self._filling(inputs),
             ):  # fmt: skip
-                start = 0
+                done = 0
                 for votes in parts:
-                    self._add(counts, segments, start, votes)
-                    start += len(votes)
+                    self._add(counts, segments, done, votes)
+                    done += len(votes)
         table = counts.cpu().numpy()
         check_votes(int(table[:, -1].sum()))
-        return np.ascontiguousarray(table[:, :-1])
+        drawn = cc.provenance.Drawn(self.noise, seed, stage, start, start + n, tuple(chosen))
+        return cc.provenance.counted(np.ascontiguousarray(table[:, :-1]), drawn)
 
     def mean_scores(
         self,
@@ -142,7 +156,7 @@ class SmoothedClassifier:
         -------
         (N, num_classes) float64; arguments as in counts.
         """
-        inputs = _to_numpy(x)
+        inputs = self._inputs(x)
         with self._batches.stream():
             return cc.mean_scores(
                 self._softmax, inputs, self.noise, self.num_classes, n, seed,
@@ -158,7 +172,7 @@ class SmoothedClassifier:
         -------
         (N, n) float32, rounded down, for cc.certify_scores; arguments as in counts.
         """
-        inputs = _to_numpy(x)
+        inputs = self._inputs(x)
         with self._batches.stream():
             return cc.label_scores(
                 self._softmax, inputs, self.noise, self.num_classes, labels, n, seed,
@@ -262,8 +276,16 @@ class SmoothedClassifier:
         """Shares of the votes, (N, num_classes) float64; arguments as in counts."""
         return self.counts(x, n, seed, indices=indices) / n
 
-    def predict(self, x: Any, n: int, alpha: float, seed: int) -> Counts:
-        """Predict labels, abstaining where two classes are not told apart.
+    def predict(
+        self,
+        x: Any,
+        n: int,
+        alpha: float,
+        seed: int,
+        *,
+        indices: Sequence[int] | None = None,
+    ) -> Counts:
+        """Predict labels, abstaining where two classes are not told apart; arguments as in counts.
 
         Returns
         -------
@@ -275,7 +297,7 @@ class SmoothedClassifier:
         Cohen et al. 2019, PREDICT.
         """
         cc.votes_needed(alpha)  # refuse a bad alpha before drawing
-        return cc.predict_labels(self.counts(x, n, seed), alpha)
+        return cc.predict_labels(self.counts(x, n, seed, indices=indices), alpha)
 
     def certify(
         self,
@@ -287,14 +309,17 @@ class SmoothedClassifier:
         seed: int,
         *,
         votes: str = "hard",
+        indices: Sequence[int] | None = None,
     ) -> cc.Certificates:
         """Certify inputs: n0 copies select the class, n others bound its probability.
 
         Parameters
         ----------
         x : (N, *input_shape) array or tensor
-        n0, n, alpha, attack, seed
-            As in cc.certify and counts.
+        n0, n, alpha, attack, seed, indices
+            As in cc.certify and counts.  Without indices the inputs of every call are 0, 1, ...:
+            called input by input with one seed, all get the same noise, and only what is said of
+            each by itself holds (cc.join_certificates refuses to join them).
         votes : "hard" or "soft"
             Whether the smoothed classifier averages votes, or softmax scores.
 
@@ -308,20 +333,37 @@ class SmoothedClassifier:
         ----------
         Cohen et al. 2019, CERTIFY; Zhang et al. 2020, Theorem 1.
         """
-        if votes not in ("hard", "soft"):
-            raise ValueError(f"votes must be 'hard' or 'soft', got {votes!r}: choose one")
+        if not isinstance(votes, str) or votes not in ("hard", "soft"):
+            raise cc.errors.fail("votes", "'hard' or 'soft'", votes, "choose one")
         n0, n = whole("n0", n0, 1), whole("n", n, 1)
         cc.check_sampling(self.noise, attack, n, alpha)
         if votes == "soft":
-            labels = self.mean_scores(x, n0, seed, stage="selection").argmax(axis=1)
-            scores = self.label_scores(x, labels, n, seed)
-            return cc.certify_scores(labels, scores, self.noise, attack, n0=n0, alpha=alpha)
-        selection = self.counts(x, n0, seed, stage="selection")
-        estimation = self.counts(x, n, seed, stage="estimation")
+            means = self.mean_scores(x, n0, seed, indices=indices, stage="selection")
+            labels = means.argmax(axis=1)
+            scores = self.label_scores(x, labels, n, seed, indices=indices)
+            made = cc.certify_scores(labels, scores, self.noise, attack, n0=n0, alpha=alpha)
+            places = tuple(cc.votes.input_indices(indices, len(labels)))
+            stages = (("selection", n0), ("estimation", n))
+            drawn = tuple(
+                cc.provenance.Drawn(self.noise, seed, stage, 0, count, places)
+                for stage, count in stages
+            )
+            return dataclasses.replace(made, drawn=drawn)
+        selection = self.counts(x, n0, seed, indices=indices, stage="selection")
+        estimation = self.counts(x, n, seed, indices=indices, stage="estimation")
         return cc.certify(selection, estimation, self.noise, attack, alpha=alpha)
 
     def certify_top_k(
-        self, x: Any, n0: int, n: int, alpha: float, attack: str, seed: int, *, k: int = 1
+        self,
+        x: Any,
+        n0: int,
+        n: int,
+        alpha: float,
+        attack: str,
+        seed: int,
+        *,
+        k: int = 1,
+        indices: Sequence[int] | None = None,
     ) -> cc.Certificates:
         """Certify that the class stays among the k likeliest, the others bounded as well.
 
@@ -336,8 +378,8 @@ class SmoothedClassifier:
         k = whole("k", k, 1, self.num_classes - 1)
         n0, n = whole("n0", n0, 1), whole("n", n, 1)
         cc.check_sampling(self.noise, attack, n, alpha, k=k)
-        selection = self.counts(x, n0, seed, stage="selection")
-        estimation = self.counts(x, n, seed, stage="estimation")
+        selection = self.counts(x, n0, seed, indices=indices, stage="selection")
+        estimation = self.counts(x, n, seed, indices=indices, stage="estimation")
         return cc.certify_top_k(selection, estimation, self.noise, attack, k=k, alpha=alpha)
 
     def certify_at(
@@ -399,12 +441,12 @@ class SmoothedClassifier:
         cc.Outcome
             Not always in the order of the inputs.
         """
-        if plan.noise != self.noise:
+        if cc.plans.checked_plan(plan).noise != self.noise:
             raise ValueError(
                 f"plan must be for the classifier's noise {self.noise!r}, got {plan.noise!r}: "
                 "make it for this noise"
             )
-        inputs = _to_numpy(x)
+        inputs = self._inputs(x)
         return self._batches.on_stream(
             cc.outcomes(
                 plan, self._votes, inputs, self.num_classes, seed,
@@ -413,7 +455,13 @@ class SmoothedClassifier:
         )  # fmt: skip
 
 
-def _device_of(classifier: Any) -> torch.device:
+def _device_of(classifier: Any, device: Any) -> torch.device:
+    """The device given, or that of the classifier's first parameter."""
+    if isinstance(device, str | torch.device):
+        with contextlib.suppress(RuntimeError):
+            return torch.device(device)
+    if device is not None:
+        raise cc.errors.fail("device", "a device of torch", device, "e.g. 'cpu' or 'cuda:0'")
     if isinstance(classifier, torch.nn.Module):
         for parameter in classifier.parameters():
             return parameter.device
@@ -427,8 +475,8 @@ def _softmax_of(scores: torch.Tensor) -> torch.Tensor:
 def _to_numpy(x: Any) -> Any:
     if not isinstance(x, torch.Tensor):
         return x
-    x = x.detach().cpu()
-    return (x.float() if x.dtype == torch.bfloat16 else x).numpy()  # NumPy has no such type
+    values = x.detach().cpu()  # NumPy has no bfloat16
+    return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
 
 
 def _out_of_memory(error: BaseException) -> bool:

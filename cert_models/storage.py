@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
+import cert_core as cc
+
 APPLICATION = 0x43455254  # "CERT"
 SCHEMA_VERSION = 1
 SCHEMA = f"""
@@ -50,6 +52,22 @@ class StoreError(ValueError):
     """A store that cannot be read, written, or continued as asked."""
 
 
+def refused(name: str, rule: str, value: object, remedy: str) -> StoreError:
+    """The error for one argument."""
+    return StoreError(str(cc.errors.fail(name, rule, value, remedy)))
+
+
+@contextlib.contextmanager
+def as_store_errors() -> Iterator[None]:
+    """What is refused, as an error of the store."""
+    try:
+        yield
+    except StoreError:
+        raise
+    except ValueError as error:
+        raise StoreError(str(error)) from error
+
+
 def _reason(error: sqlite3.Error) -> tuple[str, str]:
     """(rule, remedy) behind an error of SQLite."""
     if isinstance(error, sqlite3.ProgrammingError):
@@ -72,7 +90,13 @@ class StoreFile:
     """An open store; the parameters are CountStore's."""
 
     def __init__(self, path: str | Path, *, readonly: bool, timeout: float) -> None:
+        if not isinstance(path, str | os.PathLike):
+            raise refused("path", "the name of a file", path, "pass a text or a Path")
         self.path = Path(path)
+        with as_store_errors():
+            cc.errors.flag("readonly", readonly)
+            rule = "seconds up to a year"
+            cc.errors.real("timeout", timeout, rule, lambda x: 0 <= x <= 3e7, remedy="e.g. 30")
         if readonly or self.path.exists():
             self._check_file()
         else:

@@ -133,7 +133,7 @@ def train_under_noise(
     orders = [order.permutation(len(data)) for _ in range(epochs)]
 
     def batch(rows: Any, drawn: int) -> torch.Tensor:
-        x = data.x[rows]
+        x = data.x[rows].astype(np.float32, copy=False)
         if augment:
             x = shifted_and_mirrored(x, np.random.default_rng([seed, drawn]))
         noisy = cc.draw(noise, len(rows), seed, start=drawn) + x.reshape(len(rows), -1)
@@ -232,7 +232,7 @@ def train_checkpoint(
             f"num_classes must be above the largest label, {data.y.max()}, "
             f"got {recipe.num_classes}: pass more --classes"
         )
-    try_network(module, torch.from_numpy(data.x[:1]), recipe.num_classes)
+    try_network(module, torch.from_numpy(data.x[:1]).float(), recipe.num_classes)
     described = {
         "arch": recipe.arch, "normalize": recipe.normalize, "data": data.name,
         "recipe": recipe.to_dict(),

@@ -20,7 +20,7 @@ FLOORS = [
     {"cert_core.confidence", "cert_core.threats", "cert_core.native", "cert_core.radii"},
     {"cert_core.records", "cert_core.sequential"},
     {"cert_core.noises"},
-    {"cert_core.laws", "cert_core.kernels", "cert_core.moments"},
+    {"cert_core.laws", "cert_core.kernels", "cert_core.moments", "cert_core.provenance"},
     {"cert_core.bounds", "cert_core.samples", "cert_core.votes"},
     {
         "cert_core.calibration",

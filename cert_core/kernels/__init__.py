@@ -38,7 +38,7 @@ from typing import Any
 
 import numpy as np
 
-from cert_core.errors import BackendMissing, choice, fail, integer, to_numpy
+from cert_core.errors import EXACT, BackendMissing, choice, fail, integer, size, to_numpy
 
 BLOCKS = 256  # in a tile
 
@@ -86,6 +86,14 @@ def placed(name: str, center: Any) -> Any:
     return center if place is None else place(center)
 
 
+def add(name: str, out: Any, center: Any) -> None:
+    """Add a center of float64 to rows that the backend drew: each sum is rounded once."""
+    if isinstance(out, np.ndarray):
+        np.add(out, center, out=out, casting="same_kind")
+    else:
+        backend(name).add(out, center)
+
+
 def stream_of(stage: str) -> int:
     """The stream of a stage of certification."""
     return STAGES[choice("stage", stage, STAGES)]
@@ -111,7 +119,7 @@ def bracket(probes: Any, m: int, n: int) -> tuple[float, float]:
 
 def span(n: Any, start: Any) -> tuple[int, int]:
     """(n, start): the samples start, ..., start + n - 1 exist."""
-    n = integer("n", n, 0, remedy="pass how many samples to draw")
+    n = size("n", n, 0, EXACT, remedy="pass how many samples to draw")
     remedy = "pass the first sample's index"
     return n, integer("start", start, 0, 2**64 - 1 - n, remedy=remedy)
 

@@ -113,6 +113,12 @@ def place(center: Any) -> Any:
     return cupy.ascontiguousarray(_on_device(center), dtype="float32")
 
 
+def add(out: Any, center: Any) -> None:
+    """Add a center of float64 to rows on the device, in their own memory."""
+    array = _shared(out)
+    array[...] = array.astype("float64") + cupy.asarray(center)
+
+
 def _center(center: Any, dim: int, dtype: str) -> Any:
     """The center's values, or a null pointer."""
     if center is None:

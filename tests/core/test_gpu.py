@@ -277,6 +277,16 @@ def test_arrays_are_read_and_written_where_they_are(gpu: Any) -> None:
         gpu.log_ratio(noise, elsewhere, Shift("axis", 1.0, True, ""))
 
 
+def test_a_center_of_float64_is_added_where_rows_are(gpu: Any) -> None:
+    noise, center = cc.L2Noise(64, 0.3, 2.0), np.linspace(0, 1, 64) + 1e-9
+    rows = gpu.draw(noise, 5, 3)
+    drawn = rows.get()
+    for out in (rows, OnDevice(drawn.copy())):
+        gpu.add(out, center)
+        expected = (drawn.astype(np.float64) + center).astype(np.float32)
+        np.testing.assert_array_equal(out.get() if out is rows else out.array, expected)
+
+
 def test_out_of_memory_says_how_much(gpu: Any) -> None:
     with pytest.raises(MemoryError, match=r"64000000000000 bytes .* \(1000000000000, 16\)"):
         gpu.draw(cc.Gaussian(16, 1.0), 10**12, 0, dtype="float32")

@@ -77,6 +77,36 @@ def test_noise_that_float32_would_swallow(size: float, sigma: float) -> None:
         cc.count_votes(lambda b: (b[:, 0] >= size).astype(int), x, noise, 2, 100, 0)
 
 
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+def test_inputs_are_rounded_with_the_noise_once(backend: str) -> None:
+    """Never before: x as float64 and float32(x) are two inputs."""
+    x = np.stack([X[0], X[1]]).astype(np.float64)
+    x[1] += 1e-9 * np.arange(12).reshape(x[1].shape)
+    assert (x[1].astype(np.float32) == X[1]).mean() > 0.5
+    options: dict[str, Any] = {"batch_size": 7, "backend": backend}
+
+    def copies(inputs: Any) -> Any:
+        return np.concatenate(
+            [b.copy() for _, b in cc.noisy_batches(inputs, NOISE, 20, 0, **options)]
+        )
+
+    noise = copies(np.zeros_like(x)).astype(np.float64)
+    expected = (noise + np.repeat(x, 20, axis=0)).astype(np.float32)
+    np.testing.assert_array_equal(copies(x), expected)
+    seen: list[Any] = []
+
+    def keep(batch: Any) -> Any:
+        seen.append(batch.copy())
+        return np.zeros(len(batch), dtype=np.int64)
+
+    list(
+        cc.votes_until(
+            keep, x[1:], NOISE, 2, [20], lambda *_: True, 0, indices=[1], n0=1, **options
+        )
+    )
+    np.testing.assert_array_equal(np.concatenate(seen)[1:], expected[20:])
+
+
 BAD = [
     (lambda: count(X[0]), "x must be of shape (n_inputs, ...) with noise.dim = 12"),
     (lambda: count(X * np.nan), "x must be finite"),

@@ -1,0 +1,134 @@
+"""Which samples votes were cast by: no vote may be used twice.
+
+Two samples of one stage are the same noisy copy where run's seed, input's index and number
+agree, whatever the noise.  Tables of votes remember their samples as far as NumPy lets them:
+through views, copies, choices of rows, sums of tables and tables one below the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+
+from cert_core.errors import fail
+from cert_core.noises import Noise
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Samples start, ..., stop - 1 of a stage, for inputs of these indices."""
+
+    noise: Noise
+    seed: int
+    stage: str
+    start: int
+    stop: int
+    indices: tuple[int, ...]
+
+    def of(self, rows: Any) -> Self:
+        """The same of some of the inputs."""
+        chosen = np.asarray(self.indices, dtype=np.int64)[rows]
+        return replace(self, indices=tuple(chosen.tolist()))
+
+
+def repeated(drawn: Iterable[Drawn]) -> str | None:
+    """A sample that is among them twice, in words."""
+    seen: dict[tuple[int, str, int], list[tuple[int, int]]] = {}
+    for each in drawn:
+        for index in each.indices:
+            spans = seen.setdefault((each.seed, each.stage, index), [])
+            for start, stop in spans:
+                first = max(start, each.start)
+                if first < min(stop, each.stop):
+                    place = f"seed {each.seed}, stage {each.stage!r}, index {index}"
+                    return f"sample {first} of {place} twice"
+            spans.append((each.start, each.stop))
+    return None
+
+
+def check_apart(name: str, rule: str, drawn: Iterable[Drawn], remedy: str) -> None:
+    """Refuse a sample that is used twice."""
+    twice = repeated(drawn)
+    if twice is not None:
+        raise fail(name, rule, twice, remedy)
+
+
+class CountedVotes(np.ndarray[Any, np.dtype[np.int64]]):
+    """Votes, (N, C) int64, that know the samples they were cast by.
+
+    Attributes
+    ----------
+    drawn : tuple of Drawn
+        Those of all rows together; empty where that is not known.
+    """
+
+    drawn: tuple[Drawn, ...] = ()
+
+    def __array_finalize__(self, origin: Any) -> None:
+        if getattr(origin, "shape", None) == self.shape:
+            self.drawn = getattr(origin, "drawn", ())
+
+    def __getitem__(self, key: Any) -> Any:
+        found = super().__getitem__(key)
+        if not isinstance(found, CountedVotes) or found.ndim != 2:
+            return np.asarray(found)[()] if isinstance(found, CountedVotes) else found
+        rows = key[0] if isinstance(key, tuple) else key
+        parts = tuple(each.of(rows) for each in self.drawn)
+        found.drawn = parts if all(len(part.indices) == len(found) for part in parts) else ()
+        return found
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        """Sums of tables are of the samples of both; of other results nothing is known."""
+        tables = [each for each in inputs if isinstance(each, CountedVotes)]
+        written = options.get("out")
+        if written is not None:
+            options["out"] = tuple(map(_plain, written))
+        result = getattr(ufunc, method)(*map(_plain, inputs), **options)
+        if ufunc is not np.add or method != "__call__":
+            return result
+        drawn = tuple(part for table in tables for part in table.drawn)
+        check_apart(
+            "tables of votes", "of different samples to be added", drawn,
+            "count on from where the first ended: start=",
+        )  # fmt: skip
+        if written is not None and isinstance(written[0], CountedVotes):
+            result = written[0]
+        else:
+            result = result.view(CountedVotes)
+        result.drawn = drawn
+        return result
+
+    def __array_function__(self, function: Any, types: Any, arguments: Any, options: Any) -> Any:
+        """Tables one below the other are of the samples of all."""
+        result = super().__array_function__(function, types, arguments, options)
+        if function is np.vstack or (function is np.concatenate and len(arguments) == 1):
+            drawn = _below(arguments[0]) if not options else ()
+            if drawn:
+                result = result.view(CountedVotes)
+                result.drawn = drawn
+        return result
+
+
+def _plain(value: Any) -> Any:
+    return value.view(np.ndarray) if isinstance(value, CountedVotes) else value
+
+
+def _below(tables: Sequence[Any]) -> tuple[Drawn, ...]:
+    """The samples of tables one below the other; nothing where they are not alike."""
+    columns = [getattr(table, "drawn", ()) for table in tables]
+    joined = []
+    for parts in zip(*columns, strict=False):
+        if len({replace(part, indices=()) for part in parts}) != 1:
+            return ()
+        joined.append(replace(parts[0], indices=tuple(i for part in parts for i in part.indices)))
+    return tuple(joined) if len({len(column) for column in columns}) == 1 else ()
+
+
+def counted(table: Any, drawn: Drawn) -> CountedVotes:
+    """A table of votes that knows its samples."""
+    votes: CountedVotes = np.asarray(table, dtype=np.int64).view(CountedVotes)
+    votes.drawn = (drawn,)
+    return votes

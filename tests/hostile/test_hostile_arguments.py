@@ -1,0 +1,462 @@
+"""Every public call with hostile values in the place of every argument.
+
+CALLS holds a legal call of each public function; each argument in turn becomes each of VALUES.
+The answer is an error of ours, one line that says what must be, within five seconds; values that
+are no numbers (NEVER) are taken nowhere but where TAKES says so.  A public name that no table
+knows fails.
+"""
+
+from __future__ import annotations
+
+import datetime
+import inspect
+import re
+import signal
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import cert_core as cc
+from cert_models.counts import CountStore
+from cert_models.logs import Row
+from cert_models.plans import FixedPlan, LogPlan, Run, Votes
+from cert_models.results import Result
+from cert_models.smooth import SmoothedClassifier
+from cert_models.storage import StoreError
+
+NOISE = cc.Gaussian(4, 1.0)
+X = np.full((2, 4), 0.5, np.float32)
+PLAN = cc.plan_at(NOISE, "l2", [0.25], n_max=100)
+COUNTS = np.array([[90, 10], [20, 80]])
+TABLE = cc.certify(COUNTS, COUNTS * 10, NOISE, "l2")
+SAMPLING = {"n": 100, "alpha": 0.01, "seed": 0, "method": "dkw", "backend": "cpu"}
+CUSTOM = {
+    "dim": 2, "log_density": lambda z: -np.abs(z).sum(axis=1),
+    "sampler": lambda n, rng: rng.laplace(size=(n, 2)),
+    "worst_shift": lambda attack, radius: np.array([radius, 0.0]), "symmetric": True,
+    "justification": "a proof of it",
+}  # fmt: skip
+
+
+def predict(batch: Any) -> Any:
+    return (batch.sum(axis=1) > 2).astype(np.int64)
+
+
+def scores(batch: Any) -> Any:
+    return np.eye(2)[predict(batch)]
+
+
+def drained(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, its results all asked for."""
+    return lambda **arguments: list(function(**arguments))
+
+
+VOTING = {
+    "predict": predict, "x": X, "noise": NOISE, "num_classes": 2, "n": 20, "seed": 0,
+    "indices": [0, 1], "batch_size": 10, "stage": "estimation", "backend": "cpu", "start": 0,
+}  # fmt: skip
+UNTIL = {k: v for k, v in VOTING.items() if k not in ("n", "stage", "start")}
+BY = {k: v for k, v in UNTIL.items() if k != "noise"} | {"plan": PLAN, "buffer": None}
+PAIR = {"noise": NOISE, "attack": "l2"}
+STAGED = {"counts_selection": COUNTS, "counts_estimation": COUNTS * 10, **PAIR, "alpha": 0.01}
+
+Call = tuple[Callable[..., Any], dict[str, Any]]
+CALLS: dict[str, Call] = {
+    "CustomNoise": (cc.CustomNoise, CUSTOM),
+    "EmpiricalLaw": (cc.EmpiricalLaw, {"log_ratio": [0.0, 1.0]}),
+    "FixedSequence": (cc.FixedSequence, {"tests": PLAN.tests}),
+    "Gaussian": (cc.Gaussian, {"dim": 4, "sigma": 1.0}),
+    "L1Noise": (cc.L1Noise, {"dim": 4, "b": 1.0, "k": 1.0}),
+    "L2Noise": (cc.L2Noise, {"dim": 4, "sigma": 1.0, "k": 1.0}),
+    "Laplace": (cc.Laplace, {"dim": 4, "b": 1.0}),
+    "LinfNoise": (cc.LinfNoise, {"dim": 4, "sigma": 1.0, "k": 1.0}),
+    "MixedNoise": (cc.MixedNoise, {"dim": 4, "sigma": 1.0, "k": 1.0}),
+    "RadialNoise": (
+        cc.RadialNoise,
+        {"dim": 4, "norm": 1.0, "power": 1.0, "scale": 1.0, "k": 1.0},
+    ),
+    "RadiiPlan": (
+        cc.RadiiPlan,
+        {
+            **PAIR,
+            "radii": (0.25,),
+            "thresholds": PLAN.thresholds,
+            "alpha": 0.01,
+            "n0": 10,
+            "looks": (100,),
+        },
+    ),
+    "WidthPlan": (cc.WidthPlan, {**PAIR, "width": 0.1, "alpha": 0.01, "n0": 10, "looks": (100,)}),
+    "betting_lower": (cc.betting_lower, {"scores": [0.5, 0.6], "alpha": 0.01}),
+    "binomial_lower": (cc.binomial_lower, {"k": 5, "n": 10, "alpha": 0.01}),
+    "binomial_upper": (cc.binomial_upper, {"k": 5, "n": 10, "alpha": 0.01}),
+    "boundaries": (cc.boundaries, {"threshold": 0.6, "alpha": 0.01, "looks": [10, 20]}),
+    "certified_accuracy": (
+        cc.certified_accuracy,
+        {"certificates": TABLE, "labels": [0, 1], "radii": [0.1]},
+    ),
+    "certified_radius": (cc.certified_radius, {"p": 0.9, **PAIR}),
+    "certify": (cc.certify, STAGED),
+    "certify_by": (cc.certify_by, BY),
+    "certify_scores": (
+        cc.certify_scores,
+        {"labels": [0], "scores": [[0.9, 0.8]], **PAIR, "n0": 5, "alpha": 0.01},
+    ),
+    "certify_top_k": (cc.certify_top_k, {**STAGED, "k": 1, "labels": [0, 1]}),
+    "check_sampling": (cc.check_sampling, {**PAIR, "n": 100, "alpha": 0.01, "k": 1}),
+    "chernoff_lower": (cc.chernoff_lower, {"mean": 0.5, "n": 10, "alpha": 0.01}),
+    "count_votes": (cc.count_votes, VOTING),
+    "discrepancy": (cc.discrepancy, {"lam": 1.0, **PAIR, "radius": 0.5}),
+    "draw": (
+        cc.draw,
+        {
+            "noise": NOISE,
+            "n": 2,
+            "seed": 0,
+            "start": 0,
+            "center": [0.0] * 4,
+            "out": None,
+            "dtype": "float32",
+            "backend": "cpu",
+        },
+    ),
+    "empirical_bernstein_lower": (
+        cc.empirical_bernstein_lower,
+        {"mean": 0.5, "variance": 0.1, "n": 10, "alpha": 0.01},
+    ),
+    "gather": (cc.gather, {"plan": PLAN, "results": []}),
+    "geometric_looks": (cc.geometric_looks, {"n_max": 100, "first": 10, "ratio": 2.0}),
+    "hoeffding_lower": (cc.hoeffding_lower, {"mean": 0.5, "n": 10, "alpha": 0.01}),
+    "is_tight": (cc.is_tight, PAIR),
+    "join_certificates": (cc.join_certificates, {"parts": [TABLE]}),
+    "label_scores": (cc.label_scores, {**VOTING, "predict": scores, "labels": [0, 1]}),
+    "log_ratio": (
+        cc.log_ratio,
+        {
+            "noise": NOISE,
+            "z": np.ones((2, 4)),
+            "shift": cc.worst_shift(NOISE, "l2", 0.5),
+            "backend": "cpu",
+        },
+    ),
+    "log_ratio_law": (cc.log_ratio_law, {**PAIR, "radius": 0.5}),
+    "lower_bound": (cc.lower_bound, {"p": 0.9, **PAIR, "radius": 0.5}),
+    "mean_scores": (cc.mean_scores, {**VOTING, "predict": scores}),
+    "mixture_lower": (cc.mixture_lower, {"k": 5, "n": 10, "alpha": 0.01}),
+    "mixture_upper": (cc.mixture_upper, {"k": 5, "n": 10, "alpha": 0.01}),
+    "monte_carlo_bound": (cc.monte_carlo_bound, {"p": 0.9, **PAIR, "radius": 0.5, **SAMPLING}),
+    "monte_carlo_radius": (
+        cc.monte_carlo_radius,
+        {"p": 0.9, **PAIR, "grid": [0.1, 0.2], **SAMPLING},
+    ),
+    "monte_carlo_required": (cc.monte_carlo_required, {**PAIR, "radius": 0.5, **SAMPLING}),
+    "noise_from_dict": (cc.noise_from_dict, {"values": NOISE.to_dict()}),
+    "noisy_batches": (
+        drained(cc.noisy_batches),
+        {
+            **{k: v for k, v in VOTING.items() if k not in ("predict", "num_classes")},
+            "buffer": None,
+        },
+    ),
+    "norm_moments": (cc.norm_moments, {"noise": NOISE, "norm": 2}),
+    "outcomes": (drained(cc.outcomes), BY),
+    "plan_at": (
+        cc.plan_at,
+        {
+            **PAIR,
+            "radii": [0.25],
+            "n_max": 100,
+            "alpha": 0.01,
+            "n0": 10,
+            "first": 10,
+            "ratio": 2.0,
+        },
+    ),
+    "plan_from_dict": (cc.plan_from_dict, {"values": PLAN.to_dict()}),
+    "plan_until": (
+        cc.plan_until,
+        {**PAIR, "width": 0.1, "n_max": 100, "alpha": 0.01, "n0": 10, "first": 10, "ratio": 2.0},
+    ),
+    "predict_labels": (cc.predict_labels, {"counts": COUNTS, "alpha": 0.01}),
+    "required_probability": (cc.required_probability, {**PAIR, "radius": 0.5}),
+    "separation_radius": (cc.separation_radius, {"p_top": 0.8, "p_other": 0.1, **PAIR}),
+    "split_alpha": (cc.split_alpha, {"alpha": 0.01, "shares": [1, 1]}),
+    "votes_needed": (cc.votes_needed, {"alpha": 0.01, "threshold": 0.5}),
+    "votes_until": (
+        drained(cc.votes_until),
+        {**UNTIL, "looks": [10, 20], "stop": lambda *_: True, "n0": 5, "buffer": None},
+    ),
+    "worst_shift": (cc.worst_shift, {**PAIR, "radius": 0.5}),
+}
+# What functions return, not what they take; and what is no function.
+RECORDS = {
+    "Boundaries", "Certificates", "LogRatioLaw", "MonteCarloBound", "Noise", "Outcome",
+    "SequentialCertificates", "SequentialVotes", "Shift",
+}  # fmt: skip
+OTHERS = {"ABSTAIN", "ATTACKS", "NOISES", "BackendMissing", "NoBracket", "UnsupportedPair"}
+
+NEVER: dict[str, Any] = {
+    "None": None,
+    "text": "0.7",
+    "bytes": b"07",
+    "True": True,
+    "complex": 1j,
+    "masked": np.ma.array([1, 2], mask=[True, False]),
+    "masked rows": [np.ma.array([1, 2], mask=[True, False])],
+    "structured": np.zeros(2, dtype=[("a", float)]),
+    "date": np.datetime64("2020-01-01"),
+    "duration": np.array([1, 2], dtype="m8[s]"),
+    "datetime": datetime.datetime(2020, 1, 1),
+    "truths": np.array([True, False]),
+    "texts": ["0.7", "0.8"],
+    "nothings": np.array([None, None]),
+    "object": object(),
+    "dict": {"a": 1},
+    "complexes": np.array([1j, 1.0]),
+}
+VALUES: dict[str, Any] = NEVER | {
+    "huge": 10**400,
+    "unprintable": 10**5000,
+    "huge list": [10**400],
+    "nan": float("nan"),
+    "inf": float("inf"),
+    "-1": -1,
+    "0": 0,
+    "2.7": 2.7,
+    "tiny": 5e-324,
+    "fraction": Fraction(10**30 - 1, 10**30),
+    "long double": np.nextafter(np.longdouble(1), np.longdouble(0)),
+    "empty": [],
+    "empty rows": np.zeros((0, 4)),
+    "ragged": [[1.0], [1.0, 2.0]],
+    "cube": np.ones((2, 2, 2)),
+    "three": [0.1, 0.2, 0.3],
+    "nans": np.full((2, 4), np.nan),
+    "tensor": torch.ones(3, requires_grad=True),
+}
+# Arguments that may be left out, or that say yes or no.
+TAKES = {
+    "None": {
+        "indices", "buffer", "k", "labels", "center", "out", "batch_size", "device", "autocast",
+        "rho", "start",
+    },
+    "True": {"symmetric", "channels_last", "readonly"},
+    "dict": {"start"},
+    "text": {
+        "path", "name", "note", "model", "model_fingerprint", "data", "data_fingerprint",
+    },
+}  # fmt: skip
+
+
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """Stop what takes longer."""
+
+    def late(*_: object) -> None:
+        raise AssertionError(f"not done in {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+OURS = (ValueError, cc.NoBracket, cc.BackendMissing)
+
+
+def fault(call: Call, argument: str, value: Any, kind: str, error: Any = OURS) -> str | None:
+    """What is wrong with the answer to one value of one argument."""
+    function, legal = call
+    try:
+        with within(5.0):
+            found = function(**{**legal, argument: value})
+    except error as raised:
+        text = str(raised)
+        if "\n" in text or not re.search(r" must | needs |not enclosed", text) or len(text) > 600:
+            return f"says {text!r}"
+        return None
+    except BaseException as raised:
+        return f"raised {type(raised).__name__}: {str(raised)[:200]}"
+    if kind in NEVER and argument not in TAKES.get(kind, ()):
+        return f"taken: {str(found)[:100]}"
+    return None
+
+
+def faults(call: Call, argument: str, error: Any = OURS) -> list[str]:
+    call[0](**call[1])  # kernels are compiled when first used
+    found = {kind: fault(call, argument, value, kind, error) for kind, value in VALUES.items()}
+    return [f"{argument} = {kind}: {text}" for kind, text in found.items() if text]
+
+
+class Net(torch.nn.Module):
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        sums = batch.flatten(1).sum(dim=1)
+        return torch.stack([2.0 - sums, sums - 2.0], dim=1)
+
+
+SMOOTHED = SmoothedClassifier(Net().eval(), NOISE, 2)
+COUNTING = {"x": X, "n": 20, "seed": 0, "indices": [0, 1]}
+CERTIFYING = {
+    "x": X, "n0": 5, "n": 20, "alpha": 0.01, "attack": "l2", "seed": 0, "indices": [0, 1],
+}  # fmt: skip
+SEQUENTIAL = {k: v for k, v in CERTIFYING.items() if k != "n"} | {"n_max": 100}
+RUN = Run(FixedPlan(10, 50), NOISE, 0, 0, 4, "m", "", "d", "", "l2", 0.01)
+LOGGED = Run(LogPlan(10, 50, "l2", 0.01), NOISE, 0, 0, 0, "m", "", "d", "", "l2", 0.01)
+VOTES = {
+    "index": 3, "label": 1, "selection": np.array([10, 0, 0, 0]),
+    "estimation": np.array([20, 30, 0, 0]), "seconds": 0.5,
+}  # fmt: skip
+ROW = {"index": 3, "label": 1, "predict": 1, "radius": 0.5, "seconds": 0.5}
+RESULT = Result("r", *(np.array([0, 1]) for _ in range(3)), np.array([0.5, 0.5]), "l2", 0.01)
+
+CLASSIFIER: dict[str, Call] = {
+    "SmoothedClassifier": (
+        SmoothedClassifier,
+        {
+            "base_classifier": Net().eval(), "noise": NOISE, "num_classes": 2, "batch_size": 10,
+            "device": None, "autocast": None, "channels_last": False,
+        },
+    ),
+    "counts": (SMOOTHED.counts, {**COUNTING, "stage": "estimation", "start": 0}),
+    "mean_scores": (SMOOTHED.mean_scores, {**COUNTING, "stage": "estimation"}),
+    "label_scores": (SMOOTHED.label_scores, {**COUNTING, "labels": [0, 1]}),
+    "probabilities": (SMOOTHED.probabilities, COUNTING),
+    "predict": (SMOOTHED.predict, {**COUNTING, "alpha": 0.01}),
+    "rows": (SMOOTHED.rows, {"x": X}),
+    "certify": (SMOOTHED.certify, {**CERTIFYING, "votes": "hard"}),
+    "certify_top_k": (SMOOTHED.certify_top_k, {**CERTIFYING, "k": 1}),
+    "certify_at": (SMOOTHED.certify_at, {**SEQUENTIAL, "radii": [0.25]}),
+    "certify_until": (SMOOTHED.certify_until, {**SEQUENTIAL, "width": 0.5}),
+    "outcomes": (
+        drained(SMOOTHED.outcomes), {"plan": PLAN, "x": X, "seed": 0, "indices": [0, 1]},
+    ),
+}  # fmt: skip
+
+
+def new_store() -> str:
+    """The name of a store that is not there."""
+    return str(Path(tempfile.mkdtemp(dir="."), "store"))
+
+
+def added(**votes: Any) -> Any:
+    """Votes kept by a new store, and read again."""
+    with CountStore(new_store()) as store:
+        store.begin("r", RUN)
+        store.add("r", Votes(**votes))
+        return list(store.votes("r", FixedPlan))
+
+
+def logged(**row: Any) -> Any:
+    """A row of a log kept by a new store, and read again."""
+    with CountStore(new_store()) as store:
+        store.begin("r", LOGGED)
+        store.add_logged("r", [Row(**row)])
+        return store.logged("r")
+
+
+def began(**arguments: Any) -> Any:
+    """A run begun in a new store."""
+    with CountStore(new_store()) as store:
+        store.begin(**arguments)
+        return store.runs()
+
+
+STORE: dict[str, Call] = {
+    "CountStore": (CountStore, {"path": "store", "readonly": False, "timeout": 1.0}),
+    "add": (added, VOTES),
+    "add_logged": (logged, ROW),
+    "begin": (began, {"name": "r", "run": RUN, "start": {"host": "h"}}),
+}
+RECORD: dict[str, Call] = {
+    "Result": (
+        Result,
+        {
+            "name": "r", "indices": [0, 1], "labels": [0, 1], "predict": [0, 1],
+            "radius": [0.5, 0.5], "attack": "l2", "note": "", "model": "", "data": "",
+        },
+    ),
+    "accuracy": (RESULT.accuracy, {"radius": 0.5, "rho": 0.01}),
+    "average_radius": (RESULT.average_radius, {"rho": 0.01}),
+    "FixedPlan": (FixedPlan, {"n0": 10, "n": 50}),
+    "LogPlan": (LogPlan, {"n0": 10, "n": 50, "attack": "l2", "alpha": 0.01}),
+    "Run": (
+        Run,
+        {
+            "plan": FixedPlan(10, 50), "noise": NOISE, "seed": 0, "batch_size": 0,
+            "num_classes": 4, "model": "m", "model_fingerprint": "", "data": "d",
+            "data_fingerprint": "", "attack": "l2", "alpha": 0.01,
+        },
+    ),
+}  # fmt: skip
+
+
+def places(calls: dict[str, Call]) -> list[tuple[str, str]]:
+    return [(name, argument) for name, (_, legal) in calls.items() for argument in legal]
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(("name", "argument"), places(CALLS))
+def test_public_functions(name: str, argument: str) -> None:
+    assert not faults(CALLS[name], argument)
+
+
+@pytest.mark.parametrize(("name", "argument"), places(CLASSIFIER))
+def test_classifier(name: str, argument: str) -> None:
+    assert not faults(CLASSIFIER[name], argument)
+
+
+@pytest.mark.parametrize(("name", "argument"), places(STORE))
+def test_store(name: str, argument: str) -> None:
+    assert not faults(STORE[name], argument, StoreError)
+
+
+@pytest.mark.parametrize(("name", "argument"), places(RECORD))
+def test_records(name: str, argument: str) -> None:
+    assert not faults(RECORD[name], argument)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_legal_calls_are_legal(name: str) -> None:
+    function, legal = CALLS[name]
+    function(**legal)
+
+
+def test_every_public_name_is_in_a_table() -> None:
+    assert set(cc.__all__) == {*CALLS, *RECORDS, *OTHERS}
+
+
+@pytest.mark.parametrize(
+    ("kind", "calls", "left"),
+    [
+        (SmoothedClassifier, CLASSIFIER, set()),
+        (CountStore, STORE, {
+            "close", "done", "indices", "logged", "merge", "only", "plan", "runs", "starts",
+            "transaction", "votes",
+        }),
+    ],
+)  # fmt: skip
+def test_every_method_is_in_a_table(kind: type, calls: dict[str, Call], left: set[str]) -> None:
+    methods = {name for name in dir(kind) if not name.startswith("_")}
+    assert methods == (calls.keys() - {kind.__name__}) | left
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_every_argument_is_in_a_table(name: str) -> None:
+    """Arguments of the function itself; **options are those of another."""
+    signature = inspect.signature(getattr(cc, name))
+    named = {p.name for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD}
+    assert named <= CALLS[name][1].keys() | {"buffer"}
