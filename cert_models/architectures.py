@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from cert_core.rounding import nearest
 from cert_models.checks import described, first_line, remedy_for
 from cert_models.forward import scores_of
 from cert_models.importing import import_object
@@ -41,7 +42,7 @@ class Normalize(nn.Module):
     def numbers(self) -> str:
         """The numbers, mean first, as --normalize takes them."""
         values = [*self.mean.flatten().tolist(), *self.std.flatten().tolist()]
-        return ",".join(f"{value:.4g}" for value in values)
+        return ",".join(nearest(value, 4) for value in values)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return (x - self.mean) / self.std

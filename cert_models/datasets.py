@@ -103,9 +103,9 @@ def _inputs(values: Any, name: str) -> np.ndarray[Any, np.dtype[np.floating[Any]
             f"inputs must be floats, in the units of the noise, got {x.dtype}: save x / 255 in "
             f"{name}, or x.astype(float) where the noise's scale is in these units"
         )
-    if x.dtype.kind not in "if":
+    if x.dtype.kind not in "bif":
         raise ValueError(f"inputs must be numbers, got {x.dtype}: check {name}")
-    return cc.errors.inputs("x", x)
+    return cc.errors.inputs("x", x.astype(np.float32) if x.dtype.kind == "b" else x)
 
 
 def digits(part: str = "test") -> Dataset:
@@ -197,10 +197,16 @@ class _Items:
             got = f"a {type(item).__name__}"
             got += f" of {len(item)}" if hasattr(item, "__len__") else ""
             raise self.fail(rule, got, i, remedy)
-        x = cc.errors.to_numpy("x", item[0])
+        rule, remedy = (
+            "give inputs that are floats in [0, 1]",
+            "give it a transform to float tensors",
+        )
+        try:
+            x = cc.errors.to_numpy("x", item[0])
+        except ValueError:
+            raise self.fail(rule, f"a {type(item[0]).__name__}", i, remedy) from None
         if x.dtype.kind != "f":
-            remedy = "give the data set a transform to float tensors"
-            raise self.fail("give inputs that are floats in [0, 1]", f"{x.dtype} values", i, remedy)
+            raise self.fail(rule, f"{x.dtype} values", i, remedy)
         return x, item[1]
 
     def label(self, i: int) -> int:

@@ -351,13 +351,13 @@ ANSWERS = [
          lambda found: np.array_equal(found, counts(PLAIN, np.ones((2, 3, 2, 2), "f4")))),
     Case("a DataLoader as data",
          lambda: counts(PLAIN, torch.utils.data.DataLoader(torch.from_numpy(X))),  # type: ignore[arg-type]
-         refused("x must be an array", "DataLoader")),
+         refused("x must be numbers", "DataLoader")),
     Case("scores as a list of dicts",
          lambda: cc.mean_scores(lambda b: [{0: 0.5, 1: 0.5}] * len(b), X, NOISE, 2, 9, 0),
          refused("predict(batch) must be", "dict")),
     Case("labels as a list of dicts",
          lambda: cc.count_votes(lambda b: [{0: 1}] * len(b), X, NOISE, 2, 9, 0),
-         refused("predict(batch) must be an integer label")),
+         refused("predict(batch) must be numbers", "{0: 1}")),
 ]  # fmt: skip
 
 
