@@ -72,7 +72,7 @@ from cert_core.sequential import (
 )
 from cert_core.stopping import SequentialVotes, votes_until
 from cert_core.threats import ATTACKS, Shift, is_tight, worst_shift
-from cert_core.votes import count_votes, noisy_batches
+from cert_core.votes import DrawAgain, answers, count_votes, noisy_batches
 
 __version__ = "0.1.0"
 
@@ -84,6 +84,7 @@ __all__ = [
     "Boundaries",
     "Certificates",
     "CustomNoise",
+    "DrawAgain",
     "EmpiricalLaw",
     "FixedSequence",
     "Gaussian",
@@ -104,6 +105,7 @@ __all__ = [
     "Shift",
     "UnsupportedPair",
     "WidthPlan",
+    "answers",
     "betting_lower",
     "binomial_lower",
     "binomial_upper",

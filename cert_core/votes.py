@@ -148,7 +148,25 @@ def answers(
     buffer: Any = None,
     start: int = 0,
 ) -> Iterator[tuple[list[tuple[int, int]], Any]]:
-    """Yield (segments, predict(batch)) of the batches of noisy_batches."""
+    """Yield what a classifier says of noisy copies of inputs, batch by batch.
+
+    Parameters
+    ----------
+    predict : callable
+        Maps a batch (m, *input_shape), which it may change, to anything.  It may raise
+        DrawAgain, for want of memory say: then it gets the same rows anew.
+    x, noise, n, seed, indices, batch_size, stage, backend, buffer, start
+        As in noisy_batches.
+
+    Yields
+    ------
+    (segments, predict(batch))
+        For each (i, count) of segments, in order, the batch held count copies of x[i].
+
+    Raises
+    ------
+    ValueError, BackendMissing
+    """
     rows = input_rows(x, noise)
     chosen = input_indices(indices, len(rows))
     n = size("n", n, 1, EXACT, remedy="pass how many noisy copies to classify")

@@ -260,7 +260,7 @@ def _statistics(way: Fit, other: State, path: str | Path) -> Normalize | None:
     used = {name for pair in statistics_in(way.beside) for name in pair}
     pairs += [(other[m], other[d]) for m, d in statistics_in(other)]
     names = ", ".join(repr(n) for pair in statistics_in({**way.beside, **other}) for n in pair)
-    unused = [name for name in way.beside if name not in used]
+    unused = [n for n, v in way.beside.items() if n not in used and not _copied(n, v, way.found)]
     if unused:
         warnings.warn(
             f"{str(path)!r} holds {len(unused)} entries that the architecture does not use, such "
@@ -280,6 +280,13 @@ def _statistics(way: Fit, other: State, path: str | Path) -> Normalize | None:
             f"model must hold deviations > 0, got {str(path)!r} with {names}: mend the file"
         )
     return layers[0]
+
+
+def _copied(name: str, value: torch.Tensor, found: State) -> bool:
+    """Whether an entry is one of those found, kept once more under another prefix."""
+    parts = name.split(".")
+    ends = (".".join(parts[i:]) for i in range(len(parts)))
+    return any(end in found and torch.equal(found[end], value) for end in ends)
 
 
 def same_normalization(a: nn.Module, b: nn.Module) -> bool:

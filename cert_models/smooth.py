@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 import cert_core as cc
-from cert_core.votes import DrawAgain, answers
 from cert_models.arguments import whole
 from cert_models.batches import Batches, batch_by_trial
 from cert_models.checks import Modes, Unfit, check_alone, check_votes, described
@@ -128,7 +127,7 @@ class SmoothedClassifier:
         shape = len(inputs), self.num_classes + 1  # the last for rows that give no vote
         counts = torch.zeros(shape, dtype=torch.int64, device=self.device)
         with self._batches.stream():
-            for segments, parts in answers(
+            for segments, parts in cc.answers(
                 self._classify, inputs, self.noise, n, seed,
                 indices=chosen, stage=stage, start=start, **self._filling(inputs),
             ):  # fmt: skip
@@ -218,7 +217,7 @@ class SmoothedClassifier:
                 if len(part) == 1:
                     raise Unfit(part, error) from error
                 self.batch_size = len(part) // 2
-                raise DrawAgain from error
+                raise cc.DrawAgain from error
         self._modes.check_hidden()
         return found
 

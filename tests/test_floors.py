@@ -34,9 +34,14 @@ FLOORS = [
     {"cert_core"},
     {"cert_models.arguments"},
     {"cert_models.formats", "cert_models.importing", "cert_models.plans"},
-    {"cert_models.architectures", "cert_models.datasets", "cert_models.logs"},
     {"cert_models.batches", "cert_models.checks", "cert_models.forward"},
-    {"cert_models.storage", "cert_models.fingerprints"},
+    {
+        "cert_models.architectures",
+        "cert_models.datasets",
+        "cert_models.logs",
+        "cert_models.onnx_file",
+    },
+    {"cert_models.checkpoints", "cert_models.storage", "cert_models.fingerprints"},
     {"cert_models.counts"},
     {"cert_models.readings"},
     {
