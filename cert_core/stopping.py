@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -56,7 +56,7 @@ class SequentialVotes:
     selection: Counts
     estimation: Counts
     path: tuple[int, ...]
-    drawn: tuple[Drawn, ...] = ()
+    drawn: tuple[Drawn, ...] = field(default=(), repr=False)
 
 
 class _Path:
