@@ -411,11 +411,12 @@ def join_certificates(parts: Sequence[Certificates]) -> Certificates:
     joined: dict[str, Any] = {}
     for each in fields(listed[0]):
         values = [getattr(part, each.name) for part in listed]
-        if all(isinstance(value, np.ndarray) for value in values):
+        arrays = [isinstance(value, np.ndarray) for value in values]
+        if all(arrays):
             joined[each.name] = np.concatenate(values)
-        elif each.name != "drawn" and any(value != values[0] for value in values):
-            rule, differ = f"of one {each.name}", next(v for v in values if v != values[0])
-            raise fail("parts", rule, (values[0], differ), "join those that are alike")
+        elif each.name != "drawn" and (any(arrays) or any(v != values[0] for v in values)):
+            rule = f"of one {each.name}, or all without"
+            raise fail("parts", rule, values, "join those that are alike")
     joined["drawn"] = tuple(stretch for part in listed for stretch in part.drawn)
     check_apart(
         "parts", "of inputs with samples of their own", joined["drawn"],
