@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from cert_core.errors import Float, NoBracket, array, probabilities, radii
+from cert_core.errors import Float, NoBracket, array, broadcast, probabilities, radii
 from cert_core.laws import GaussianLaw, LaplaceLaw, log_ratio_law
 from cert_core.noises import Noise
 from cert_core.threats import law_shift
 
 
-def _broadcast(function: Callable[..., float], *arguments: Float) -> Any:
-    """function over broadcast arrays; a float for scalars."""
-    arrays = np.broadcast_arrays(*arguments)
+def _broadcast(function: Callable[..., float], **arguments: Float) -> Any:
+    """function over broadcast arrays, by their names; a float for scalars."""
+    arrays = broadcast(**arguments)
     if arrays[0].ndim == 0:
         return function(*(float(a) for a in arrays))
     values = [function(*map(float, row)) for row in zip(*(a.flat for a in arrays), strict=True)]
@@ -56,8 +56,9 @@ def discrepancy(lam: Any, noise: Noise, attack: str, radius: Any) -> Any:
     lam = array("lam", lam, "finite and >= 0", lambda x: (x >= 0) & np.isfinite(x), remedy=remedy)
     laws = _Laws(noise, attack)
     return _broadcast(
-        lambda x, r: laws.at(r).discrepancy(x) if x > 0 else 0.0, lam, radii("radius", radius)
-    )
+        lambda x, r: laws.at(r).discrepancy(x) if x > 0 else 0.0,
+        lam=lam, radius=radii("radius", radius),
+    )  # fmt: skip
 
 
 class _Laws:
@@ -105,7 +106,7 @@ def lower_bound(p: Any, noise: Noise, attack: str, radius: Any) -> Any:
             return p
         return min(max(float(laws.at(r).lower(p)), 0.0), p)
 
-    return _broadcast(one, probabilities("p", p), radii("radius", radius))
+    return _broadcast(one, p=probabilities("p", p), radius=radii("radius", radius))
 
 
 def required_probability(noise: Noise, attack: str, radius: Any) -> Any:
@@ -139,7 +140,7 @@ def required_probability(noise: Noise, attack: str, radius: Any) -> Any:
             return 0.5
         return _rounded_up(excess, deficit)
 
-    return _broadcast(one, radii("radius", radius))
+    return _broadcast(one, radius=radii("radius", radius))
 
 
 def _rounded_up(excess: float, deficit: float) -> float:

@@ -12,7 +12,7 @@ reads scores in [0, 1] where the others read votes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -76,7 +76,7 @@ class Certificates:
     attack: str
     tight: bool
     p_other: Float | None = None
-    drawn: tuple[Drawn, ...] = ()
+    drawn: tuple[Drawn, ...] = field(default=(), repr=False)
 
     def __len__(self) -> int:
         return len(self.label)
@@ -410,14 +410,15 @@ def join_certificates(parts: Sequence[Certificates]) -> Certificates:
     if not listed or len({type(part) for part in listed}) > 1:
         raise fail("parts", "one or more, of one kind", listed, "pass certificates of certify")
     joined: dict[str, Any] = {}
-    for field in fields(listed[0]):
-        values = [getattr(part, field.name) for part in listed]
-        if all(isinstance(value, np.ndarray) for value in values):
-            joined[field.name] = np.concatenate(values)
-        elif field.name != "drawn" and any(value != values[0] for value in values):
-            rule, differ = f"of one {field.name}", next(v for v in values if v != values[0])
-            raise fail("parts", rule, (values[0], differ), "join those that are alike")
-    joined["drawn"] = tuple(each for part in listed for each in part.drawn)
+    for each in fields(listed[0]):
+        values = [getattr(part, each.name) for part in listed]
+        arrays = [isinstance(value, np.ndarray) for value in values]
+        if all(arrays):
+            joined[each.name] = np.concatenate(values)
+        elif each.name != "drawn" and (any(arrays) or any(v != values[0] for v in values)):
+            rule = f"of one {each.name}, or all without"
+            raise fail("parts", rule, values, "join those that are alike")
+    joined["drawn"] = tuple(stretch for part in listed for stretch in part.drawn)
     check_apart(
         "parts", "of inputs with samples of their own", joined["drawn"],
         "pass each input's own place in the data as indices, or other seeds",

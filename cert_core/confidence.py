@@ -31,7 +31,18 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from cert_core.errors import Float, alpha, array, fail, items, positive, real, scalar, to_numpy
+from cert_core.errors import (
+    Float,
+    alpha,
+    array,
+    broadcast,
+    fail,
+    items,
+    positive,
+    real,
+    scalar,
+    to_numpy,
+)
 
 Counts = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -47,7 +58,7 @@ def counts_of(k: Any, n: Any) -> tuple[Counts, Counts]:
         if given.dtype == bool or not np.issubdtype(given.dtype, np.integer):
             raise fail(name, "integers", value, "pass counts of votes")
         arrays.append(given.astype(np.int64))
-    votes, total = np.broadcast_arrays(*arrays)
+    votes, total = broadcast(k=arrays[0], n=arrays[1])
     if (total < 1).any():
         raise fail("n", ">= 1", int(total.min()), "draw at least one sample")
     if (votes < 0).any() or (votes > total).any():
@@ -206,7 +217,7 @@ def _means(mean: Any, n: Any) -> tuple[Float, Counts]:
     remedy = "pass the mean of scores in [0, 1]"
     values = array("mean", mean, "in [0, 1]", lambda x: (x >= 0) & (x <= 1), remedy=remedy)
     _, total = counts_of(0, n)
-    pair = np.broadcast_arrays(values, total)
+    pair = broadcast(mean=values, n=total)
     return pair[0], pair[1]
 
 
@@ -310,6 +321,7 @@ def empirical_bernstein_lower(mean: Any, variance: Any, n: Any, alpha: float) ->
         raise fail("n", ">= 2", int(total.min()), "a variance needs two scores")
     remedy = "pass the sample variance of the scores"
     spread = array("variance", variance, ">= 0", lambda x: x >= 0, remedy=remedy)
+    values, total, spread = broadcast(mean=values, n=total, variance=spread)
     width = np.sqrt(2.0 * spread * level / total) + 7.0 * level / (3.0 * (total - 1.0))
     return scalar(np.maximum(values - width * (1.0 + 1e-14) - STEP, 0.0))
 

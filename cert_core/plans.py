@@ -35,7 +35,8 @@ from cert_core.sequential import (
 )
 from cert_core.threats import attack_name
 
-SLACK = 20.0  # laws' resolutions by which a threshold of another version may be lower
+SLACK = 20.0  # laws' resolutions by which another version's threshold may be lower, in radius
+ROUNDING = 2.0**-51  # and by this in probability
 MADE = "make the plan by plan_at"
 
 
@@ -87,10 +88,10 @@ def _check_thresholds(
     """
     if thresholds == _needed(noise, attack, levels):
         return
-    slack = 1.0 - SLACK * log_ratio_law(noise, attack, levels[0]).resolution
-    least = _needed(noise, attack, tuple(radius * slack for radius in levels))
+    slack = min(SLACK * log_ratio_law(noise, attack, levels[0]).resolution, 1e-6)
+    least = _needed(noise, attack, tuple(radius * (1.0 - slack) for radius in levels))
     for radius, given, needed in zip(levels, thresholds, least, strict=True):
-        if not needed <= given <= 1.0:
+        if not needed - ROUNDING <= given <= 1.0:
             rule = f"in [{needed!r}, 1] for radius {radius!r}"
             raise fail("thresholds", rule, given, MADE)
 

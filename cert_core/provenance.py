@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
@@ -36,17 +37,27 @@ class Drawn:
 
 def repeated(drawn: Iterable[Drawn]) -> str | None:
     """A sample that is among them twice, in words."""
-    seen: dict[tuple[int, str, int], list[tuple[int, int]]] = {}
+    spans: dict[tuple[int, str, int], list[tuple[int, int]]] = {}
     for each in drawn:
         for index in each.indices:
-            spans = seen.setdefault((each.seed, each.stage, index), [])
-            for start, stop in spans:
-                first = max(start, each.start)
-                if first < min(stop, each.stop):
-                    place = f"seed {each.seed}, stage {each.stage!r}, index {index}"
-                    return f"sample {first} of {place} twice"
-            spans.append((each.start, each.stop))
+            spans.setdefault((each.seed, each.stage, index), []).append((each.start, each.stop))
+    for (seed, stage, index), found in spans.items():
+        for (_, stop), (start, _) in pairwise(sorted(found)):
+            if start < stop:
+                return f"sample {start} of seed {seed}, stage {stage!r}, index {index} twice"
     return None
+
+
+def _merged(drawn: Iterable[Drawn]) -> tuple[Drawn, ...]:
+    """Stretches that go on from each other as one."""
+    merged: list[Drawn] = []
+    for each in sorted(drawn, key=lambda part: (part.seed, part.stage, part.start)):
+        last = merged[-1] if merged else None
+        if last and each == replace(last, start=last.stop, stop=each.stop):
+            merged[-1] = replace(last, stop=each.stop)
+        else:
+            merged.append(each)
+    return tuple(merged)
 
 
 def check_apart(name: str, rule: str, drawn: Iterable[Drawn], remedy: str) -> None:
@@ -98,7 +109,7 @@ class CountedVotes(np.ndarray[Any, np.dtype[np.int64]]):
             result = written[0]
         else:
             result = result.view(CountedVotes)
-        result.drawn = drawn
+        result.drawn = _merged(drawn)
         return result
 
     def __array_function__(self, function: Any, types: Any, arguments: Any, options: Any) -> Any:

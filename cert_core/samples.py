@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from cert_core import kernels
-from cert_core.errors import EXACT, Float, array, fail, flag, size
+from cert_core.errors import EXACT, Float, array, fail, flag, size, to_numpy
 from cert_core.noises import Noise
 from cert_core.rounding import in_full
 from cert_core.threats import ORDER, Shift, attack_name, worst_shift
@@ -106,7 +106,7 @@ class _CustomSource:
             generator = np.random.Generator(
                 np.random.Philox(np.random.SeedSequence([seed, stream, block]))
             )
-            z = np.asarray(self.noise.sampler(rows, generator), dtype=np.float64)
+            z = to_numpy("sampler", self.noise.sampler(rows, generator), np.float64)
             if z.shape != (rows, self.noise.dim):
                 rule = f"rows of shape ({rows}, {self.noise.dim})"
                 raise fail("sampler", rule, z.shape, "return n rows of dim values")
@@ -125,7 +125,7 @@ class _CustomSource:
             yield ratio
 
     def _log_density(self, z: Float) -> Float:
-        given = np.asarray(self.noise.log_density(z))
+        given = to_numpy("log_density", self.noise.log_density(z))
         if given.shape != (len(z),):
             raise fail("log_density", f"of shape ({len(z)},)", given.shape, "one value a row")
         unit = np.finfo(given.dtype if given.dtype.kind == "f" else np.float64).eps

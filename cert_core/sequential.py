@@ -79,7 +79,7 @@ def looks_of(looks: Sequence[int]) -> Looks:
     remedy = "pass sample sizes, e.g. of geometric_looks"
     sizes = tuple(integers("looks", looks, 1, remedy=remedy))
     if not sizes or any(b <= a for a, b in pairwise(sizes)) or sizes[-1] > EXACT:
-        raise fail("looks", "ascending up to 2^53, and not empty", sizes, remedy)
+        raise fail("looks", "ascending and not empty, up to 2^53", sizes, remedy)
     return sizes
 
 
@@ -264,8 +264,10 @@ class FixedSequence:
     def __post_init__(self) -> None:
         rule = "boundaries of tests"
         given = items("tests", self.tests, rule, remedy="make them by boundaries")
-        if not all(isinstance(test, Boundaries) for test in given):
-            raise fail("tests", rule, self.tests, "make them by boundaries")
+        for test in given:
+            own = isinstance(test, Boundaries)
+            if not own or test != boundaries(test.threshold, test.alpha, test.looks):
+                raise fail("tests", rule, test, "make them by boundaries")
         plans = {(test.looks, test.alpha) for test in self.tests}
         thresholds = [test.threshold for test in self.tests]
         if len(plans) != 1 or thresholds != sorted(thresholds):

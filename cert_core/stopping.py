@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -58,7 +58,7 @@ class SequentialVotes:
     selection: Counts
     estimation: Counts
     path: tuple[int, ...]
-    drawn: tuple[Drawn, ...] = ()
+    drawn: tuple[Drawn, ...] = field(default=(), repr=False)
 
 
 class _Path:

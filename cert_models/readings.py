@@ -64,7 +64,9 @@ def probability_of_radius(
         Errs down: certified_radius of it is never above the radius.  0.0 for radius 0 (an
         abstention says nothing of it), 1.0 for an infinite one.
     """
-    distinct, place = np.unique(np.asarray(radius, dtype=np.float64), return_inverse=True)
+    remedy = "pass the radii of a log"
+    given = cc.errors.array("radius", radius, ">= 0", lambda x: x >= 0, remedy=remedy)
+    distinct, place = np.unique(given, return_inverse=True)
     p = np.where(distinct == np.inf, 1.0, 0.0)
     open_ = (distinct > 0) & np.isfinite(distinct)
     p[open_] = [_open_probability(float(r), noise, attack) for r in distinct[open_]]

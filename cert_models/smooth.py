@@ -14,7 +14,7 @@ import cert_core as cc
 from cert_models.arguments import whole
 from cert_models.batches import Batches, batch_by_trial
 from cert_models.checks import Modes, Unfit, check_alone, check_votes, described
-from cert_models.forward import PRECISIONS, Forward
+from cert_models.forward import Forward
 
 Counts = np.ndarray[Any, np.dtype[np.int64]]
 Float = np.ndarray[Any, np.dtype[np.float64]]
@@ -60,7 +60,7 @@ class SmoothedClassifier:
         self.batch_size = None if batch_size is None else whole("batch_size", batch_size, 1)
         self.device = _device_of(base_classifier, device)
         if autocast is not None:
-            cc.errors.choice("autocast", autocast, PRECISIONS)
+            cc.errors.text("autocast", autocast)
         cc.errors.flag("channels_last", channels_last)
         self._batches, self._modes = Batches(self.device), Modes(base_classifier)
         # whether rows need no check that they do not see each other; few of them would be

@@ -133,6 +133,9 @@ FORGED = [
          AT.radii),
     Case("thresholds above what is needed",
          lambda: changed(AT, thresholds=[0.9, 0.95]).thresholds, (0.9, 0.95)),
+    Case("a test that certifies anything",
+         lambda: cc.FixedSequence((replace(AT.tests[0], certify=(0,) * len(AT.looks)),)),
+         refused("tests", "boundaries")),
     Case("plan through its dict", lambda: changed(AT) == AT and changed(UNTIL) == UNTIL, True),
 ]  # fmt: skip
 
@@ -176,6 +179,9 @@ USED_TWICE = [
          + np.concatenate([voted(), voted(indices=[3, 4, 5])]), refused("samples")),
     Case("counted on", lambda: voted(600) + voted(400, start=600),
          lambda found: np.array_equal(found, voted())),
+    Case("counted on in a hundred parts",
+         lambda: sum(voted(10, start=10 * i) for i in reversed(range(100))).drawn,
+         lambda found: found == voted().drawn),
     Case("counted on by the classifier",
          lambda: SMOOTHED.counts(X, 60, 0) + SMOOTHED.counts(X, 40, 0, start=60),
          lambda found: np.array_equal(found, SMOOTHED.counts(X, 100, 0))),
@@ -213,6 +219,8 @@ SHARED = [
     Case("joined twice", lambda: cc.join_certificates([certified()] * 2), refused("parts")),
     Case("joined of two alphas", lambda: cc.join_certificates(
              [certified(), replace(certified(), alpha=0.1)]), refused("alpha")),
+    Case("joined with runner-ups", lambda: cc.join_certificates(
+             [certified(), cc.certify_top_k(chosen(), voted(), G, "l2")]), refused("p_other")),
     Case("joined of none", lambda: cc.join_certificates([]), refused("parts")),
     Case("joined by indices",
          lambda: cc.join_certificates([SMOOTHED.certify(
@@ -322,6 +330,11 @@ ABSENT = [
          lambda: cc.certify_scores([-1], [[0.9]], G, "l2", n0=1), refused("labels", "-1")),
 ]  # fmt: skip
 
+CUSTOM = cc.CustomNoise(
+    1, lambda z: -np.abs(z[:, 0]), lambda n, rng: rng.laplace(size=(n, 1)),
+    lambda attack, radius: [radius], True, "Theorem 2 of it",
+)  # fmt: skip
+
 ERRORS = [
     Case("radius of sigma 1e20",
          lambda: cert("radius", "--noise", "gaussian", "--dim", "4", "--sigma", "1e20",
@@ -341,8 +354,26 @@ ERRORS = [
          refused("noise")),
     Case("no plan", lambda: SMOOTHED.outcomes(None, X, 0), refused("plan")),
     Case("no shift", lambda: cc.log_ratio(G, X, None), refused("shift")),
-    Case("shapes that do not fit",
-         lambda: cc.separation_radius([0.9, 0.8], [0.1] * 3, G, "l2"), refused("p_top", "p_other")),
+    *(
+        Case(f"shapes that do not fit, {words}", act, refused(*words))
+        for words, act in (
+            (("p_top", "p_other"), lambda: cc.separation_radius([0.9, 0.8], [0.1] * 3, G, "l2")),
+            (("p", "radius"), lambda: cc.lower_bound([0.9, 0.8], G, "l2", [0.1] * 3)),
+            (("lam", "radius"), lambda: cc.discrepancy([0.9, 0.8], G, "l2", [0.1] * 3)),
+            (("k", "n"), lambda: cc.binomial_upper([1, 2], [3] * 3, 0.01)),
+            (("mean", "n"), lambda: cc.chernoff_lower([0.1, 0.2], [3] * 3, 0.01)),
+            (("mean", "variance"),
+             lambda: cc.empirical_bernstein_lower([0.1, 0.2], [0.1] * 3, 5, 0.01)),
+            (("indices",), lambda: cc.count_votes(first, X, G, 2, 10, 0, indices={0, 1, 2})),
+        )
+    ),
+    Case("a sampler of complex numbers",
+         lambda: cc.monte_carlo_radius(0.9, replace(CUSTOM, sampler=lambda n, _: 1j * np.ones(
+             (n, 1))), "l1", [0.1], n=10, alpha=0.1, seed=0), refused("sampler")),
+    Case("a log density that is masked",
+         lambda: cc.monte_carlo_radius(0.9, replace(CUSTOM, log_density=lambda z: np.ma.masked_less(
+             -np.abs(z[:, 0]), -1)), "l1", [0.1], n=100, alpha=0.1, seed=0),
+         refused("log_density", "masked")),
 ]  # fmt: skip
 
 CASES = [*ROUNDED, *FORGED, *USED_TWICE, *SHARED, *ABSENT, *ERRORS]
