@@ -25,7 +25,16 @@ from cert_core.confidence import (
     majority_p_value,
     votes_needed,
 )
-from cert_core.errors import Float, array, fail, integer, scalar, to_numpy
+from cert_core.errors import (
+    MOST_VOTES,
+    Float,
+    array,
+    fail,
+    integer,
+    scalar,
+    to_numpy,
+    vote_table,
+)
 from cert_core.errors import alpha as alpha_value
 from cert_core.noises import Noise
 from cert_core.separation import radii_apart
@@ -83,10 +92,12 @@ def vote_counts(name: str, counts: Any) -> tuple[Counts, int]:
     remedy = "pass what count_votes returned"
     if given.ndim != 2 or given.shape[1] < 2 or not np.issubdtype(given.dtype, np.integer):
         raise fail(name, rule, f"{given.dtype} of shape {given.shape}", remedy)
-    table = given.astype(np.int64)
+    table = vote_table(name, given)
     if (table < 0).any():
         raise fail(name, "non-negative", int(table.min()), remedy)
     sums = table.sum(axis=1)
+    if (table.sum(axis=1, dtype=np.float64) > MOST_VOTES).any():
+        raise fail(name, "of fewer than 2**53 votes per input", "more", remedy)
     if len(sums) and (sums.min() != sums.max() or sums[0] == 0):
         rule = "of one positive number of votes per input"
         raise fail(name, rule, f"rows that sum to {int(sums.min())} and {int(sums.max())}", remedy)

@@ -49,7 +49,7 @@ def _fail(name: str, rule: str, value: object, remedy: str) -> ValueError:
 
 
 def _total(name: str, counts: Counts, expected: int, votes: Votes) -> None:
-    total = int(np.sum(counts))
+    total = int(np.sum(counts, dtype=np.float64))  # one of int64 wraps around
     if total != expected or np.min(counts) < 0:
         remedy = f"input {votes.index} was not counted by the run's plan"
         raise _fail(name, f"votes that sum to {expected}", total, remedy)
@@ -137,7 +137,10 @@ class ScorePlan(_Fields):
         selected = int(votes.estimation[int(np.argmax(votes.selection))])
         _total("estimation", votes.estimation, selected, votes)
         _total("estimation", votes.estimation, sum(path), votes)
-        if votes.selection.min() < 0 or votes.selection.sum() > self.n0 * SCORE_UNIT:
+        if (
+            votes.selection.min() < 0
+            or votes.selection.sum(dtype=np.float64) > self.n0 * SCORE_UNIT
+        ):
             rule = f"sums of {self.n0} scores a class"
             raise _fail("selection", rule, votes.selection.tolist(), "sum the run's own scores")
 
