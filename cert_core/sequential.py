@@ -83,8 +83,6 @@ def looks_of(looks: Sequence[int]) -> Looks:
     sizes = tuple(integer("looks", n, 1, remedy=remedy) for n in looks)
     if not sizes or any(b <= a for a, b in pairwise(sizes)):
         raise fail("looks", "ascending and not empty", tuple(looks), remedy)
-    if sizes[-1] > LARGEST:
-        raise fail("looks", "at most 10**9 samples", sizes[-1], "lower n_max")
     return sizes
 
 
@@ -271,7 +269,10 @@ def boundaries(threshold: float, alpha: float, looks: Sequence[int]) -> Boundari
     """
     rule, remedy = "a number in (0, 1]", "pass the probability to exceed"
     p0 = real("threshold", threshold, rule, lambda x: 0 < x <= 1, remedy=remedy)
-    return _boundaries(p0, alpha_value(alpha), looks_of(looks))
+    sizes = looks_of(looks)
+    if sizes[-1] > LARGEST:
+        raise fail("looks", "at most 10**9 samples", sizes[-1], "lower n_max")
+    return _boundaries(p0, alpha_value(alpha), sizes)
 
 
 @dataclass

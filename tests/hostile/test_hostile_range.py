@@ -174,6 +174,9 @@ CASES = [
     Case("looks at 1e10", lambda: cc.boundaries(0.7, 0.001, [10**10]), refused("looks", "10**9")),
     Case("a plan of 1e12", lambda: cc.plan_at(G, "l2", 0.5, n_max=10**12),
          refused("looks", "10**9", "n_max")),
+    Case("a width's plan of 1e12 is read",
+         lambda: cc.plan_from_dict(cc.plan_until(G, "l2", 0.1, n_max=10**12).to_dict()).looks[-1],
+         10**12),
     Case("a plan of 3e6", lambda: cc.plan_at(G, "l2", 0.5, n_max=3 * 10**6).tests[0].size,
          near(0.001, below=1e-6)),
     # rows of zeros
