@@ -26,7 +26,18 @@ from cert_core.confidence import (
     majority_p_value,
     votes_needed,
 )
-from cert_core.errors import EXACT, Float, array, fail, integer, items, scalar, size, to_numpy
+from cert_core.errors import (
+    MOST_VOTES,
+    Float,
+    array,
+    fail,
+    integer,
+    items,
+    scalar,
+    size,
+    to_numpy,
+    vote_table,
+)
 from cert_core.errors import alpha as alpha_value
 from cert_core.noises import Noise, checked_noise
 from cert_core.provenance import Drawn, check_apart
@@ -89,12 +100,12 @@ def vote_counts(name: str, counts: Any) -> tuple[Counts, int]:
     remedy = "pass what count_votes returned"
     if given.ndim != 2 or given.shape[1] < 2 or not np.issubdtype(given.dtype, np.integer):
         raise fail(name, rule, f"{given.dtype} of shape {given.shape}", remedy)
-    if given.size and given.min() < 0:
-        raise fail(name, "non-negative", int(given.min()), remedy)
-    if given.size and given.max() > EXACT // given.shape[1]:
-        raise fail(name, "of 2^53 votes an input at most", int(given.max()), remedy)
-    table = given.astype(np.int64)
+    table = vote_table(name, given)
+    if (table < 0).any():
+        raise fail(name, "non-negative", int(table.min()), remedy)
     sums = table.sum(axis=1)
+    if (table.sum(axis=1, dtype=np.float64) > MOST_VOTES).any():
+        raise fail(name, "of fewer than 2**53 votes per input", "more", remedy)
     if len(sums) and (sums.min() != sums.max() or sums[0] == 0):
         rule = "of one positive number of votes per input"
         raise fail(name, rule, f"rows that sum to {int(sums.min())} and {int(sums.max())}", remedy)

@@ -17,14 +17,15 @@ hoeffding_lower              a mean of scores     to compare with: never tighter
 Choosing the largest of several bounds after seeing the data needs split_alpha.  Votes
 that are looked at while they come in need cert_core.sequential instead.
 
-A bound is nudged outwards by 1e-10 of its distance to the far end and 1e-14 more, above
-every error of scipy's Beta quantile seen against 40-digit arithmetic (6e-15 absolute,
-1.4e-11 of 1 - p).
+A binomial bound is proved where it is found: the tail there, with its error (tails.py), is at
+most alpha.  The others are nudged outwards by 1e-10 of their distance to the far end and 1e-14
+more, above the rounding of their formulas.
 """
 
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -32,6 +33,7 @@ import numpy as np
 from scipy import special
 
 from cert_core.errors import (
+    MOST_VOTES,
     Float,
     alpha,
     array,
@@ -41,10 +43,12 @@ from cert_core.errors import (
     positive,
     real,
     scalar,
-    to_numpy,
+    vote_table,
 )
+from cert_core.tails import EPS, log_lower, log_unanimous
 
 Counts = np.ndarray[Any, np.dtype[np.int64]]
+LogBound = Callable[[Float, Float, float], Float]
 
 NUDGE = 1e-10
 STEP = 1e-14
@@ -52,13 +56,7 @@ STEP = 1e-14
 
 def counts_of(k: Any, n: Any) -> tuple[Counts, Counts]:
     """k and n as broadcast int64 arrays with 0 <= k <= n, n >= 1."""
-    arrays = []
-    for name, value in (("k", k), ("n", n)):
-        given = to_numpy(name, value)
-        if given.dtype == bool or not np.issubdtype(given.dtype, np.integer):
-            raise fail(name, "integers", value, "pass counts of votes")
-        arrays.append(given.astype(np.int64))
-    votes, total = broadcast(k=arrays[0], n=arrays[1])
+    votes, total = broadcast(k=vote_table("k", k), n=vote_table("n", n))
     if (total < 1).any():
         raise fail("n", ">= 1", int(total.min()), "draw at least one sample")
     if (votes < 0).any() or (votes > total).any():
@@ -91,12 +89,14 @@ def binomial_lower(k: Any, n: Any, alpha: float) -> Any:
     Returns
     -------
     float or array
-        Never above the exact bound; 0.0 where k = 0.
+        Never above the exact bound, and within 1e-9 of its standard error or 3 ulp; 0.0
+        where k = 0 and where it underflows.
 
     Raises
     ------
     ValueError
-        An argument out of its domain.
+        An argument out of its domain, such as n >= 2**53: float64 does not tell such counts
+        apart.
 
     References
     ----------
@@ -104,11 +104,29 @@ def binomial_lower(k: Any, n: Any, alpha: float) -> Any:
     """
     level = _alpha(alpha)
     votes, total = counts_of(k, n)
-    with np.errstate(invalid="ignore"):
-        exact = special.betaincinv(np.maximum(votes, 1), total - votes + 1, level)
-    exact = np.where(votes == total, np.exp(math.log(level) / total), exact)
-    lower = np.maximum(exact - NUDGE * (1.0 - exact) - STEP, 0.0)
-    return scalar(np.where(votes == 0, 0.0, lower))
+    return scalar(below_exp(where_votes(log_lower, votes, total, level)))
+
+
+def where_votes(bound: LogBound, votes: Counts, total: Counts, level: float) -> Float:
+    """bound(votes, total, level), the log of a lower bound; -inf without votes."""
+    k, n = votes.ravel(), total.ravel()
+    order = np.lexsort((k, n))
+    k, n = k[order], n[order]
+    new = np.concatenate((np.ones(min(len(k), 1), bool), (k[1:] != k[:-1]) | (n[1:] != n[:-1])))
+    k, n = k[new].astype(float), n[new].astype(float)  # each pair once
+    distinct, some = np.full(k.shape, -np.inf), k > 0
+    if some.any():
+        distinct[some] = bound(k[some], n[some], level)
+    result = np.empty(votes.size)
+    result[order] = distinct[np.cumsum(new) - 1]
+    return result.reshape(votes.shape)
+
+
+def below_exp(y: Float) -> Float:
+    """exp y, rounded down, its complement's digits kept; 0 where doubles end."""
+    near_one = 1.0 + np.expm1(y) * (1.0 + 2.0 * EPS)
+    value = np.where(y > -0.5, near_one, np.exp(y) * (1.0 - 2.0 * EPS))
+    return np.maximum(np.nextafter(value, -1.0), 0.0)
 
 
 def binomial_upper(k: Any, n: Any, alpha: float) -> Any:
@@ -123,7 +141,7 @@ def binomial_upper(k: Any, n: Any, alpha: float) -> Any:
     Returns
     -------
     float or array
-        Never below the exact bound; 1.0 where k = n.
+        Never below the exact bound, and as near to it as binomial_lower's; 1.0 where k = n.
 
     Raises
     ------
@@ -136,10 +154,12 @@ def binomial_upper(k: Any, n: Any, alpha: float) -> Any:
     """
     level = _alpha(alpha)
     votes, total = counts_of(k, n)
-    exact = special.betainccinv(votes + 1, np.maximum(total - votes, 1), level)
-    exact = np.where(votes == 0, -np.expm1(math.log(level) / total), exact)
-    upper = np.minimum(exact + NUDGE * exact + STEP, 1.0)
-    return scalar(np.where(votes == total, 1.0, upper))
+    return scalar(above_rest(where_votes(log_lower, total - votes, total, level)))
+
+
+def above_rest(y: Float) -> Float:
+    """1 - exp y, rounded up."""
+    return np.minimum(np.nextafter(-np.expm1(y) * (1.0 + 2.0 * EPS), 2.0), 1.0)
 
 
 _alpha = alpha
@@ -161,15 +181,17 @@ def votes_needed(alpha: float, threshold: float = 0.5) -> int:
     Raises
     ------
     ValueError
-        alpha out of its domain.
+        An argument out of its domain, or 2**53 votes would not suffice.
     """
     level = _alpha(alpha)
-    remedy = "pass the probability to exceed"
-    threshold = real("threshold", threshold, "in (0, 1)", lambda x: 0 < x < 1, remedy=remedy)
-    n = math.ceil(math.log(level) / math.log(threshold))
-    while binomial_lower(n, n, level) <= threshold:
-        n += 1
-    return n
+    rule, remedy = "a number in (0, 1)", "pass the probability to exceed"
+    goal = real("threshold", threshold, rule, lambda x: 0 < x < 1, remedy=remedy)
+    exact = math.ceil(math.log(level) / math.log(goal))  # and near 1 more, to outweigh rounding
+    sizes = range(1, min(4 * exact + 1, MOST_VOTES) + 1)
+    short = bisect_right(sizes, goal, key=lambda n: float(below_exp(log_unanimous(n, level))))
+    if short == len(sizes):
+        raise fail("threshold", "in reach of fewer than 2**53 votes", threshold, "pass a lower one")
+    return sizes[short]
 
 
 def majority_p_value(top: Any, second: Any) -> Any:
@@ -180,6 +202,7 @@ def majority_p_value(top: Any, second: Any) -> Any:
     """
     first, total = counts_of(top, np.asarray(top) + np.asarray(second))
     tail = special.betainc(np.maximum(first, 1), total - first + 1, 0.5)
+    tail *= 1.0 + 4e-15 * np.sqrt(total)  # above its error, which is 1e-15 sqrt(n) below 2**53
     return scalar(np.where(2 * first <= total, 1.0, np.minimum(2.0 * tail, 1.0)))
 
 
@@ -209,7 +232,7 @@ def split_alpha(alpha: float, shares: Sequence[float]) -> tuple[float, ...]:
     if not weights:
         raise fail("shares", "not empty", given, remedy)
     total = math.fsum(weights)
-    return tuple(level * (weight / total) * (1.0 - 4e-16) for weight in weights)
+    return tuple(math.nextafter(level * (w / total) * (1.0 - 4e-16), 0.0) for w in weights)
 
 
 def _means(mean: Any, n: Any) -> tuple[Float, Counts]:
@@ -315,7 +338,7 @@ def empirical_bernstein_lower(mean: Any, variance: Any, n: Any, alpha: float) ->
     ----------
     Maurer and Pontil 2009, Theorem 4.
     """
-    level = math.log(2.0 / _alpha(alpha))
+    level = math.log(2.0) - math.log(_alpha(alpha))
     values, total = _means(mean, n)
     if (total < 2).any():
         raise fail("n", ">= 2", int(total.min()), "a variance needs two scores")
@@ -371,16 +394,16 @@ def betting_lower(scores: Any, alpha: float) -> Any:
 
 def _betting(scores: Float, alpha: float) -> float:
     """betting_lower of one row; lam m <= 3/4 keeps every factor of the capital positive."""
-    n, goal = len(scores), math.log(1.0 / alpha) + 1e-9
+    n, level = len(scores), -math.log(alpha)
     size = np.arange(1.0, n + 1.0)
     running = (0.5 + np.cumsum(scores)) / (size + 1.0)
     variance = (0.25 + np.cumsum((scores - running) ** 2)) / (size + 1.0)
     before = np.concatenate(([0.25], variance[:-1]))
-    bets = np.sqrt(2.0 * math.log(1.0 / alpha) / (n * before))
+    bets = np.sqrt(2.0 * level / (n * before))
 
     def rejected(m: Float) -> Any:
         stakes = np.minimum(bets, 0.75 / max(float(m), 1e-300))
-        return np.cumsum(np.log1p(stakes * (scores - m))).max() >= goal
+        return np.cumsum(np.log1p(stakes * (scores - m))).max() >= level + 1e-9
 
     exact = float(largest(rejected, np.array(1.0), steps=36))
     return max(exact - NUDGE * (1.0 - exact) - STEP, 0.0)

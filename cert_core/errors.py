@@ -273,3 +273,17 @@ def choice(name: str, value: Any, options: Any) -> Any:
         listed = ", ".join(repr(option) for option in options)
         raise fail(name, f"one of {listed}", value, "choose one of these")
     return value
+
+
+MOST_VOTES = 2**53 - 1  # float64 tells them, and one more, apart
+
+
+def vote_table(name: str, value: Any) -> npt.NDArray[np.int64]:
+    """value as int64 counts of votes of any shape, negative ones too, which the caller names."""
+    given = to_numpy(name, value)
+    if given.dtype == bool or not np.issubdtype(given.dtype, np.integer):
+        raise fail(name, "integers", value, "pass counts of votes")
+    if (given > MOST_VOTES).any():
+        rule, remedy = "below 2**53", "count fewer samples: float64 tells no more votes apart"
+        raise fail(name, rule, int(given.max()), remedy)
+    return given.astype(np.int64)

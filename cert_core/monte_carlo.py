@@ -119,8 +119,8 @@ class MonteCarlo:
 
     @property
     def _epsilon(self) -> float:
-        failures = 2 / self.alpha if self.method == "hoeffding" else 1 / self.alpha
-        return math.sqrt(math.log(failures) / (2 * self.n))
+        sides = 2 if self.method == "hoeffding" else 1
+        return math.sqrt((math.log(sides) - math.log(self.alpha)) / (2 * self.n))
 
     @cached_property
     def _hinge(self) -> tuple[Float, Float]:

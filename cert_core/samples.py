@@ -92,6 +92,13 @@ class _KernelSource:
             yield -draws if shifted else draws
 
 
+def block_generator(seed: int, stream: int, block: int) -> np.random.Generator:
+    """The generator of one block of a stream, like no other's: a seed sequence runs the words
+    of its numbers together, so each has one of its own here, and the seed two."""
+    words = [seed & 0xFFFFFFFF, stream, block, seed >> 32]
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence(words)))
+
+
 @dataclass
 class _CustomSource:
     """Draws of a user's noise, in blocks with generators of their own."""
@@ -103,9 +110,7 @@ class _CustomSource:
     def chunks(self, n: int, seed: int, stream: int, shifted: bool) -> Iterator[Float]:
         rows = max(1, (1 << 22) // self.noise.dim)
         for block, start in enumerate(range(0, n, rows)):
-            generator = np.random.Generator(
-                np.random.Philox(np.random.SeedSequence([seed, stream, block]))
-            )
+            generator = block_generator(seed, stream, block)
             z = to_numpy("sampler", self.noise.sampler(rows, generator), np.float64)
             if z.shape != (rows, self.noise.dim):
                 rule = f"rows of shape ({rows}, {self.noise.dim})"

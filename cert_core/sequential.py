@@ -6,10 +6,10 @@ A group-sequential test looks at the votes at preset sizes only.  Its boundaries
 exact: at look j it certifies p > threshold from the least number of successes that
 keeps the probability of having certified by then, at p = threshold, within its share
 of alpha.  The probability comes from a dynamic programme over the successes; every
-term is positive and what is cut off counts as an error, so rounding is the only other
-one and a margin covers it.  Certifying is an increasing event of the votes, so p below
-the threshold errs less often.  Giving up early is ignored in all of this: it can only
-make errors rarer.
+term is positive, and what is cut off or may be lost in a Fourier transform counts as an
+error, so rounding is the only other one and a margin covers it.  Certifying is an
+increasing event of the votes, so p below the threshold errs less often.  Giving up early
+is ignored in all of this: it can only make errors rarer.
 
 Several thresholds in ascending order are tested on one path, each at the full alpha:
 only the first one that p does not exceed can err, and the later ones are certified only
@@ -29,15 +29,20 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from scipy import special
+from scipy import fft
 
-from cert_core.confidence import NUDGE, STEP, counts_of, largest
+from cert_core.confidence import above_rest, below_exp, counts_of, where_votes
 from cert_core.errors import EXACT, Float, fail, integer, integers, items, real, scalar
 from cert_core.errors import alpha as alpha_value
 from cert_core.errors import size as size_value
+from cert_core.tails import EPS, LEAST, deviance, guess, log_peak, log_tail
 
 CUT = 1e-30  # terms of a binomial law below this share of its largest are cut off
+DIRECT = 1 << 24  # products of terms, above which a law of a sum is found by transforms
+LARGEST = 10**9  # sample sizes whose laws are exact to MARGIN, and take seconds
 MARGIN = 1e-9  # relative, above the rounding of the dynamic programme (1e-11)
+
+CLOSE = 1e-5  # |log(mixture) - log(1/alpha)| from which one tangent is as good as the root
 
 Looks = tuple[int, ...]
 
@@ -109,8 +114,37 @@ def _paths(p: float, looks: Looks) -> Iterator[tuple[int, list[Any]]]:
         if not len(state[1]):
             return
         offset, step = _binomial(n - before, p)
-        state = [state[0] + offset, np.convolve(state[1], step)]
+        state = [state[0] + offset, _sum_law(state[1], step)]
         yield j, state
+
+
+def _sum_law(a: Float, b: Float) -> Float:
+    """The law of a sum of two, term by term where that is quick.
+
+    Else by Fourier transforms, every term with the most that they may have lost of it.  That is
+    one amount for all terms, so the laws are tilted, again and again from the slope at the last
+    term that stood out, until the right end stands out too: boundaries read it.
+    """
+    if len(a) * len(b) <= DIRECT:
+        return np.convolve(a, b)
+    size = len(a) + len(b) - 1
+    length = fft.next_fast_len(size, real=True)
+    places, result = np.arange(size), np.full(size, np.inf)
+    with np.errstate(divide="ignore"):
+        logs = [np.log(a), np.log(b)]
+    tilt, seen, last = 0.0, -1, 0
+    while seen < last:
+        tilted = [x + tilt * places[: len(x)] for x in logs]
+        tops = [x.max() for x in tilted]
+        first, second = (np.exp(x - top) for x, top in zip(tilted, tops, strict=True))
+        product = fft.rfft(first, length) * fft.rfft(second, length)
+        terms = np.maximum(fft.irfft(product, length)[:size], 0.0)
+        spread = np.linalg.norm(first) * second.sum() + np.linalg.norm(second) * first.sum()
+        terms += 8.0 * EPS * math.log2(length) * spread
+        np.minimum(result, terms * np.exp(np.minimum(sum(tops) - tilt * places, 700.0)), out=result)
+        seen, last = last, int(np.flatnonzero(terms > 1e-4 * terms.max())[-1])
+        tilt += math.log(terms[last - 1] / terms[last])
+    return result
 
 
 def _upper_boundary(threshold: float, level: float, looks: Looks) -> tuple[Looks, float]:
@@ -229,7 +263,7 @@ def boundaries(threshold: float, alpha: float, looks: Sequence[int]) -> Boundari
     Raises
     ------
     ValueError
-        An argument out of its domain.
+        An argument out of its domain, or looks beyond 10**9 samples.
 
     References
     ----------
@@ -237,7 +271,10 @@ def boundaries(threshold: float, alpha: float, looks: Sequence[int]) -> Boundari
     """
     rule, remedy = "a number in (0, 1]", "pass the probability to exceed"
     p0 = real("threshold", threshold, rule, lambda x: 0 < x <= 1, remedy=remedy)
-    return _boundaries(p0, alpha_value(alpha), looks_of(looks))
+    sizes = looks_of(looks)
+    if sizes[-1] > LARGEST:
+        raise fail("looks", "at most 10**9 samples", sizes[-1], "lower n_max")
+    return _boundaries(p0, alpha_value(alpha), sizes)
 
 
 @dataclass
@@ -298,12 +335,47 @@ class FixedSequence:
         return self.decided or self._look == len(looks)
 
 
-def _log_mixture(threshold: Float, k: Any, n: Any) -> tuple[Float, Float]:
-    """log of the mixture martingale at thresholds in (0, 1), and a bound of its rounding."""
-    beta = special.betaln(k + 1.0, n - k + 1.0)
-    tail = np.log(np.maximum(special.betaincc(k + 1.0, n - k + 1.0, threshold), 1e-300))
-    value = beta + tail - k * np.log(threshold) - (n - k + 1.0) * np.log1p(-threshold)
-    return value, 1e-9 + 1e-14 * np.abs(beta)
+def _log_mixture(k: Float, n: Float, y: Float) -> tuple[Float, Float, Float]:
+    """log of the mixture martingale at p = exp y, its error, and its derivative in y; vectors,
+    1 <= k <= n, p < k/n.
+
+    It is the deviance of p from k/n, times what does not depend on p, times the share of the
+    Beta law of k + 1 and n - k + 1 above p, over 1 - p.
+    """
+    p, q = np.exp(y), -np.expm1(y)
+    lost, gap, peak = -n * y, n * q, np.zeros(k.shape)
+    tail, wrong, slope = (n + 1.0) * y, np.zeros(k.shape), n + 1.0
+    some = np.flatnonzero(k < n)
+    if some.size:
+        votes, total = k[some], n[some]
+        lost[some], gap[some] = deviance(votes, total, p[some], q[some])
+        peak[some] = log_peak(votes, total)
+        tail[some], wrong[some], slope[some], _ = log_tail(votes + 1.0, total + 1.0, y[some])
+    below = np.minimum(np.exp(tail), 1.0 - EPS)
+    value = lost - peak - np.log(n + 1.0) + np.log1p(-below) - np.log(q)
+    odds = below / (1.0 - below)
+    error = 1e-12 + 8.0 * EPS * (np.abs(value) + lost + np.abs(gap)) + odds * (wrong + 1e-14)
+    return value, error, (p - gap) / q - odds * slope
+
+
+def _log_mixture_lower(k: Float, n: Float, level: float) -> Float:
+    """A y as large as is known at which the mixture rejects exp y; vectors, 1 <= k <= n.
+
+    The log of the mixture is convex in y and falls: it is the mean of
+    v^(n-k) (v + (1 - v) exp(-y))^k over v in (0, 1).  So a tangent at any y meets the goal where
+    the curve is above it, and the last one is the proof.
+    """
+    goal, rest, middle = -math.log(level), np.maximum(n - k, 0.5), np.log(k / n)
+    deviance_left = goal + np.log(rest) - 0.5 * np.log(2.0 * math.pi * k * rest / n)
+    y = np.clip(guess(k, n, np.sqrt(2.0 * np.maximum(deviance_left, 0.5))), LEAST, middle)
+    for _ in range(60):
+        value, error, slope = _log_mixture(k, n, y)
+        off = value - error - goal
+        last, better = y, np.clip(y - off / slope, LEAST, middle)
+        y = np.where(np.abs(off) < CLOSE, y, better)  # each by itself, whatever its company
+        if (y == last).all():
+            break
+    return last - off / slope - 4.0 * EPS * np.abs(last)
 
 
 def mixture_lower(k: Any, n: Any, alpha: float) -> Any:
@@ -339,15 +411,9 @@ def mixture_lower(k: Any, n: Any, alpha: float) -> Any:
     ----------
     Ville 1939; Robbins 1970; Howard et al. 2021.
     """
-    level = math.log(1.0 / alpha_value(alpha))
+    level = alpha_value(alpha)
     votes, total = counts_of(k, n)
-
-    def rejected(p: Float) -> Any:
-        value, rounding = _log_mixture(np.clip(p, 1e-300, 1.0 - 2.0**-53), votes, total)
-        return value - rounding >= level
-
-    exact = largest(rejected, votes / total)
-    return scalar(np.maximum(exact - NUDGE * (1.0 - exact) - STEP, 0.0))
+    return scalar(below_exp(where_votes(_log_mixture_lower, votes, total, level)))
 
 
 def mixture_upper(k: Any, n: Any, alpha: float) -> Any:
@@ -368,6 +434,6 @@ def mixture_upper(k: Any, n: Any, alpha: float) -> Any:
     ValueError
         An argument out of its domain.
     """
+    level = alpha_value(alpha)
     votes, total = counts_of(k, n)
-    lower = np.asarray(mixture_lower(total - votes, total, alpha))
-    return scalar(np.where(lower > 0, np.minimum(1.0 - lower + STEP, 1.0), 1.0))
+    return scalar(above_rest(where_votes(_log_mixture_lower, total - votes, total, level)))

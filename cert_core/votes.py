@@ -167,6 +167,7 @@ def answers(
     ------
     ValueError, BackendMissing
     """
+    check_callable("predict", predict)
     rows = input_rows(x, noise)
     chosen = input_indices(indices, len(rows))
     n = size("n", n, 1, EXACT, remedy="pass how many noisy copies to classify")

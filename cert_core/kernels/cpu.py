@@ -209,7 +209,7 @@ def hinge_bound(log_ratio: Any, p: Any, alpha: float) -> Any:
     points, sample = probabilities("p", p), np.asarray(log_ratio)
     plain = sample.ndim == 1 and sample.size > 0 and sample.dtype == np.float64
     n = max(sample.size, 1)
-    epsilon = math.sqrt(math.log(2 / alpha_value(alpha)) / (2 * n))
+    epsilon = math.sqrt((math.log(2) - math.log(alpha_value(alpha))) / (2 * n))
     if points.size > 8 or not plain or (points <= epsilon).all():
         return reference_hinge_bound(log_ratio, p, alpha)
     result = np.zeros(points.shape)

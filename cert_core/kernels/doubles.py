@@ -91,7 +91,7 @@ def turn64(high: Any, low: Any) -> Any:
 
 @njit(inline="always", **OPTIONS)
 def uniform64(high: Any, low: Any) -> Any:
-    """(0, 1) in 53 bits from two words."""
+    """(0, 1] in 53 bits from two words."""
     bits = ((high << U64(32)) | low) >> U64(11)
     return (F64(np.int64(bits)) + F64(0.5)) * F64(2.0**-53)
 
@@ -126,7 +126,7 @@ def exponentials64(w: Any, at: Any, m: Any, out: Any) -> None:
 
 @njit(**OPTIONS)
 def uniforms64(w: Any, at: Any, m: Any, out: Any) -> None:
-    """Uniforms on (-1, 1) from pairs of words."""
+    """Uniforms on [-1, 1] from pairs of words."""
     wide_vectors()
     for slot in range(2):
         for i in range(m):

@@ -212,7 +212,7 @@ def hinge_bound(log_ratio: Any, p: Any, alpha: float) -> Any:
         raise fail("log_ratio", "a non-empty vector", sample.shape, "pass draws of the log ratio")
     if not bool((sample < HIGHEST).all()):
         raise fail("log_ratio", RULE, float(sample[~(sample < HIGHEST)][0]), REMEDY)
-    shares = np.atleast_1d(points - math.sqrt(math.log(2 / level) / (2 * n)))
+    shares = np.atleast_1d(points - math.sqrt((math.log(2) - math.log(level)) / (2 * n)))
     m = np.clip(np.ceil(n * shares).astype(np.int64), 1, n)
     few = points.size <= 4 and n > 64 * PROBES
     select = _smallest if few else _sorted

@@ -47,7 +47,7 @@ def _samples(start: int, n: int) -> list[Any]:
 
 
 def _unit(high: Any, low: Any) -> Float:
-    """A uniform in (0, 1) of 53 bits from two words."""
+    """A uniform in (0, 1] of 53 bits from two words."""
     bits = (high << U64(32) | low) >> U64(11)
     result: Float = (bits.astype(np.float64) + 0.5) * 2.0**-53
     return result
@@ -126,6 +126,11 @@ def _coordinates(kind: str, words: list[Any], wide: bool, rho: Float | None) -> 
     return [_two_sided(u, rho) * s for u, s in zip(uniforms, signs, strict=True)]
 
 
+def blocks_of(count: int, slots: int) -> int:
+    """Blocks in a tile of the row that has count coordinates from here on."""
+    return min(BLOCKS, -(-count // slots))
+
+
 def _fill(
     kind: str, n: int, dim: int, key: int, start: int, stream: int, wide: bool, rho: Any = None
 ) -> Float:
@@ -134,7 +139,7 @@ def _fill(
     slots = 2 if wide else 4
     for base in range(0, dim, BLOCKS * slots):
         count = min(BLOCKS * slots, dim - base)
-        m = -(-count // slots)
+        m = blocks_of(count, slots)
         blocks = np.arange(base // slots, base // slots + m, dtype=U64)[None, :]
         words = philox([*_samples(start, n), blocks, U64(stream)], key)
         for slot, values in enumerate(_coordinates(kind, words, wide, rho)):
@@ -154,7 +159,7 @@ def row_normals(n: int, key: int, start: int, stream: int) -> tuple[Float, Float
 
 
 def row_uniforms(n: int, key: int, start: int, stream: int) -> tuple[Float, Float, Any]:
-    """Two uniforms in (0, 1) a sample, and a sign bit."""
+    """Two uniforms in (0, 1] a sample, and a sign bit."""
     low, high = (c[:, 0] for c in _samples(start, n))
     w = philox([low, high, U64(1), U64(stream + 1)], key)
     return _unit(w[0], w[1]), _unit(w[2], w[3]), w[3] & U64(1)
@@ -202,8 +207,23 @@ def _rows(noise: Noise, n: int, key: int, start: int, stream: int, wide: bool) -
         return raw * scale
     if norm == math.inf:
         return _on_face(raw * radius[:, None], radius, n, key, start, stream)
-    raw *= (radius / np.linalg.norm(raw, ord=norm, axis=1))[:, None]
+    size = np.linalg.norm(raw, ord=norm, axis=1)
+    for row in np.flatnonzero(size == 0):
+        _turn_from_zero(DIRECTIONS[norm], raw[row], key, start + int(row), stream, wide)
+        size[row] = np.linalg.norm(raw[row], ord=norm)
+    raw *= (radius / size)[:, None]
     return raw
+
+
+def _turn_from_zero(kind: str, row: Float, key: int, sample: int, stream: int, wide: bool) -> None:
+    """Give a row of zeros, whose uniforms all round to 1, the direction of its first block:
+    that of the same words, but for the size in the first of them."""
+    words = philox([*_samples(sample, 1), U64(0), U64(stream)], key)
+    words[0] &= U64(1)
+    for slot, value in enumerate(_coordinates(kind, words, wide, None)):
+        place = slot * blocks_of(row.size, 2 if wide else 4)
+        if place < row.size:
+            row[place] = value[0, 0]
 
 
 def _column(noise: Noise, radius: Float) -> Float:
@@ -360,7 +380,7 @@ def hinge_bound(log_ratio: Any, p: Any, alpha: float) -> Any:
         raise fail("log_ratio", "a non-empty vector", sample.shape, "pass draws of the log ratio")
     ratios = np.sort(np.exp(sample))
     sums = np.concatenate([[0.0], np.cumsum(ratios)])
-    level_p = points - math.sqrt(math.log(2 / level) / (2 * n))
+    level_p = points - math.sqrt((math.log(2) - math.log(level)) / (2 * n))
     m = np.clip(np.ceil(n * level_p).astype(np.int64), 1, n)
     value = ratios[m - 1] * (level_p - m / n) + sums[m] / n
     result = np.where(level_p > 0, np.clip(value, 0.0, points), 0.0)

@@ -236,6 +236,38 @@ def _face(sample: Any, stream: Any, key: Any, dim: Any) -> Any:
 
 
 @njit(**OPTIONS)
+def _turn_from_zero(kind: Any, sample: Any, stream: Any, key: Any, slots: Any, row: Any) -> None:
+    """Give a row of zeros, whose uniforms all round to 1, the direction of its first block:
+    that of the same words, but for the size in the first of them."""
+    none, w = np.zeros(STEP, np.uint64), np.empty((4, STEP), np.uint32)
+    lanes, tile = np.zeros((3, STEP), row.dtype), np.empty(slots * STEP, row.dtype)
+    words(none, none, sample, U64(0), stream, key, w)
+    w[0] &= np.uint32(1)
+    _transform(kind, w, lanes, U64(0), U64(STEP), tile)
+    m = min(LANES, -(-row.size // slots))
+    for slot in range(slots):
+        if slot * m < row.size:
+            row[slot * m] = tile[slot * STEP]
+
+
+@njit(**OPTIONS)
+def _turn_zeros(
+    kind: Any, first: Any, stream: Any, key: Any, slots: Any, radius: Any, center: Any, lanes: Any,
+    out: Any,
+) -> None:  # fmt: skip
+    """Draw the rows again that were zeros, and are NaN now."""
+    for i in range(out.shape[0]):
+        row = out[i]
+        if not math.isnan(row[0]):
+            continue
+        row[:] = 0.0
+        _turn_from_zero(kind, first + U64(i), stream, key, slots, row)
+        square = sum_squares(row, lanes)
+        size = math.sqrt(square) if kind == NORMAL else sum_absolute(row, lanes)
+        _move(row, row.dtype.type(radius[i] / size), center)
+
+
+@njit(**OPTIONS)
 def _rows(
     kind: Any, first: Any, stream: Any, key: Any, slots: Any, cubics: Any, unit: Any,
     center: Any, out: Any,
@@ -256,13 +288,16 @@ def _rows(
             )
             bounds[2, i] = rho
     _fill(kind, first, stream, key, slots, bounds, out)
+    least = np.inf
     for i in range(n):
         row = out[i]
         factor = radius[i]
         if kind == NORMAL:
-            factor /= math.sqrt(sum_squares(row, lanes))
+            size = math.sqrt(sum_squares(row, lanes))
+            factor, least = factor / size, min(least, size)
         elif kind == EXPONENTIAL:
-            factor /= sum_absolute(row, lanes)
+            size = sum_absolute(row, lanes)
+            factor, least = factor / size, min(least, size)
         elif kind == TRUNCATED:
             factor = unit
         _move(row, row.dtype.type(factor), center)
@@ -271,6 +306,8 @@ def _rows(
             row[j] = row.dtype.type(sign * radius[i])
             if center.size > 0:
                 row[j] += center[j]
+    if least == 0.0:
+        _turn_zeros(kind, first, stream, key, slots, radius, center, lanes, out)
 
 
 @njit(**OPTIONS)

@@ -42,6 +42,14 @@ __all__ = [
 ]
 
 
+LEAST = 1e-300  # of a scale: shorter shifts underflow in the laws, and stand for this one
+
+
+def _in_scales(size: float, scale: float) -> float:
+    """A shift's size in units of a scale; a larger one errs on the safe side, as balls nest."""
+    return max(size / scale, LEAST)
+
+
 def _radial_law(record: RadialRecord, shift: Shift) -> LogRatioLaw:
     geometry = record.geometry(shift.kind)
     if geometry == "open":
@@ -50,7 +58,7 @@ def _radial_law(record: RadialRecord, shift: Shift) -> LogRatioLaw:
             "use the inclusion of law_shift"
         )
     size = shift.norm(2.0, record.dim) if geometry == "sphere" else shift.size
-    reach = size / record.scale
+    reach = _in_scales(size, record.scale)
     jumps: tuple[float, ...] = (0.0,) if geometry == "edge" else ()
     if record.power == 1.0 and record.k == 0.0 and geometry != "sphere":
         jumps = (-reach, *jumps, reach)
@@ -62,13 +70,13 @@ def build_law(record: LawRecord, shift: Shift, dim: int) -> LogRatioLaw:
     """The law of a record under a shift of size > 0."""
     match record:
         case GaussianRecord():
-            return GaussianLaw(shift.norm(2.0, dim) / record.sigma)
+            return GaussianLaw(_in_scales(shift.norm(2.0, dim), record.sigma))
         case LaplaceRecord():
-            return LaplaceLaw(shift.size / record.b)
+            return LaplaceLaw(_in_scales(shift.size, record.b))
         case RadialRecord():
             return _radial_law(record, shift)
         case MixedRecord():
-            return MixedLaw(record.dim, record.k, shift.size / record.sigma)
+            return MixedLaw(record.dim, record.k, _in_scales(shift.size, record.sigma))
 
 
 def log_ratio_law(noise: Noise, attack: str, radius: float) -> LogRatioLaw:
@@ -84,7 +92,8 @@ def log_ratio_law(noise: Noise, attack: str, radius: float) -> LogRatioLaw:
     -------
     LogRatioLaw
         With cdf, sf, ppf and enclose.  Where no closed law of the worst shift exists it
-        is the law of a larger ball's (`tight` False): bounds from it err on the safe side.
+        is the law of a larger ball's (`tight` False), as it is for radii from 0 to 1e-300 of
+        the noise's scale: bounds from it err on the safe side.
 
     Raises
     ------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
@@ -88,8 +89,9 @@ def _thresholds(name: str, values: Any) -> Float:
 
 
 def down(value: float, ulps: float = 8.0) -> float:
-    return value - ulps * float(EPS) * abs(value)
+    """value less so many ulps, and a step where that is none: among denormals."""
+    return math.nextafter(value - ulps * EPS * abs(value), -math.inf)
 
 
 def up(value: float, ulps: float = 8.0) -> float:
-    return value + ulps * float(EPS) * abs(value)
+    return math.nextafter(value + ulps * EPS * abs(value), math.inf)

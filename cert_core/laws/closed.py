@@ -38,7 +38,9 @@ class GaussianLaw(LogRatioLaw):
         self.mu = mu
 
     def _score(self, t: float) -> float:
-        return (t + 0.5 * self.mu**2) / self.mu
+        """Phi^-1 of F(t), cut where Phi is 0 or 1 in doubles."""
+        z = (t + 0.5 * self.mu**2) / self.mu
+        return z if -1e3 < z < 1e3 else math.copysign(1e3, z)
 
     def _pair(self, t: float) -> tuple[float, float]:
         z = self._score(t)
@@ -69,12 +71,12 @@ class GaussianLaw(LogRatioLaw):
         below, above = self._score(tau), self._score(-tau)
         terms = lam * float(special.ndtr(below)), float(special.ndtr(-above))
         # the relative error of Phi(z) is that of z times z phi/Phi, about z^2 in the tail
-        slack = sum(
-            term * (4.0 + max(0.0, -z) * (abs(z) + abs(tau) / self.mu + self.mu))
-            for term, z in zip(terms, (below, -above), strict=True)
-        )
+        spread, slack = abs(tau) / self.mu + self.mu, 4.0 * (terms[0] + terms[1])
+        for term, z in zip(terms, (below, -above), strict=True):
+            if z < 0.0 < term:  # then spread is finite
+                slack -= term * z * (spread - z)
         value = max(terms[0] - terms[1], lam - 1.0, 0.0)
-        return min(value + 2 * EPS * slack, lam)
+        return min(up(value + 2 * EPS * slack, 0.0), lam)
 
 
 class LaplaceLaw(LogRatioLaw):

@@ -12,6 +12,7 @@ from scipy import special
 from cert_core.errors import NoBracket
 from cert_core.laws.base import EPS, LogRatioLaw, down, up
 
+FAR = 600.0  # a log lambda at which bounds have nothing left
 COARSE = 1e-9  # tolerance of searches, whose error enters a bound to second order
 
 
@@ -92,8 +93,17 @@ class QuadratureLaw(LogRatioLaw):
         """Log lambdas to try: any is safe, the quantile is best, beside an atom the atom is."""
         return [t, *(jump for jump in self._jumps if jump != t)]
 
+    def _lost(self, p: float, q: float) -> bool:
+        """Whether L(p) is below exp(-FAR), as P(l > FAR) is: the quantile of p is below -FAR."""
+        return self._gap(-FAR, p, q) > 0
+
     def required(self, loss: float = 1e-17) -> tuple[float, float]:
-        median = self._quantile(0.5, 0.5, loss)
+        try:
+            median = self._quantile(0.5, 0.5, loss)
+        except NoBracket:
+            if self._lost(0.5, 0.5):
+                return 0.5, 0.0
+            raise
         best = (0.5, 0.0)
         for tau in {max(-m, 0.0) for m in self._thresholds(median)}:
             (excess, overlap, _, _), errors = self._engine.bounds(tau)
@@ -105,11 +115,17 @@ class QuadratureLaw(LogRatioLaw):
 
     def lower(self, p: float) -> float:
         q = 1.0 - p
-        return max(self._lower_at(tau, p, q) for tau in self._thresholds(self._quantile(p, q)))
+        try:
+            quantile = self._quantile(p, q)
+        except NoBracket:
+            if self._lost(p, q):
+                return 0.0
+            raise
+        return max(self._lower_at(tau, p, q) for tau in self._thresholds(quantile))
 
     def _lower_at(self, tau: float, p: float, q: float) -> float:
         """lam p - D(lam) at lam = exp(tau), not above the truth."""
-        if abs(tau) > 600.0:  # lam over- or underflows, and so does L
+        if abs(tau) > FAR:  # lam over- or underflows, and so does L
             return 0.0
         values, errors = self._engine.bounds(abs(tau))
         lam = math.exp(tau)

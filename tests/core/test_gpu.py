@@ -165,6 +165,14 @@ def test_emulated_rows(host: Any, emulator: Any, noise: cc.Noise, dtype: str) ->
     np.testing.assert_array_equal(host.draw(noise, n, 5, center=center, **options), center + rows)
 
 
+def test_emulated_rows_of_zeros(host: Any) -> None:
+    """A row whose uniforms all round to 1 is drawn to its radius, as by the reference."""
+    for noise in (cc.L2Noise(1, 1.0, 0.4), cc.L1Noise(1, 1.0, 0.4), cc.L2Noise(2, 1.0, 0.4)):
+        rows = host.draw(noise, 3, 1, start=35557408)
+        np.testing.assert_allclose(rows, reference.draw(noise, 3, 1, start=35557408), rtol=2e-6)
+        assert np.abs(rows[1]).max() > 1e-4
+
+
 @pytest.mark.parametrize("noise", FAMILIES, ids=IDS)
 @pytest.mark.parametrize("kind", ["axis", "diagonal"])
 def test_emulated_log_ratios(host: Any, emulator: Any, noise: cc.Noise, kind: Any) -> None:

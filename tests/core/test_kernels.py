@@ -6,6 +6,7 @@ Distribution tests are statistical: fixed seeds, a false alarm has chance below 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 import os
 import subprocess
@@ -225,6 +226,92 @@ def test_mixed_marginals(kernel: ModuleType) -> None:
     u /= special.ndtr(rho / 0.8) - special.ndtr(-rho / 0.8)
     assert stats.kstest(u, "uniform").pvalue > 1e-8
     assert abs(np.corrcoef(u, rho)[0, 1]) < 6 / math.sqrt(len(u))
+
+
+WORDS = (
+    0, 1, 0x7F, 0x80, 0xFF, 0x100, 2**31 - 1, 2**31, 2**32 - 256, 2**32 - 129, 2**32 - 128,
+    2**32 - 2, 2**32 - 1,
+)  # fmt: skip
+TRANSFORMS = {"normal": "normals", "exponential": "exponentials", "uniform": "uniforms"}
+
+
+def tiled(kind: str, words: Any, wide: bool, bounds: tuple[float, float, float]) -> Any:
+    """Blocks of words (n, 4) through the CPU's transforms: (n, slots) values."""
+    from cert_core.kernels import doubles, tiles
+
+    name = TRANSFORMS.get(kind, kind) + ("64" if wide else "32")
+    dtype, slots = (np.float64, 2) if wide else (np.float32, 4)
+    values = []
+    for low in range(0, len(words), tiles.LANES):
+        part = words[low : low + tiles.LANES]
+        w = np.zeros((4, tiles.LANES), np.uint32)
+        w[:, : len(part)] = part.T
+        lanes = np.repeat(np.array(bounds, dtype)[:, None], tiles.LANES, axis=1)
+        out = np.empty(slots * tiles.LANES, dtype)
+        given = (w, lanes) if kind == "truncated" else (w,)
+        getattr(doubles if wide else tiles, name)(*given, np.uint64(0), np.uint64(tiles.LANES), out)
+        values.append(out.reshape(slots, -1).T[: len(part)])
+    return np.concatenate(values)
+
+
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("kind", ["normal", "exponential", "uniform", "truncated"])
+def test_extreme_words(kind: str, wide: bool) -> None:
+    """All blocks of the least and largest words, through every transform: finite, in its
+    range, and what the reference has; the header's too, which the GPU compiles."""
+    from cert_core.native import drawing
+
+    words = np.array(list(itertools.product(WORDS, repeat=4)), np.uint32)
+    columns = [words[:, i].astype(np.uint64)[None] for i in range(4)]
+    for rho in (1e-8, 0.3, 1.0, 3.0, 5.5, 40.0) if kind == "truncated" else (1.0,):
+        scaled = rho / math.sqrt(2)
+        bounds = math.erf(scaled), math.erfc(scaled), rho
+        expected = np.stack(
+            [v.ravel() for v in reference._coordinates(kind, columns, wide, np.array([[rho]]))], 1
+        )
+        most = {"uniform": 1.0, "truncated": rho}.get(kind, 40.0)
+        header = drawing.coordinates(
+            ["normal", "exponential", "uniform", "truncated"].index(kind), words, wide, bounds
+        )
+        for values in (expected, tiled(kind, words, wide, bounds), header):
+            assert np.isfinite(values).all()
+            assert np.abs(values).max() <= most * (1 + 1e-7)
+            error = np.abs(values - expected).max() / np.abs(expected).max()
+            assert error < (1e-6 if not wide or rho > 8 else 1e-14)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    "noise", [cc.L2Noise(1, 1.0, 0.5), cc.L2Noise(2, 1.0, 0.5), cc.L1Noise(3, 1.0), FAMILIES[4]]
+)
+def test_rows_of_zeros_turn_one_way(noise: Any, dtype: str) -> None:
+    """In doubles too, where no seed is known that draws one."""
+    from cert_core.kernels import KINDS, rows
+
+    backend_or_skip("cpu")
+    norm = noise.radial.norm
+    for sample in (0, 5, 2**40, DRAWN_ZERO["start"]):
+        ours, theirs = np.zeros(noise.dim, dtype), np.zeros(noise.dim)
+        slots = 4 if dtype == "float32" else 2
+        rows._turn_from_zero(
+            KINDS[norm], np.uint64(sample), np.uint64(10), np.uint64(1), slots, ours
+        )
+        reference._turn_from_zero(reference.DIRECTIONS[norm], theirs, 1, sample, 10, slots == 2)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+        assert 0.01 < np.linalg.norm(theirs, norm) < 60.0
+
+
+DRAWN_ZERO: dict[str, Any] = {"seed": 1, "start": 35557409}  # its first word is a uniform of 1
+
+
+@pytest.mark.parametrize("noise", [cc.L2Noise(1, 1.0, 0.5), cc.L2Noise(2, 1.0, 0.5)])
+def test_a_row_of_zeros_is_drawn_to_its_radius(kernel: Any, noise: Any) -> None:
+    row = kernel.draw(noise, 3, **{**DRAWN_ZERO, "start": DRAWN_ZERO["start"] - 1})
+    expected = reference.draw(noise, 1, **DRAWN_ZERO)
+    assert np.linalg.norm(expected) > 1e-4
+    np.testing.assert_allclose(row[1:2], expected, rtol=1e-5)
+    center = np.full(noise.dim, 2.0, np.float32)
+    np.testing.assert_array_equal(kernel.draw(noise, 1, center=center, **DRAWN_ZERO), 2 + row[1:2])
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

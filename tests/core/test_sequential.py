@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+import time
 from fractions import Fraction
 from typing import Any
 
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 from scipy import special, stats
 
 import cert_core as cc
+from cert_core import sequential
 from cert_core.sequential import FixedSequence
 
 mp.mp.dps = 40
@@ -114,6 +117,42 @@ def test_size_at_full_length(threshold: float) -> None:
         )  # fmt: skip
         spent = size_by_scipy(short, threshold)
         assert spent <= 0.001 * looks_before / 19 * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.7, 0.999])
+@pytest.mark.parametrize("alpha", [0.05, 0.001, 1e-9, 1e-20])
+def test_transforms_give_the_boundaries_of_direct_sums(
+    threshold: float, alpha: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And a size that is not less, by what transforms may lose."""
+    looks = cc.geometric_looks(200_000)
+    direct, size = sequential._upper_boundary(threshold, alpha, looks)
+    monkeypatch.setattr(sequential, "DIRECT", 1 << 12)
+    by_transforms, above = sequential._upper_boundary(threshold, alpha, looks)
+    assert by_transforms == direct
+    assert size * (1 - 1e-12) <= above <= size * (1 + 1e-9)
+
+
+def test_the_law_of_a_sum_by_transforms(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No term is below the truth, by relative 1e-12, down to the last on the right."""
+    first, second = (sequential._binomial(n, 0.7)[1] for n in (4000, 2500))
+    first = first[: len(first) * 2 // 3]  # as cut at a boundary
+    exact = np.convolve(first, second)
+    monkeypatch.setattr(sequential, "DIRECT", 0)
+    found = sequential._sum_law(first, second)
+    assert (found >= exact * (1 - 1e-11)).all()
+    right = slice(int(exact.argmax()), len(exact))
+    np.testing.assert_allclose(found[right], exact[right], rtol=1e-6)
+
+
+def test_long_schedules_take_seconds() -> None:
+    begin = time.perf_counter()
+    test = cc.boundaries(0.7, 0.001, cc.geometric_looks(10**7))
+    assert time.perf_counter() - begin < 20
+    assert 0.00099 < test.size <= 0.001
+    last = test.certify[-1] / 10**7
+    assert cc.binomial_lower(test.certify[-1], 10**7, 0.001) > 0.7
+    assert last < 0.7 + 5 * math.sqrt(0.21 / 10**7)
 
 
 def test_performance_counts_every_path() -> None:

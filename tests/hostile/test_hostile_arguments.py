@@ -158,6 +158,10 @@ CALLS: dict[str, Call] = {
     ),
     "monte_carlo_required": (cc.monte_carlo_required, {**PAIR, "radius": 0.5, **SAMPLING}),
     "noise_from_dict": (cc.noise_from_dict, {"values": NOISE.to_dict()}),
+    "answers": (
+        drained(cc.answers),
+        {**{k: v for k, v in VOTING.items() if k != "num_classes"}, "buffer": None},
+    ),
     "noisy_batches": (
         drained(cc.noisy_batches),
         {
@@ -200,7 +204,9 @@ RECORDS = {
     "Boundaries", "Certificates", "LogRatioLaw", "MonteCarloBound", "Noise", "Outcome",
     "SequentialCertificates", "SequentialVotes", "Shift",
 }  # fmt: skip
-OTHERS = {"ABSTAIN", "ATTACKS", "NOISES", "BackendMissing", "NoBracket", "UnsupportedPair"}
+OTHERS = {
+    "ABSTAIN", "ATTACKS", "NOISES", "BackendMissing", "DrawAgain", "NoBracket", "UnsupportedPair",
+}  # fmt: skip
 
 NEVER: dict[str, Any] = {
     "None": None,

@@ -144,6 +144,32 @@ __device__ inline T fold(T* part, T mine, int lane, int width) {
   return total;
 }
 
+/* What a row's values are summed by, to be scaled. */
+template <int kind>
+__device__ inline double size_part(double value) {
+  return kind == CC_NORMAL ? value * value : fabs(value);
+}
+
+/* For a row of zeros, whose uniforms all round to 1: the direction of its first block, that of
+ * the same words but for the size in the first of them.  Returns the row's sum; `kept` as in
+ * factor_of. */
+template <int kind, int held, typename Real>
+__device__ inline double turn_from_zero(const Task& task, cc_u64 sample, cc_bounds bounds, int lane,
+                                        Real* kept) {
+  const Place place = place_of<Real>(task.dim, 0, 0);
+  cc_words words = cc_block(sample, 0, task.stream, task.key);
+  words.w[0] &= 1u;
+  Real first[Layout<Real>::slots];
+  fill_block<kind>(words, bounds, first);
+  double sum = 0.0;
+  for (int slot = 0; slot < Layout<Real>::slots; ++slot) {
+    if (!place.holds(slot)) continue;
+    sum += size_part<kind>(first[slot]);
+    if (held && lane == 0) kept[slot] = first[slot];
+  }
+  return sum;
+}
+
 /* The factor from raw values to noise, where it needs a sum over the row; `kept`, of `held`
  * tiles, keeps the values for whoever asks next. */
 template <int kind, bool independent, int held, typename Real>
@@ -159,12 +185,10 @@ __device__ inline Real factor_of(const Task& task, const Head& head, cc_u64 samp
     Real* values = kept + (held ? tile * slots : 0);
     raw_values<kind>(task, sample, head.bounds, place_of<Real>(task.dim, tile, lane), values);
     CC_UNROLL
-    for (int slot = 0; slot < slots; ++slot) {
-      const double value = values[slot];
-      sum += kind == CC_NORMAL ? value * value : fabs(value);
-    }
+    for (int slot = 0; slot < slots; ++slot) sum += size_part<kind>(values[slot]);
   }
   sum = fold(part, sum, lane, task.width);
+  if (sum == 0.0) sum = turn_from_zero<kind, held>(task, sample, head.bounds, lane, kept);
   return (Real)(head.radius / (kind == CC_NORMAL ? sqrt(sum) : sum));
 }
 #endif
