@@ -17,6 +17,8 @@ import numpy as np
 from cert_core.errors import fail
 from cert_core.noises import Noise
 
+LIKE = (np.zeros_like, np.ones_like, np.empty_like, np.full_like)  # of other contents
+
 
 @dataclass(frozen=True)
 class Drawn:
@@ -93,28 +95,31 @@ class CountedVotes(np.ndarray[Any, np.dtype[np.int64]]):
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         """Sums of tables are of the samples of both; of other results nothing is known."""
-        tables = [each for each in inputs if isinstance(each, CountedVotes)]
-        written = options.get("out")
-        if written is not None:
+        drawn: tuple[Drawn, ...] = ()
+        adds = ufunc is np.add and method == "__call__"
+        if adds:
+            tables = [each for each in inputs if isinstance(each, CountedVotes)]
+            drawn = tuple(part for table in tables for part in table.drawn)
+            rule = "of different samples to be added"
+            remedy = "count on from where the first ended: start="
+            check_apart("tables of votes", rule, drawn, remedy)
+        written = options.get("out", ())
+        if written:
             options["out"] = tuple(map(_plain, written))
         result = getattr(ufunc, method)(*map(_plain, inputs), **options)
-        if ufunc is not np.add or method != "__call__":
-            return result
-        drawn = tuple(part for table in tables for part in table.drawn)
-        check_apart(
-            "tables of votes", "of different samples to be added", drawn,
-            "count on from where the first ended: start=",
-        )  # fmt: skip
-        if written is not None and isinstance(written[0], CountedVotes):
-            result = written[0]
-        else:
+        for place in written:
+            if isinstance(place, CountedVotes):
+                result, place.drawn = place, _merged(drawn)
+        if adds and not written:
             result = result.view(CountedVotes)
-        result.drawn = _merged(drawn)
+            result.drawn = _merged(drawn)
         return result
 
     def __array_function__(self, function: Any, types: Any, arguments: Any, options: Any) -> Any:
         """Tables one below the other are of the samples of all."""
         result = super().__array_function__(function, types, arguments, options)
+        if function in LIKE and isinstance(result, CountedVotes):
+            result.drawn = ()
         if function is np.vstack or (function is np.concatenate and len(arguments) == 1):
             drawn = _below(arguments[0]) if not options else ()
             if drawn:

@@ -139,6 +139,24 @@ FORGED = [
     Case("plan through its dict", lambda: changed(AT) == AT and changed(UNTIL) == UNTIL, True),
 ]  # fmt: skip
 
+
+def unchanged() -> Any:
+    """A table to which its own votes were added in vain."""
+    table = voted()
+    with pytest.raises(ValueError, match="samples"):
+        table += voted(10)
+    return table
+
+
+def summed() -> Any:
+    """Votes added to zeros like those of a table."""
+    parts = [voted(600), voted(400, start=600)]
+    total = np.zeros_like(parts[0])
+    for part in parts:
+        total += part
+    return total
+
+
 USED_TWICE = [
     Case("outcomes under another alpha",
          lambda: cc.gather(replace(AT, alpha=1e-6), outcomes()), refused("results", "plan")),
@@ -179,6 +197,8 @@ USED_TWICE = [
          + np.concatenate([voted(), voted(indices=[3, 4, 5])]), refused("samples")),
     Case("counted on", lambda: voted(600) + voted(400, start=600),
          lambda found: np.array_equal(found, voted())),
+    Case("a refused sum changes nothing", unchanged, lambda found: np.array_equal(found, voted())),
+    Case("summed into zeros", summed, lambda found: np.array_equal(found, voted())),
     Case("counted on in a hundred parts",
          lambda: sum(voted(10, start=10 * i) for i in reversed(range(100))).drawn,
          lambda found: found == voted().drawn),
