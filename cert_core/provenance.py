@@ -2,7 +2,7 @@
 
 Two samples of one stage are the same noisy copy where run's seed, input's index and number
 agree, whatever the noise.  Tables of votes remember their samples as far as NumPy lets them:
-through views, copies, choices of rows, sums of tables and tables one below the other.
+through views, copies, pickles, choices of rows, sums of tables and tables one below the other.
 """
 
 from __future__ import annotations
@@ -84,6 +84,9 @@ class CountedVotes(np.ndarray[Any, np.dtype[np.int64]]):
         if getattr(origin, "shape", None) == self.shape:
             self.drawn = getattr(origin, "drawn", ())
 
+    def __reduce__(self) -> Any:
+        return counted, (self.view(np.ndarray), *self.drawn)  # other processes count too
+
     def __getitem__(self, key: Any) -> Any:
         found = super().__getitem__(key)
         if not isinstance(found, CountedVotes) or found.ndim != 2:
@@ -143,8 +146,8 @@ def _below(tables: Sequence[Any]) -> tuple[Drawn, ...]:
     return tuple(joined) if len({len(column) for column in columns}) == 1 else ()
 
 
-def counted(table: Any, drawn: Drawn) -> CountedVotes:
+def counted(table: Any, *drawn: Drawn) -> CountedVotes:
     """A table of votes that knows its samples."""
-    votes: CountedVotes = np.asarray(table, dtype=np.int64).view(CountedVotes)
-    votes.drawn = (drawn,)
+    votes: CountedVotes = np.asarray(table).view(CountedVotes)
+    votes.drawn = drawn
     return votes

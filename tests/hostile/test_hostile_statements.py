@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -191,6 +192,8 @@ USED_TWICE = [
          lambda: cc.certify(voted(100), voted(), G, "l2"), refused("counts_estimation")),
     Case("a table added to itself", lambda: voted() + voted(), refused("samples", "start=")),
     Case("a sum of one table twice", lambda: sum([voted(), voted()]), refused("samples")),
+    Case("a table of another process",
+         lambda: pickle.loads(pickle.dumps(voted())) + voted(), refused("samples")),
     Case("a table that overlaps", lambda: voted() + voted(start=999), refused("sample 999")),
     Case("added in place", lambda: np.add((e := voted()), voted(), out=e), refused("samples")),
     Case("tables below each other, added", lambda: np.vstack([voted(), voted(indices=[3, 4, 5])])
