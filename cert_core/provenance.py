@@ -2,7 +2,7 @@
 
 Two samples of one stage are the same noisy copy where run's seed, input's index and number
 agree, whatever the noise.  Tables of votes remember their samples as far as NumPy lets them:
-through views, copies, choices of rows, sums of tables and tables one below the other.
+through views, copies, pickles, choices of rows, sums of tables and tables one below the other.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import numpy as np
 
 from cert_core.errors import fail
 from cert_core.noises import Noise
+
+LIKE = (np.zeros_like, np.ones_like, np.empty_like, np.full_like)  # of other contents
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,9 @@ class CountedVotes(np.ndarray[Any, np.dtype[np.int64]]):
         if getattr(origin, "shape", None) == self.shape:
             self.drawn = getattr(origin, "drawn", ())
 
+    def __reduce__(self) -> Any:
+        return counted, (self.view(np.ndarray), *self.drawn)  # other processes count too
+
     def __getitem__(self, key: Any) -> Any:
         found = super().__getitem__(key)
         if not isinstance(found, CountedVotes) or found.ndim != 2:
@@ -93,28 +98,31 @@ class CountedVotes(np.ndarray[Any, np.dtype[np.int64]]):
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         """Sums of tables are of the samples of both; of other results nothing is known."""
-        tables = [each for each in inputs if isinstance(each, CountedVotes)]
-        written = options.get("out")
-        if written is not None:
+        drawn: tuple[Drawn, ...] = ()
+        adds = ufunc is np.add and method == "__call__"
+        if adds:
+            tables = [each for each in inputs if isinstance(each, CountedVotes)]
+            drawn = tuple(part for table in tables for part in table.drawn)
+            rule = "of different samples to be added"
+            remedy = "count on from where the first ended: start="
+            check_apart("tables of votes", rule, drawn, remedy)
+        written = options.get("out", ())
+        if written:
             options["out"] = tuple(map(_plain, written))
         result = getattr(ufunc, method)(*map(_plain, inputs), **options)
-        if ufunc is not np.add or method != "__call__":
-            return result
-        drawn = tuple(part for table in tables for part in table.drawn)
-        check_apart(
-            "tables of votes", "of different samples to be added", drawn,
-            "count on from where the first ended: start=",
-        )  # fmt: skip
-        if written is not None and isinstance(written[0], CountedVotes):
-            result = written[0]
-        else:
+        for place in written:
+            if isinstance(place, CountedVotes):
+                result, place.drawn = place, _merged(drawn)
+        if adds and not written:
             result = result.view(CountedVotes)
-        result.drawn = _merged(drawn)
+            result.drawn = _merged(drawn)
         return result
 
     def __array_function__(self, function: Any, types: Any, arguments: Any, options: Any) -> Any:
         """Tables one below the other are of the samples of all."""
         result = super().__array_function__(function, types, arguments, options)
+        if function in LIKE and isinstance(result, CountedVotes):
+            result.drawn = ()
         if function is np.vstack or (function is np.concatenate and len(arguments) == 1):
             drawn = _below(arguments[0]) if not options else ()
             if drawn:
@@ -138,8 +146,8 @@ def _below(tables: Sequence[Any]) -> tuple[Drawn, ...]:
     return tuple(joined) if len({len(column) for column in columns}) == 1 else ()
 
 
-def counted(table: Any, drawn: Drawn) -> CountedVotes:
+def counted(table: Any, *drawn: Drawn) -> CountedVotes:
     """A table of votes that knows its samples."""
-    votes: CountedVotes = np.asarray(table, dtype=np.int64).view(CountedVotes)
-    votes.drawn = (drawn,)
+    votes: CountedVotes = np.asarray(table).view(CountedVotes)
+    votes.drawn = drawn
     return votes

@@ -156,8 +156,9 @@ def _noise(item: str, options: argparse.Namespace) -> tuple[str, cc.Noise]:
     if name not in cc.NOISES or name == "radial":
         known = ", ".join(sorted(set(cc.NOISES) - {"radial"}))
         raise UsageError(f"--noises must name families of {known}, got {name!r}: choose from them")
+    dim = cc.errors.size("dim", options.dim, 1, cc.errors.EXACT, remedy="pass the coordinates")
     try:
-        k = float(share or 0) * options.dim
+        k = float(share or 0) * dim
     except ValueError:
         raise UsageError(
             f"--noises must have a number after the colon, got {item!r}: pass k/dim"

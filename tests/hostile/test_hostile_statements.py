@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,24 @@ FORGED = [
     Case("plan through its dict", lambda: changed(AT) == AT and changed(UNTIL) == UNTIL, True),
 ]  # fmt: skip
 
+
+def unchanged() -> Any:
+    """A table to which its own votes were added in vain."""
+    table = voted()
+    with pytest.raises(ValueError, match="samples"):
+        table += voted(10)
+    return table
+
+
+def summed() -> Any:
+    """Votes added to zeros like those of a table."""
+    parts = [voted(600), voted(400, start=600)]
+    total = np.zeros_like(parts[0])
+    for part in parts:
+        total += part
+    return total
+
+
 USED_TWICE = [
     Case("outcomes under another alpha",
          lambda: cc.gather(replace(AT, alpha=1e-6), outcomes()), refused("results", "plan")),
@@ -173,12 +192,16 @@ USED_TWICE = [
          lambda: cc.certify(voted(100), voted(), G, "l2"), refused("counts_estimation")),
     Case("a table added to itself", lambda: voted() + voted(), refused("samples", "start=")),
     Case("a sum of one table twice", lambda: sum([voted(), voted()]), refused("samples")),
+    Case("a table of another process",
+         lambda: pickle.loads(pickle.dumps(voted())) + voted(), refused("samples")),
     Case("a table that overlaps", lambda: voted() + voted(start=999), refused("sample 999")),
     Case("added in place", lambda: np.add((e := voted()), voted(), out=e), refused("samples")),
     Case("tables below each other, added", lambda: np.vstack([voted(), voted(indices=[3, 4, 5])])
          + np.concatenate([voted(), voted(indices=[3, 4, 5])]), refused("samples")),
     Case("counted on", lambda: voted(600) + voted(400, start=600),
          lambda found: np.array_equal(found, voted())),
+    Case("a refused sum changes nothing", unchanged, lambda found: np.array_equal(found, voted())),
+    Case("summed into zeros", summed, lambda found: np.array_equal(found, voted())),
     Case("counted on in a hundred parts",
          lambda: sum(voted(10, start=10 * i) for i in reversed(range(100))).drawn,
          lambda found: found == voted().drawn),
