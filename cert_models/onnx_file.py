@@ -120,8 +120,9 @@ class OnnxNetwork(nn.Module):
         """("scores" or "labels", one score a class), or None for what is neither."""
         if isinstance(value, list) and value and isinstance(value[0], dict):
             classes = list(range(self._classes))
-            if any(sorted(row, key=str) != sorted(classes, key=str) for row in value):
-                return "scores", None
+            if any(set(row) != set(classes) for row in value):
+                got = f"dicts of {', '.join(map(repr, value[0]))}"
+                raise self._unfit(f"of {self._classes} scores a row, by the numbers from 0", got)
             value = np.array([[row[label] for label in classes] for row in value])
         value = np.asarray(value)
         if value.dtype.kind == "f" and value.shape == (rows, self._classes):

@@ -413,6 +413,8 @@ ONNX = [
     onnx_refused("ONNX, rows that see each other", lambda: onnx_file("mixed"),
                  "treat every row alone"),
     onnx_refused("ONNX, dicts of words", lambda: onnx_file("words"), "3 scores a row"),
+    onnx_refused("ONNX, dicts of more classes", lambda: onnx_file("labels", "dicts"),
+                 "dicts of 0, 1, 2", classes=4),
     onnx_refused("ONNX, another number of classes", lambda: onnx_file("scores"), "4 scores a row",
                  classes=4),
     onnx_refused("ONNX, labels beyond the classes", lambda: onnx_file("labels"), "labels in [0, 2)",

@@ -15,6 +15,7 @@ from cases import Case, cert, refused
 from torch import nn
 
 import cert_core as cc
+from cert_models.architectures import try_network
 from cert_models.smooth import SmoothedClassifier
 
 NOISE = cc.Gaussian(12, 0.5)
@@ -93,8 +94,9 @@ def ask(verb: str, net: Any, rows: int) -> Any:
         return classifier.mean_scores(X, N, 7).round(5)
     if verb == "label_scores":
         return classifier.label_scores(X, [0, 1], N, 7).round(5)
-    found = classifier.certify_at(X, [0.01, 0.1], N, 0.01, "l2", 7)
-    return np.stack([found.label, found.radius, found.samples])
+    plan = cc.plan_at(NOISE, "l2", [0.01, 0.1], n_max=N, alpha=0.01)
+    found = sorted(classifier.outcomes(plan, X, 7), key=lambda one: one.position)
+    return np.stack([one.votes.selection for one in found])
 
 
 def enough(verb: str, change: Callable[[Any], Any]) -> Any:
@@ -112,7 +114,7 @@ def changed(verb: str, change: Callable[[Any], Any], rows: int) -> Case:
 
 MEMORY = [
     *(changed("counts", change, 150) for change in CHANGES),
-    *(changed(verb, change, 60) for verb in ("mean_scores", "label_scores", "certify_at")
+    *(changed(verb, change, 60) for verb in ("mean_scores", "label_scores", "outcomes")
       for change in (by_operator, by_numpy)),
     changed("counts", by_operator, 1),
     Case(
@@ -150,6 +152,8 @@ FUNCTIONS = [
         np.concatenate([b.copy() for _, b in cc.noisy_batches(X, NOISE, 50, 7, batch_size=20)]),
         np.concatenate([b.copy() for _, b in cc.noisy_batches(X, NOISE, 50, 7, batch_size=33)]),
     ),
+    Case("a trial leaves its data alone",
+         lambda: [try_network(Changing(by_fill), torch.from_numpy(x := X.copy())), x][1], X),
     Case("the inputs are left alone",
          lambda: [counts(Changing(by_fill).eval(), x := X.copy()), x][1], X),
 ]  # fmt: skip
