@@ -128,6 +128,15 @@ def folder(*files: str) -> Dataset:
     return load("imagenet:images")
 
 
+def linked() -> Dataset:
+    """What a folder is read as with images behind a link."""
+    folder("a/1.png", "b/1.png")
+    Path("elsewhere").mkdir()
+    Path("images/a/1.png").rename("elsewhere/2.png")
+    Path("images/b/link").symlink_to(Path("elsewhere").absolute())
+    return folder("a/1.png")
+
+
 def cifar(**entries: Any) -> Dataset:
     """What one batch of CIFAR-10 is read as."""
     batch = {b"data": np.zeros((2, 3072), np.uint8), b"labels": [0, 1]}
@@ -264,6 +273,8 @@ ITEMS = [
     Case("targets as a dict", lambda: items(Listed([(X[0], 0)], targets={0: 1})),
          refused("targets")),
     Case("stale targets", labels(lambda: items(Listed([(X[0], 1)] * 2, targets=[0, 1]))), [1, 1]),
+    Case("stale at the end", labels(lambda: items(Listed([(X[0], 1)] * 9, targets=[1] * 8 + [0]))),
+         [1] * 9),
     Case("targets of the whole", labels(lambda: items(Listed([(X[0], 1)] * 2, targets=[0] * 5))),
          [1, 1]),
     Case("targets of a part", labels(lambda: items(Listed([(X[0], 1)] * 2, targets=[0]))), [1, 1]),
@@ -279,6 +290,8 @@ ITEMS = [
          refused("data must have __len__ and __getitem__")),
     Case("a class with arguments", lambda: items(torch.utils.data.Subset),
          refused("data must have __len__ and __getitem__")),
+    Case("a function to a number", lambda: items(lambda: 3),
+         refused("data must have __len__ and __getitem__", "a int")),
     Case("a number", lambda: items(3), refused("data must have __len__ and __getitem__")),
     Case("a module that fails", lambda: module("data = 1 / 0"),
          refused("importable module:name", "ZeroDivisionError")),
@@ -310,6 +323,9 @@ FOLDERS = [
          says("1 of the 3 class folders", "'__MACOSX'")),
     Case("some of ImageNet", lambda: warned(lambda: folder("n00000001/1.png", "n00000002/1.png")),
          says("2 of ImageNet's 1000 class folders")),
+    Case("one name of ImageNet's", lambda: warned(lambda: folder("n00000001/1.png", "b/1.png")),
+         silent),
+    Case("linked", labels(linked), [0, 1, 1]),
     Case("a batch", labels(cifar), [0, 1]),
     Case("label .7 of a batch", lambda: cifar(labels=[0, 0.7]), refused("test_batch", "0.7 at 1")),
     Case("floats of a batch", lambda: cifar(data=np.zeros((2, 3072))),

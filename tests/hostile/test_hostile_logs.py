@@ -215,6 +215,7 @@ READ = [
     Case("blank around names", read(ROW, head=HEAD + "\u00a0"), lambda rows: rows[0].extra == {}),
     Case("an empty file", lambda: (Path("e").touch(), read_log("e")), refused("column names")),
     Case("written and read", written(Row(0, 1, 1, 1e25, 60.0)), [Row(0, 1, 1, 1e25, 60.0)]),
+    Case("a time too long", lambda: written(Row(0, 1, 1, 0.5, 8.64e13))()[0].seconds, 0.0),
     Case("endless time written", lambda: written(Row(0, 1, 1, 0.5, math.inf))()[0].seconds, 0.0),
 ]  # fmt: skip
 
