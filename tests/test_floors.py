@@ -21,7 +21,7 @@ FLOORS = [
     {"cert_core.records", "cert_core.sequential"},
     {"cert_core.noises"},
     {"cert_core.laws", "cert_core.kernels", "cert_core.moments"},
-    {"cert_core.bounds", "cert_core.samples", "cert_core.votes"},
+    {"cert_core.bounds", "cert_core.proof", "cert_core.samples", "cert_core.votes"},
     {
         "cert_core.calibration",
         "cert_core.monte_carlo",
@@ -114,7 +114,7 @@ def loaded_by(statement: str) -> set[str]:
 
 
 def test_importing_the_core_is_light() -> None:
-    heavy = {"torch", "numba", "cupy", "scipy.stats", "matplotlib", "sklearn"}
+    heavy = {"torch", "numba", "cupy", "scipy.stats", "matplotlib", "sklearn", "flint"}
     assert not heavy & loaded_by("import cert_core")
 
 
