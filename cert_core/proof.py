@@ -48,7 +48,7 @@ except ImportError as error:
     ) from error
 
 BITS = 128  # of a ball's middle
-NARROW = 1e-30  # balls of less radius are points
+NARROW = 1e-20  # balls of less radius are points
 ASIDE = Fraction(1, 2**80)  # relatively, how far below lam D is read: there l has no atom
 SHARE = 2.0**-36  # of the smaller of p - 1/2 and 1 - p, which a proof may leave open
 HALF = arb(0.5)
@@ -269,12 +269,13 @@ def _excursion(level: float, side: float) -> float:
 
 
 def _drop(z: acb) -> acb:
-    """z - expm1(z); a wide ball near 0 by two terms of its series and a bound of the rest."""
+    """z - expm1(z); for a wide ball near 0, two terms of its series and a bound of the rest."""
+    plain = z - z.expm1()
     size = abs(z).upper()
     if z.rad() < NARROW or not size < 0.5:
-        return z - z.expm1()
+        return plain
     rest = (size * size / 20).upper()
-    return -z * z * (HALF + z / 6 + acb(arb(0, rest), arb(0, rest)))
+    return _narrower(plain, -z * z * (HALF + z / 6 + acb(arb(0, rest), arb(0, rest))))
 
 
 def _sphere(dim: int, reach: arb) -> Cap:
