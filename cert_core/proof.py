@@ -19,13 +19,14 @@ told that nothing is holomorphic there, and halves until what is left does not m
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Protocol
 
-from cert_core.errors import BackendMissing, UnsupportedPair, fail, integer
+from cert_core.errors import BackendMissing, UnsupportedPair, fail, integer, real
 from cert_core.laws import log_ratio_law
 from cert_core.noises import (
     Gaussian,
@@ -50,7 +51,8 @@ except ImportError as error:
 BITS = 128  # of a ball's middle
 NARROW = 1e-20  # balls of less radius are points
 ASIDE = Fraction(1, 2**80)  # relatively, how far below lam D is read: there l has no atom
-SHARE = 2.0**-36  # of the smaller of p - 1/2 and 1 - p, which a proof may leave open
+SHARE = 2.0**-42  # of the smaller of p - 1/2 and 1 - p: the tolerance of one step of a proof
+FARTHEST = Fraction(10**80)
 HALF = arb(0.5)
 
 # (place, over, u, outwards, analytic) -> P(|z - delta| >= x given |z|), where place, which is
@@ -192,9 +194,9 @@ class _Integral:
         if wide:
             slope = slope_over / under - place * slope_s
             place = _narrower(place, inner_over / (scale * inner_s.exp()) + slope * step)
-        if over.real >= under.real:
+        if place.real >= 1 or over.real >= under.real:
             beyond = acb(1)
-        elif over.real <= -under.real:
+        elif place.real <= -1 or over.real <= -under.real:
             beyond = acb(0)
         else:
             beyond = law.cap(place, over, u, self.sign < 0, analytic)
@@ -347,12 +349,11 @@ def _edge(dim: int, reach: arb) -> Cap:
 
 def _exact(name: str, value: Any, rule: str, holds: Callable[[Fraction], bool]) -> Fraction:
     """value without rounding: a number, a fraction, or a decimal as text."""
-    try:
+    result = None
+    with contextlib.suppress(TypeError, ValueError, OverflowError, ZeroDivisionError):
         ratio = getattr(value, "as_integer_ratio", None)
         result = Fraction(value) if ratio is None else Fraction(*ratio())
-    except (TypeError, ValueError, OverflowError, ZeroDivisionError):
-        result = None
-    if result is None or not holds(result):
+    if result is None or isinstance(value, bool) or not holds(result):
         raise fail(name, rule, value, "pass a float, a Fraction, or a decimal as text")
     return result
 
@@ -460,7 +461,7 @@ def discrepancy(
     Zhang et al. 2020, Theorem 1 and Eq. 8.
     """
     lam = _exact("lam", lam, "a number > 0", lambda x: x > 0)
-    radius = _exact("radius", radius, "a number > 0", lambda x: x > 0)
+    radius = _exact("radius", radius, "a number in (0, 1e80]", lambda x: 0 < x <= FARTHEST)
     with ctx.workprec(BITS):
         law = _law(checked_noise(noise), attack, radius)
         return _ends(_discrepancy(law, _ball(lam), tolerance / 100))
@@ -519,7 +520,7 @@ def prove(p: Any, noise: Noise, attack: str, radius: Any, *, tau: float | None =
     Zhang et al. 2020, Theorem 1; Johansson 2017 (Arb).
     """
     p = _exact("p", p, "a number in [0, 1]", lambda x: 0 <= x <= 1)
-    radius = _exact("radius", radius, "a number >= 0", lambda x: x >= 0)
+    radius = _exact("radius", radius, "a number in [0, 1e80]", lambda x: 0 <= x <= FARTHEST)
     checked_noise(noise)
     with ctx.workprec(BITS):
         if radius == 0:
@@ -528,11 +529,12 @@ def prove(p: Any, noise: Noise, attack: str, radius: Any, *, tau: float | None =
         law = _law(noise, attack, radius)
         if tau is None:
             tau = -float(log_ratio_law(noise, attack, float(radius)).ppf(0.5))
+        tau = real("tau", tau, "a finite number", lambda _: True, remedy="pass log of a multiplier")
         scale = max(min(abs(float(p) - 0.5), 1.0 - float(p)), 1e-18)
         lam = arb(tau).exp()
         required = (HALF + _discrepancy(law, lam, SHARE * scale)) / lam
         low, high = _ends(required)
-        return Proof(required < _ball(p), min(high, 1.0), high - low, float(lam))
+        return Proof(required < _ball(p), min(1.0, high), high - low, float(lam))
 
 
 @dataclass(frozen=True)
@@ -584,4 +586,4 @@ def prove_votes(votes: int, n: int, alpha: Any, p_lower: Any) -> VotesProof:
         return VotesProof(p == 0, float(votes == 0))
     with ctx.workprec(BITS):
         tail = _ball(p).beta_lower(votes, n - votes + 1, regularized=True)
-        return VotesProof(tail <= _ball(alpha), min(_ends(tail)[1], 1.0))
+        return VotesProof(tail <= _ball(alpha), min(1.0, _ends(tail)[1]))
