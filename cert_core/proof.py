@@ -49,9 +49,10 @@ except ImportError as error:
     ) from error
 
 BITS = 128  # of a ball's middle
-NARROW = 1e-20  # balls of less radius are points
+NARROW = 1e-33  # balls of less radius are points
 ASIDE = Fraction(1, 2**80)  # relatively, how far below lam D is read: there l has no atom
 SHARE = 2.0**-42  # of the smaller of p - 1/2 and 1 - p: the tolerance of one step of a proof
+FINEST = 2.0**-72  # where that does not decide
 FARTHEST = Fraction(10**80)
 HALF = arb(0.5)
 
@@ -530,9 +531,12 @@ def prove(p: Any, noise: Noise, attack: str, radius: Any, *, tau: float | None =
         if tau is None:
             tau = -float(log_ratio_law(noise, attack, float(radius)).ppf(0.5))
         tau = real("tau", tau, "a finite number", lambda _: True, remedy="pass log of a multiplier")
-        scale = max(min(abs(float(p) - 0.5), 1.0 - float(p)), 1e-18)
         lam = arb(tau).exp()
-        required = (HALF + _discrepancy(law, lam, SHARE * scale)) / lam
+        scale = max(min(abs(float(p) - 0.5), 1.0 - float(p)), 1e-18)
+        for tolerance in (SHARE * scale, FINEST):
+            required = (HALF + _discrepancy(law, lam, tolerance)) / lam
+            if not required.overlaps(_ball(p)):
+                break
         low, high = _ends(required)
         return Proof(required < _ball(p), min(1.0, high), high - low, float(lam))
 

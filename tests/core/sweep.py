@@ -26,12 +26,11 @@ PAIRS = {  # (norm, attack) whose geometries are the engine's three
     "cone of max-balls": (math.inf, "linf"),
     "edge": (math.inf, "l1"),
 }
-POWERS = (0.3, 1.0, 2.0, 5.0, 20.0)
-DIMS = (1, 2, 3, 5, 12, 64, 784, 3072)
+POWERS = (0.3, 1.0, 2.0, 20.0)
+DIMS = (1, 2, 5, 64, 3072)
 WIDE = 150528
 TARGETS = (0.51, 0.9, 0.99999, 1 - 1e-9)
 LAMS = (0.2, 1.0, 3.0)
-TOLERANCE = 1e-12
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ class Seen:
 
 def exponents(dim: int) -> tuple[float, ...]:
     """The k tried in so many dimensions."""
-    return tuple(sorted({0.0, 0.3 * dim, max(dim - 8.0, 0.0), dim - 0.5, dim - 0.1, dim - 0.01}))
+    return tuple(sorted({0.0, 0.3 * dim, dim - 0.5, dim - 0.01}))
 
 
 def required(noise: cc.RadialNoise, attack: str, radius: float) -> Seen:
@@ -67,8 +66,7 @@ def required(noise: cc.RadialNoise, attack: str, radius: float) -> Seen:
     with ctx.workprec(proof.BITS):
         law_ball = proof._law(noise, attack, Fraction(radius))
         lam = arb(tau).exp()
-        scale = max(min(excess, 0.5 - excess), 1e-15)
-        truth = (0.5 + proof._discrepancy(law_ball, lam, 1e-19 * scale)) / lam
+        truth = (0.5 + proof._discrepancy(law_ball, lam, 1e-20)) / lam
         error = abs(truth - 0.5 - excess).lower()
         short = (truth - told).lower()
         width = truth.rad()
@@ -114,7 +112,7 @@ def main() -> None:
     for geometry in PAIRS:
         for power in POWERS:
             seen = []
-            for x in sweep(geometry, power, (*DIMS, WIDE) if power in (1.0, 2.0) else DIMS):
+            for x in sweep(geometry, power, (*DIMS, WIDE) if power == 2.0 else DIMS):
                 seen.append(x)
                 if x.unsafe > 0 or x.error > x.stated or x.seconds > 2.0 or not x.width < 1e-11:
                     print("!", x, flush=True)

@@ -273,21 +273,21 @@ def test_a_missed_kink_is_caught() -> None:
         return float(weights @ share)
 
     caught = 0
-    for radius in np.linspace(0.5, 2.0, 12):
+    for radius in np.linspace(0.5, 2.0, 8):
         true = cc.required_probability(noise, "l1", radius)
         tau = math.log(proof.prove(0.9, noise, "l1", float(radius)).lam)
         wrong = cdf(tau, radius) + math.exp(-tau) * (cdf(-tau, radius) - 0.5)
         assert wrong == pytest.approx(true, abs=0.05)
         assert proof.prove(wrong, noise, "l1", float(radius)).holds == (wrong > true)
         caught += wrong < true
-    assert caught > 2
+    assert caught > 1
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("power", POWERS)
 @pytest.mark.parametrize("geometry", PAIRS)
 def test_the_engine_errs_by_less_than_it_states(geometry: str, power: float) -> None:
-    for seen in sweep(geometry, power, (1, 3, 64, 3072)):
+    for seen in sweep(geometry, power, (1, 3, 784)):
         assert seen.width < 1e-11, seen
         assert seen.unsafe <= 0, seen
         if seen.what == "p_min":
