@@ -348,6 +348,16 @@ def _edge(dim: int, reach: arb) -> Cap:
     return cap
 
 
+# (norm, kind of the shift) -> order of the powers of lengths compared, and the geometry
+GEOMETRIES: dict[tuple[float, str], tuple[int, Callable[[int, arb], Cap]]] = {
+    (2.0, "axis"): (2, _sphere),
+    (2.0, "diagonal"): (2, _sphere),
+    (1.0, "axis"): (1, _cone),
+    (math.inf, "diagonal"): (1, _cone),
+    (math.inf, "axis"): (1, _edge),
+}
+
+
 def _exact(name: str, value: Any, rule: str, holds: Callable[[Fraction], bool]) -> Fraction:
     """value without rounding: a number, a fraction, or a decimal as text."""
     result = None
@@ -416,14 +426,10 @@ def _law(noise: Noise, attack: str, radius: Fraction) -> _Law:
         case Laplace(_, b):
             return _Laplace(size / _ball(b))
     norm, power, scale, k = _family(noise)
+    order, geometry = GEOMETRIES[norm, shift.kind] if dim > 1 else (1, _cone)
+    reach = (euclidean if order == 2 else size) / scale
     shape = _ball(Fraction(dim) - Fraction(k)) / _ball(power)
-    if norm == 2.0 and dim > 1:
-        reach = euclidean / scale
-        return _Radial(_ball(k), _ball(power), shape, reach, 2, _sphere(dim, reach))
-    cone = dim == 1 or (norm == 1.0) == (shift.kind == "axis")
-    reach = size / scale
-    cap = (_cone if cone else _edge)(dim, reach)
-    return _Radial(_ball(k), _ball(power), shape, reach, 1, cap)
+    return _Radial(_ball(k), _ball(power), shape, reach, order, geometry(dim, reach))
 
 
 def _discrepancy(law: _Law, lam: arb, tolerance: float) -> arb:

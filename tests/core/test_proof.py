@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import math
 import subprocess
 import sys
 from decimal import Decimal
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import mpmath as mp
@@ -75,6 +77,96 @@ def test_holds_what_the_oracle_finds(row: dict[str, Any]) -> None:
         for name, value in (("excess", found - 0.5), ("deficit", 1 - found)):
             low, high = mp.mpf(value.lower()), mp.mpf(value.upper())
             assert low - error <= mp.mpf(row[name]) <= high + error
+
+
+RADIAL = [
+    (noise, attack)
+    for noise, attack in CASES
+    if isinstance(cc.log_ratio_law(noise, attack, 1.0), quadrature.QuadratureLaw)
+]
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize(("noise", "attack"), RADIAL, ids=str)
+def test_a_ball_holds_the_value_at_each_of_its_points(
+    noise: cc.Noise, attack: str, sign: int
+) -> None:
+    """What a slip in a mean value form, a bound or a branch would break."""
+    rng = np.random.default_rng(7)
+    arb, acb = proof.arb, proof.acb
+    held = 0
+    with proof.ctx.workprec(proof.BITS):
+        radius = cc.certified_radius(0.9, noise, attack)
+        law = proof._law(noise, attack, Fraction(radius))
+        tau = max(math.log(proof.prove(0.9, noise, attack, radius).lam), 1e-12)
+        integral = proof._Integral(law, arb(tau), sign)
+        ends = [integral._place(float(integral.middle) + z) for z in (-2.0, 1.5)]
+        if integral.least is not None:
+            ends[0] = -3.0
+        for size in np.repeat(np.geomspace(1e-8, 3.0, 12), 8):
+            y = rng.uniform(*ends)
+            ball = acb(arb(y, size), arb(0, size))
+            wide = integral.integrand(ball, True)
+            real = integral.integrand(acb(arb(y, size)), False)
+            for x, z in rng.uniform(-size, size, (4, 2)):
+                point = acb(y + x, z)
+                if wide.is_finite():
+                    assert wide.overlaps(integral.integrand(point, True)), (ball, point)
+                    held += 1
+                if real.is_finite():
+                    assert real.overlaps(integral.integrand(acb(y + x), False)), (ball, point)
+    assert held > 100
+
+
+def test_tails_are_bounded_from_above() -> None:
+    arb = proof.arb
+    with proof.ctx.workprec(proof.BITS):
+        for dim, k in ((1, 0.0), (5, 4.9), (40, 0.0), (3072, 3000.0)):
+            noise = cc.RadialNoise(dim, 1.0, 1.0, 1.0, k)
+            integral = proof._Integral(proof._law(noise, "l1", Fraction(1)), arb(0.7), 1)
+            a = integral.law.shape
+            for z in (-30.0, -1.0, -0.1, 0.03, 1.0, 4.0):
+                w = integral.middle + z
+                below = w.exp().gamma_lower(a, regularized=1)
+                truth = below if z < 0 else w.exp().gamma_upper(a, regularized=1)
+                bound = integral._tail(w, 1 if z > 0 else -1)
+                assert truth <= bound
+                assert bound < 1
+                assert not integral._tail(w, -1 if z > 0 else 1) < 1  # the other side: no bound
+                if integral.least is not None and w > integral.least:
+                    inside = below - arb(0.7).gamma_lower(a, regularized=1)
+                    assert not inside > integral._sliver(w)
+
+
+@pytest.mark.parametrize("dim", [2, 3, 12, 784, 3072])
+def test_caps_of_spheres(dim: int) -> None:
+    """P(cosine <= c) by Arb's own incomplete beta function, at points and at the ends of balls."""
+    arb, acb = proof.arb, proof.acb
+    with proof.ctx.workprec(proof.BITS):
+        cap, a = proof._sphere(dim, arb(1)), arb(dim - 1) / 2
+        for c in (-0.999, -0.8, -0.1, -1e-3, 0.0, 1e-9, 0.03, 0.2, 0.72, 0.9, 0.9999):
+            truth = ((1 + arb(c)) / 2).beta_lower(a, a, regularized=True)
+            found = cap(acb(c), acb(0), acb(0), False, True)
+            assert found.real.overlaps(truth)
+            assert found.real.rad() < 1e-25
+            for wide in (1e-6, 1e-3, 0.5):
+                assert cap(acb(arb(c, wide)), acb(0), acb(0), False, False).real.overlaps(truth)
+
+
+def test_proofs_share_nothing_with_the_engine() -> None:
+    tree = ast.parse(Path(proof.__file__).read_text(encoding="utf-8"))
+    taken = {
+        (node.module, alias.name)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module
+        for alias in node.names
+        if node.module.startswith("cert_core") and node.module != "cert_core.errors"
+    }
+    families = {("cert_core.noises", noise.__name__) for noise in cc.NOISES.values()}
+    names = {("cert_core.threats", name) for name in ("ORDER", "Shift", "law_shift")}
+    guess = {("cert_core.laws", "log_ratio_law")}
+    checks = {("cert_core.noises", "Noise"), ("cert_core.noises", "checked_noise")}
+    assert taken == families | names | guess | checks
 
 
 @pytest.mark.parametrize("lam", [0.3, 0.999, 1, 1.5, 20])
@@ -241,18 +333,17 @@ class Square(Mutant):
 def test_slips_in_the_engine_are_caught(
     mutant: type[Mutant], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for noise, attack in CASES[::2]:
-        if isinstance(cc.log_ratio_law(noise, attack, 1.0), quadrature.QuadratureLaw):
-            monkeypatch.setattr(cc.laws, "RadialLaw", ENGINE)
-            radius = cc.certified_radius(0.99, noise, attack)
-            right = cc.required_probability(noise, attack, radius)
-            monkeypatch.setattr(cc.laws, "RadialLaw", mutant)
-            wrong = cc.required_probability(noise, attack, radius)
-            assert wrong < right
-            assert not proof.prove(wrong, noise, attack, radius).holds  # by the mutant's lambda
-            monkeypatch.setattr(cc.laws, "RadialLaw", ENGINE)
-            assert not proof.prove(wrong, noise, attack, radius).holds
-            assert proof.prove(right + 1e-12, noise, attack, radius).holds
+    for noise, attack in RADIAL[::2]:
+        monkeypatch.setattr(cc.laws, "RadialLaw", ENGINE)
+        radius = cc.certified_radius(0.99, noise, attack)
+        right = cc.required_probability(noise, attack, radius)
+        monkeypatch.setattr(cc.laws, "RadialLaw", mutant)
+        wrong = cc.required_probability(noise, attack, radius)
+        assert wrong < right
+        assert not proof.prove(wrong, noise, attack, radius).holds  # by the mutant's lambda
+        monkeypatch.setattr(cc.laws, "RadialLaw", ENGINE)
+        assert not proof.prove(wrong, noise, attack, radius).holds
+        assert proof.prove(right + 1e-12, noise, attack, radius).holds
 
 
 def test_a_missed_kink_is_caught() -> None:
