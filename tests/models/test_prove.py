@@ -72,6 +72,32 @@ def test_a_store_is_proved_whole_and_once(tmp_path: Path) -> None:
     assert rows(table)[: len(again)] == again
 
 
+@pytest.mark.slow
+def test_a_run_of_the_digits_is_proved_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    Path("means.py").write_text(
+        "import numpy as np\nfrom sklearn.datasets import load_digits\n"
+        "x, y = load_digits(return_X_y=True)\n"
+        "centres = np.stack([x[y == c].mean(axis=0) for c in range(10)]) / 16\n"
+        "def predict(z):\n"
+        "    z = np.asarray(z).reshape(len(z), -1)\n"
+        "    return np.linalg.norm(z[:, None] - centres, axis=2).argmin(axis=1)\n"
+    )
+    run = (
+        "--data", "digits", "--model", "means:predict", "--noise", "linf", "--sigma", "0.05",
+        "--k", "30", "--attack", "l1", "--n", "500", "--indices", "0-99", "--store", "s.db",
+        "--quiet",
+    )  # fmt: skip
+    certified = cert("certify", *run)
+    assert certified.status == 0, certified.err
+    said = cert("prove", "--store", "s.db", "--out", "t.tsv", *SERIAL)
+    assert said.status == 0, said.err
+    assert len(rows(Path("t.tsv"))) > 5
+
+
 def test_radii_that_are_too_large_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = filled(tmp_path / "s.db", range(4))
     right = cc.certify.__globals__["certified_radius"]
