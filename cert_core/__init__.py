@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from cert_core import errors as _errors
 from cert_core import kernels as _kernels
@@ -73,6 +74,9 @@ from cert_core.sequential import (
 from cert_core.stopping import SequentialVotes, votes_until
 from cert_core.threats import ATTACKS, Shift, is_tight, worst_shift
 from cert_core.votes import DrawAgain, answers, count_votes, noisy_batches
+
+if TYPE_CHECKING:
+    from cert_core import proof as proof
 
 __version__ = "0.1.0"
 
@@ -152,6 +156,13 @@ __all__ = [
     "votes_until",
     "worst_shift",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """cert_core.proof, loaded when first asked for: it needs python-flint."""
+    if name == "proof":
+        return importlib.import_module("cert_core.proof")
+    raise AttributeError(f"module 'cert_core' has no attribute {name!r}")
 
 
 def draw(

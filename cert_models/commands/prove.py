@@ -1,0 +1,250 @@
+"""cert prove: certificates checked in ball arithmetic, each distinct one once."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import multiprocessing
+import os
+import sys
+import time
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cert_core as cc
+from cert_models.commands.options import (
+    UsageError,
+    add_noise,
+    add_output,
+    check_targets,
+    emit,
+    noise_of,
+)
+from cert_models.commands.sources import run_names
+from cert_models.logs import read_log
+
+COLUMNS = (
+    "radius", "attack", "noise", "p", "votes", "n", "alpha",
+    "required", "margin", "seconds", "proved",
+)  # fmt: skip
+HEAD = "\t".join(COLUMNS)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A certificate: p certifies the radius, and is what votes of n bound at alpha
+    (None: p is given, and only the noise's side is to be proved)."""
+
+    radius: float
+    attack: str
+    noise: cc.Noise
+    p: float
+    votes: int | None = None
+    n: int | None = None
+    alpha: float | None = None
+
+    def key(self) -> tuple[str, ...]:
+        """The claim as the first columns of its row."""
+        noise = json.dumps(self.noise.to_dict(), sort_keys=True)
+        rest = ("" if x is None else repr(x) for x in (self.votes, self.n, self.alpha))
+        return (repr(self.radius), self.attack, noise, repr(self.p), *rest)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What became of a claim; required is a proved upper bound of p_min(radius)."""
+
+    claim: Claim
+    required: float
+    proved: bool
+    seconds: float
+
+    def cells(self) -> tuple[str, ...]:
+        """The row."""
+        margin = f"{self.claim.p - self.required:.3e}"
+        proved = "yes" if self.proved else "no"
+        return (*self.claim.key(), repr(self.required), margin, f"{self.seconds:.3f}", proved)
+
+
+def check(claim: Claim) -> Checked:
+    """Prove a claim, or not."""
+    start = time.perf_counter()
+    found = cc.proof.prove(claim.p, claim.noise, claim.attack, claim.radius)
+    proved = found.holds
+    if claim.votes is not None and claim.n is not None:
+        proved &= cc.proof.prove_votes(claim.votes, claim.n, claim.alpha, claim.p).holds
+    return Checked(claim, found.required, proved, time.perf_counter() - start)
+
+
+def add(commands: Any) -> None:
+    """The parser of this group."""
+    parser = commands.add_parser("prove", help="prove certificates in ball arithmetic")
+    add_noise(parser, required=False)
+    parser.add_argument("--attack", choices=cc.ATTACKS, help="norm of the radii (a run's: its own)")
+    parser.add_argument("--radius", type=float, help="one radius, with --p or --votes")
+    parser.add_argument("--p", type=float, help="class probability that certifies it")
+    parser.add_argument("--votes", type=int, help="votes of --n, bounded at --alpha, instead of p")
+    parser.add_argument("--n", type=int, help="estimation samples of votes, or of a log")
+    parser.add_argument("--alpha", type=float, help="failure probability (a run's: its own)")
+    parser.add_argument("--log", help="the radii of a log, by the fewest votes that give them")
+    parser.add_argument("--store", help="the certificates of a run in this store")
+    parser.add_argument("--run", dest="run_name", metavar="NAME", help="name of the run there")
+    parser.add_argument("--out", help="table to write, one line a proof; it goes on from there")
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+    add_output(parser)
+    parser.set_defaults(run=run_prove)
+
+
+def run_prove(options: argparse.Namespace) -> int:
+    """cert prove."""
+    if options.workers < 1:
+        raise UsageError(f"--workers must be at least 1, got {options.workers}: pass e.g. 1")
+    claims = sorted(set(_claims(options)), key=Claim.key)
+    done = _Table(options.out) if options.out else None
+    if done is None:
+        results = [(*checked.cells(),) for checked in _checked(claims, options)]
+    else:
+        new = [claim for claim in claims if claim.key() not in done.rows]
+        for checked in _checked(new, options):
+            done.add(checked)
+        results = [done.rows[claim.key()] for claim in claims]
+    failed = [row for row in results if row[-1] != "yes"]
+    rows = [dict(zip(COLUMNS, row, strict=True)) for row in results]
+    values = {"proved": len(rows) - len(failed), "not_proved": len(failed), "rows": rows}
+    emit(options, values, _text(results, failed, options))
+    return int(bool(failed))
+
+
+def _claims(options: argparse.Namespace) -> Iterator[Claim]:
+    given = [name for name in ("radius", "log", "store") if getattr(options, name) is not None]
+    if len(given) != 1:
+        found = ", ".join(f"--{name}" for name in given) or "none"
+        raise UsageError(f"one of --radius, --log, --store must be given, got {found}: choose one")
+    return {"radius": _of_numbers, "log": _of_log, "store": _of_store}[given[0]](options)
+
+
+def _needed(options: argparse.Namespace, *names: str) -> None:
+    for name in names:
+        if getattr(options, name) is None:
+            raise UsageError(f"--{name} must be given for these claims, got none: add it")
+
+
+def _of_numbers(options: argparse.Namespace) -> Iterator[Claim]:
+    _needed(options, "noise", "attack")
+    noise = noise_of(options)
+    if (options.p is None) == (options.votes is None):
+        raise UsageError("one of --p and --votes must be given with --radius: choose one")
+    if options.p is not None:
+        yield Claim(options.radius, options.attack, noise, options.p)
+        return
+    _needed(options, "n", "alpha")
+    p = float(cc.binomial_lower(options.votes, options.n, options.alpha))
+    yield Claim(
+        options.radius, options.attack, noise, p, options.votes, options.n, options.alpha
+    )  # fmt: skip
+
+
+def _of_log(options: argparse.Namespace) -> Iterator[Claim]:
+    _needed(options, "noise", "attack", "n", "alpha")
+    noise, n = noise_of(options), options.n
+    for radius in {row.radius for row in read_log(options.log) if row.radius > 0}:
+        required = cc.required_probability(noise, options.attack, radius)
+        votes = bisect_left(
+            range(n), True, key=lambda k: cc.binomial_lower(k, n, options.alpha) > required
+        )
+        p = float(cc.binomial_lower(votes, n, options.alpha))
+        yield Claim(radius, options.attack, noise, p, votes, n, options.alpha)
+
+
+def _of_store(options: argparse.Namespace) -> Iterator[Claim]:
+    from cert_models.counts import CountStore
+    from cert_models.plans import FixedPlan, LogPlan
+    from cert_models.readings import read_run
+
+    run_names(options.store)
+    with CountStore(options.store, readonly=True) as store:
+        name = store.only(options.run_name)
+        plan = store.runs()[name].plan
+        if isinstance(plan, LogPlan):
+            raise UsageError(f"--run must be one of counts, got the log {name!r}: pass it as --log")
+        read = read_run(store, name, attack=options.attack, alpha=options.alpha)
+        cast = {}
+        if isinstance(plan, FixedPlan):
+            cast = {
+                v.index: (int(v.estimation[v.selection.argmax()]), plan.n, read.certificates.alpha)
+                for v in store.votes(name, FixedPlan)
+            }
+    found = read.certificates
+    for index, radius, p in zip(read.indices, found.radius, found.p_lower, strict=True):
+        if radius > 0:
+            votes = cast.get(int(index), (None, None, None))
+            yield Claim(float(radius), found.attack, found.noise, float(p), *votes)
+
+
+def _checked(claims: Sequence[Claim], options: argparse.Namespace) -> Iterator[Checked]:
+    """The claims' proofs as they are done, in processes where there are several."""
+    from tqdm import tqdm
+
+    with contextlib.ExitStack() as stack:
+        run: Any = map
+        workers = min(options.workers, len(claims))
+        if workers > 1:
+            context = multiprocessing.get_context("spawn")
+            pool = ProcessPoolExecutor(workers, mp_context=context)
+            stack.callback(pool.shutdown, cancel_futures=True)
+            run = pool.map
+        yield from tqdm(
+            run(check, claims), "proving", len(claims), unit=" radii", file=sys.stderr,
+            disable=options.quiet or len(claims) < 2,
+        )  # fmt: skip
+
+
+class _Table:
+    """The rows of a file, one a proof, which another run goes on from."""
+
+    def __init__(self, path: str) -> None:
+        self.path, self.rows = Path(path), dict[tuple[str, ...], tuple[str, ...]]()
+        check_targets(argparse.Namespace(out=path))
+        if not self.path.exists():
+            self.path.write_text(HEAD + "\n", encoding="utf-8")
+        whole, _, torn = self.path.read_text(encoding="utf-8").rpartition("\n")
+        head, *lines = whole.split("\n")
+        if head != HEAD or any(line.count("\t") != len(COLUMNS) - 1 for line in lines):
+            raise UsageError(
+                f"--out must be a new file or a table of proofs, got {path!r}: choose another"
+            )
+        if torn:  # by a run that was killed while it wrote
+            self.path.write_text(whole + "\n", encoding="utf-8")
+        for line in lines:
+            self._keep(tuple(line.split("\t")))
+
+    def _keep(self, row: tuple[str, ...]) -> None:
+        self.rows[row[:7]] = row
+
+    def add(self, checked: Checked) -> None:
+        """Write one row."""
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write("\t".join(checked.cells()) + "\n")
+        self._keep(checked.cells())
+
+
+def _text(
+    results: list[tuple[str, ...]], failed: list[tuple[str, ...]], options: argparse.Namespace
+) -> str:
+    lines = []
+    for row in results if len(results) == 1 else failed:
+        cells = dict(zip(COLUMNS, row, strict=True))
+        lines.append(
+            f"radius {cells['radius']}  p {cells['p']}  needs at most "
+            f"{cells['required']}  {'proved' if cells['proved'] == 'yes' else 'NOT PROVED'}"
+        )
+    lines.append(f"{len(results) - len(failed)} of {len(results)} distinct certificates proved")
+    if any(row[4] == "" for row in results) and options.p is None:
+        lines.append("of the noise's side alone: these votes were no sample of fixed size")
+    return "\n".join(lines + ([f"wrote {options.out}"] if options.out else []))

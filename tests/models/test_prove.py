@@ -1,0 +1,166 @@
+"""cert prove: what it proves of numbers, logs and stores, and where it goes on from."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cases import cert
+from test_counts import RUN, SEQUENTIAL, TEST, filled
+
+import cert_core as cc
+from cert_models.commands.prove import COLUMNS
+from cert_models.counts import CountStore
+from cert_models.logs import Row, write_log
+from cert_models.plans import Votes
+from cert_models.readings import read_run
+
+NOISE = ("--noise", "l2", "--dim", "64", "--sigma", "0.5", "--k", "8", "--attack", "l2")
+SERIAL = ("--workers", "1", "--quiet")
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    head, *lines = path.read_text(encoding="utf-8").splitlines()
+    assert head.split("\t") == list(COLUMNS)
+    return [dict(zip(COLUMNS, line.split("\t"), strict=True)) for line in lines]
+
+
+def test_numbers() -> None:
+    noise = cc.L2Noise(64, 0.5, 8.0)
+    radius = cc.certified_radius(0.9, noise, "l2")
+    good = cert("prove", *NOISE, "--radius", repr(radius), "--p", "0.9")
+    assert good.status == 0
+    assert "1 of 1 distinct certificates proved" in good.out
+    bad = cert("prove", *NOISE, "--radius", repr(1.001 * radius), "--p", "0.9")
+    assert bad.status == 1
+    assert "NOT PROVED" in bad.out
+    p = cc.binomial_lower(990, 1000, 0.001)
+    radius = cc.certified_radius(p, noise, "l2")
+    votes = ("--votes", "990", "--n", "1000", "--alpha", "0.001")
+    assert cert("prove", *NOISE, "--radius", repr(radius), *votes).status == 0
+    fewer = ("--votes", "989", "--n", "1000", "--alpha", "0.001")
+    assert cert("prove", *NOISE, "--radius", repr(radius), *fewer).status == 1
+
+
+def test_a_store_is_proved_whole_and_once(tmp_path: Path) -> None:
+    store, table = filled(tmp_path / "s.db", range(8)), tmp_path / "t.tsv"
+    given = ("prove", "--store", str(store), "--out", str(table), "--json")
+    said = cert(*given, "--workers", "2", "--quiet")
+    assert said.status == 0, said.err
+    first = rows(table)
+    with CountStore(store, readonly=True) as opened:
+        radii = set(read_run(opened, "a").certificates.radius.tolist()) - {0.0}
+    assert {float(row["radius"]) for row in first} == radii
+    assert len(first) == len(radii) > 2
+    assert json.loads(said.out)["proved"] == len(first)
+    for row in first:
+        assert float(row["p"]) > float(row["required"])
+        assert row["proved"] == "yes"
+        assert float(row["p"]) == cc.binomial_lower(int(row["votes"]), 200, 0.001)
+    # a run that was killed while it wrote: the torn line is proved again, the others are kept
+    lines = table.read_text().splitlines(keepends=True)
+    table.write_text("".join(lines[:-1]) + lines[-1][:30])
+    assert cert(*given, *SERIAL).status == 0
+    again = rows(table)
+    assert again[:-1] == first[:-1]
+    assert again[-1]["radius"] == first[-1]["radius"]
+    # other claims go to the same table
+    assert cert(*given, *SERIAL, "--attack", "linf", "--alpha", "0.01").status == 0
+    assert rows(table)[: len(again)] == again
+
+
+@pytest.mark.slow
+def test_a_run_of_the_digits_is_proved_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    Path("means.py").write_text(
+        "import numpy as np\nfrom sklearn.datasets import load_digits\n"
+        "x, y = load_digits(return_X_y=True)\n"
+        "centres = np.stack([x[y == c].mean(axis=0) for c in range(10)]) / 16\n"
+        "def predict(z):\n"
+        "    z = np.asarray(z).reshape(len(z), -1)\n"
+        "    return np.linalg.norm(z[:, None] - centres, axis=2).argmin(axis=1)\n"
+    )
+    run = (
+        "--data", "digits", "--model", "means:predict", "--noise", "linf", "--sigma", "0.05",
+        "--k", "30", "--attack", "l1", "--n", "500", "--indices", "0-99", "--store", "s.db",
+        "--quiet",
+    )  # fmt: skip
+    certified = cert("certify", *run)
+    assert certified.status == 0, certified.err
+    said = cert("prove", "--store", "s.db", "--out", "t.tsv", *SERIAL)
+    assert said.status == 0, said.err
+    assert len(rows(Path("t.tsv"))) > 5
+
+
+def test_radii_that_are_too_large_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = filled(tmp_path / "s.db", range(4))
+    right = cc.certify.__globals__["certified_radius"]
+    monkeypatch.setitem(
+        cc.certify.__globals__, "certified_radius", lambda *given: right(*given) * (1 + 1e-6)
+    )
+    said = cert("prove", "--store", str(store), *SERIAL)
+    assert said.status == 1
+    assert "NOT PROVED" in said.out
+    assert "0 of" in said.out
+
+
+def test_a_sequential_run_is_proved_on_the_side_of_the_noise(tmp_path: Path) -> None:
+    taken, path = TEST.begin(), []
+    for n in TEST.looks:
+        path.append(n)
+        if taken.update(n, n):
+            break
+    votes = [np.array([n, 0, 0, 0]) for n in (TEST.n0, path[-1])]
+    with CountStore(tmp_path / "s.db") as store:
+        store.begin("a", dataclasses.replace(RUN, plan=SEQUENTIAL))
+        store.add("a", Votes(0, 0, *votes, seconds=0.1, path=tuple(path)))
+    said = cert("prove", "--store", str(tmp_path / "s.db"), *SERIAL)
+    assert said.status == 0, said.err
+    assert "noise's side alone" in said.out
+
+
+def test_a_log_by_the_fewest_votes(tmp_path: Path) -> None:
+    noise, log, table = cc.L2Noise(64, 0.5, 8.0), tmp_path / "log", tmp_path / "t.tsv"
+    radii = [cc.certified_radius(cc.binomial_lower(k, 500, 0.001), noise, "l2") for k in (480, 499)]
+    write_log(log, [Row(i, 0, 0, radius, 0.1) for i, radius in enumerate([*radii, radii[0]])])
+    more = ("--n", "500", "--alpha", "0.001", "--log", str(log), "--out", str(table))
+    assert cert("prove", *NOISE, *more, *SERIAL).status == 0
+    assert sorted(int(row["votes"]) for row in rows(table)) == [480, 499]
+    few = ("--n", "100", "--alpha", "0.001", "--log", str(log))
+    assert cert("prove", *NOISE, *few, *SERIAL).status == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ((), "--radius, --log, --store"),
+        ((*NOISE, "--radius", "1", "--store", "x"), "choose one"),
+        ((*NOISE, "--radius", "1"), "--p and --votes"),
+        ((*NOISE, "--radius", "1", "--p", "0.9", "--votes", "3"), "--p and --votes"),
+        ((*NOISE, "--radius", "1", "--votes", "3"), "--n must be given"),
+        ((*NOISE, "--radius", "-1", "--p", "0.9"), "radius must be"),
+        ((*NOISE, "--radius", "1", "--p", "1.9"), "p must be"),
+        (("--radius", "1", "--p", "0.9"), "--noise must be given"),
+        ((*NOISE, "--log", "none", "--n", "10", "--alpha", "0.1"), "log must be"),
+        (("--store", "none"), "none"),
+        ((*NOISE, "--radius", "1", "--p", "0.9", "--workers", "0"), "--workers must be"),
+        ((*NOISE, "--radius", "1", "--p", "0.9", "--out", "data.txt"), "table of proofs"),
+        ((*NOISE, "--radius", "1", "--p", "0.9", "--out", "no/t.tsv"), "folder that exists"),
+    ],
+)
+def test_one_line_says_what_is_wrong(
+    given: tuple[str, ...], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("data.txt").write_text("mine\n")
+    said = cert("prove", *given)
+    assert said.status == 2
+    assert words in said.err
+    assert said.err.count("\n") == 1
+    assert Path("data.txt").read_text() == "mine\n"
