@@ -44,7 +44,10 @@ from cert_core.monte_carlo import (
     monte_carlo_required,
 )
 from cert_core.noises import (
+    CHANNELS,
     NOISES,
+    Ablation,
+    Flips,
     Gaussian,
     L1Noise,
     L2Noise,
@@ -53,6 +56,9 @@ from cert_core.noises import (
     MixedNoise,
     Noise,
     RadialNoise,
+    SparseFlips,
+    Splitting,
+    Uniform,
     checked_noise,
     noise_from_dict,
 )
@@ -68,6 +74,7 @@ from cert_core.sequential import (
     mixture_lower,
     mixture_upper,
 )
+from cert_core.sparse import sparse_frontier, sparse_lower_bound
 from cert_core.stopping import SequentialVotes, votes_until
 from cert_core.threats import ATTACKS, Shift, is_tight, worst_shift
 from cert_core.votes import count_votes, noisy_batches
@@ -77,13 +84,16 @@ __version__ = "0.1.0"
 __all__ = [
     "ABSTAIN",
     "ATTACKS",
+    "CHANNELS",
     "NOISES",
+    "Ablation",
     "BackendMissing",
     "Boundaries",
     "Certificates",
     "CustomNoise",
     "EmpiricalLaw",
     "FixedSequence",
+    "Flips",
     "Gaussian",
     "L1Noise",
     "L2Noise",
@@ -100,6 +110,9 @@ __all__ = [
     "SequentialCertificates",
     "SequentialVotes",
     "Shift",
+    "SparseFlips",
+    "Splitting",
+    "Uniform",
     "UnsupportedPair",
     "WidthPlan",
     "betting_lower",
@@ -142,6 +155,8 @@ __all__ = [
     "predict_labels",
     "required_probability",
     "separation_radius",
+    "sparse_frontier",
+    "sparse_lower_bound",
     "split_alpha",
     "votes_needed",
     "votes_until",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,9 @@ from scipy import special
 
 from cert_core.errors import Float, NoBracket, array, probabilities, radii
 from cert_core.laws import GaussianLaw, LaplaceLaw, log_ratio_law
-from cert_core.noises import Noise
+from cert_core.laws.atomic import overlap_reach
+from cert_core.noises import Finite, Noise
+from cert_core.records import OverlapRecord
 from cert_core.threats import law_shift
 
 
@@ -35,7 +38,7 @@ def discrepancy(lam: Any, noise: Noise, attack: str, radius: Any) -> Any:
     ----------
     lam : float or array, >= 0
     noise : Noise
-    attack : "l1", "l2" or "linf"
+    attack : "l1", "l2" or "linf"; "l0" for changed entries
     radius : float or array >= 0, in input units; broadcasts with lam
 
     Returns
@@ -82,7 +85,7 @@ def lower_bound(p: Any, noise: Noise, attack: str, radius: Any) -> Any:
     p : float or array in [0, 1]
         (A lower bound of) the class probability under noise at the clean input.
     noise : Noise
-    attack : "l1", "l2" or "linf"
+    attack : "l1", "l2" or "linf"; "l0" for changed entries
     radius : float or array >= 0, in input units; broadcasts with p
 
     Returns
@@ -101,9 +104,10 @@ def lower_bound(p: Any, noise: Noise, attack: str, radius: Any) -> Any:
     laws = _Laws(noise, attack)
 
     def one(p: float, r: float) -> float:
-        if p in (0.0, 1.0):  # every noise here has full support
+        law = laws.at(r)
+        if p in (0.0, 1.0) and law.full_support:
             return p
-        return min(max(float(laws.at(r).lower(p)), 0.0), p)
+        return min(max(float(law.lower(p)), 0.0), p)
 
     return _broadcast(one, probabilities("p", p), radii("radius", radius))
 
@@ -114,7 +118,7 @@ def required_probability(noise: Noise, attack: str, radius: Any) -> Any:
     Parameters
     ----------
     noise : Noise
-    attack : "l1", "l2" or "linf"
+    attack : "l1", "l2" or "linf"; "l0" for changed entries
     radius : float or array >= 0, in input units
 
     Returns
@@ -154,6 +158,44 @@ def score(excess: float, deficit: float) -> float:
     if excess < 0.25:
         return math.sqrt(2) * float(special.erfinv(2 * excess))
     return -float(special.ndtri(deficit)) if deficit > 0 else math.inf
+
+
+def largest_whole(holds: Callable[[int], bool], most: int) -> int:
+    """The largest r in [0, most] with holds(r), which is true up to one place and at 0."""
+    low, high = 0, 1
+    while high <= most and holds(high):
+        low, high = high, 2 * high
+    high = min(high, most + 1)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if holds(middle) else (low, middle)
+    return low
+
+
+def finite_radii(noise: Finite, attack: str, p: Float) -> Float:
+    """Radii of p in (1/2, 1] under a noise with finitely many ratios."""
+    record = noise.record
+    if isinstance(record, OverlapRecord):
+        shift = law_shift(noise, attack, 1.0)
+        return np.array([overlap_reach(record, shift.kind, float(x) - 0.5) / shift.size for x in p])
+
+    @cache
+    def needed(r: int) -> tuple[float, float]:
+        return log_ratio_law(noise, attack, float(r)).required()
+
+    def holds(r: int, p: float) -> bool:
+        if p == 1.0:
+            return log_ratio_law(noise, attack, float(r)).lower(1.0) > 0.5
+        excess, deficit = needed(r)
+        return p - 0.5 > excess if p < 0.75 else 1.0 - p < deficit  # exact differences
+
+    def one(p: float) -> int:
+        # at p = 1 one change tells: whatever it leaves possible, any number of them does
+        if p == 1.0 and log_ratio_law(noise, attack, 1.0).lower(1.0) == 1.0:
+            return noise.dim
+        return largest_whole(partial(holds, p=p), min(noise.dim, record.most))
+
+    return np.array([one(float(x)) for x in p], dtype=np.float64)
 
 
 def closed_radius(noise: Noise, attack: str, p: float) -> float | None:

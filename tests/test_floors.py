@@ -26,6 +26,7 @@ FLOORS = [
         "cert_core.calibration",
         "cert_core.monte_carlo",
         "cert_core.scores",
+        "cert_core.sparse",
         "cert_core.stopping",
     },
     {"cert_core.separation", "cert_core.plans"},
