@@ -34,6 +34,7 @@ from cert_core.confidence import (
     split_alpha,
     votes_needed,
 )
+from cert_core.deterministic import certify_deterministic
 from cert_core.errors import BackendMissing, NoBracket, UnsupportedPair
 from cert_core.laws import EmpiricalLaw, LogRatioLaw, log_ratio_law
 from cert_core.moments import norm_moments
@@ -123,6 +124,7 @@ __all__ = [
     "certified_radius",
     "certify",
     "certify_by",
+    "certify_deterministic",
     "certify_scores",
     "certify_top_k",
     "check_sampling",
@@ -175,7 +177,7 @@ def draw(
     dtype: str = "float32",
     backend: str = "cpu",
 ) -> Any:
-    """Draw noise.
+    """Draw noise, or noisy copies of an input.
 
     Parameters
     ----------
@@ -187,7 +189,8 @@ def draw(
     start : int
         Index of the first sample.
     center : array of dim values, optional
-        Added to every sample.
+        Added to every sample.  Noises that add nothing (Flips, SparseFlips, Ablation, Splitting)
+        need it, and make copies of it in its own form: integers stay categories, levels levels.
     out : (n, dim) array, optional
         Written and returned instead of a new array.
     dtype : "float32" or "float64"

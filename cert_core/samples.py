@@ -11,9 +11,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from cert_core import kernels
-from cert_core.errors import Float, array, fail, integer
+from cert_core.errors import Float, array, choice, fail, integer
 from cert_core.noises import Noise
-from cert_core.threats import ORDER, Shift, attack_name, worst_shift
+from cert_core.threats import ATTACKS, ORDER, Shift, worst_shift
 
 CHUNK = 1 << 20  # draws held at a time
 CHUNKS = {"gpu": 1 << 25}  # ... where more are needed to keep the backend busy
@@ -147,7 +147,7 @@ def source_of(
     )
     if vector.shape != (noise.dim,):
         raise fail("worst_shift", rule, vector.shape, "return the perturbation as a vector")
-    size = float(np.linalg.norm(vector, ORDER[attack_name(attack)]))
+    size = float(np.linalg.norm(vector, ORDER[choice("attack", attack, ATTACKS)]))
     if not (1 - 1e-12) * radius <= size <= (1 + 1e-6) * radius:  # a smaller one certifies more
         rule = f"of {attack} norm {radius:g}"
         raise fail("worst_shift", rule, size, "return the worst shift of the sphere of the radius")

@@ -18,7 +18,13 @@ from cert_core.confidence import Counts
 from cert_core.errors import integer
 from cert_core.noises import Noise
 from cert_core.sequential import looks_of
-from cert_core.votes import batch_buffer, check_labels, input_indices, input_rows
+from cert_core.votes import (
+    batch_buffer,
+    check_labels,
+    input_indices,
+    input_rows,
+    sample_count,
+)
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no one truth
@@ -116,7 +122,9 @@ def votes_until(
     inputs = input_rows(x, noise)
     keys = [kernels.input_seed(seed, index) for index in input_indices(indices, len(inputs))]
     looks = looks_of(looks)
-    first = integer("n0", n0, 1, remedy="pass how many samples select the class")
+    for look in looks:
+        sample_count("looks", look, noise)
+    first = sample_count("n0", n0, noise)
     size = integer("batch_size", batch_size, 1, remedy="pass the rows of a batch")
     draw = kernels.backend(backend).draw
     streams = kernels.stream_of("selection"), kernels.stream_of("estimation")

@@ -10,25 +10,38 @@ import numpy as np
 from cert_core import kernels
 from cert_core.confidence import Counts
 from cert_core.errors import fail, integer, to_numpy
-from cert_core.noises import Noise, checked_noise
+from cert_core.noises import Channel, Noise, Splitting, checked_noise
 
 
-def input_rows(x: Any, noise: Noise) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """x as float32 of shape (N, *input_shape) with noise.dim values an input."""
-    inputs = to_numpy("x", x, np.float32)
+def input_rows(x: Any, noise: Noise) -> np.ndarray[Any, np.dtype[Any]]:
+    """x as float32 (categories as integers) of shape (N, *input_shape) with noise.dim values an
+    input."""
     checked_noise(noise)
+    inputs = noise.checked(x) if isinstance(noise, Channel) else to_numpy("x", x, np.float32)
     size = int(np.prod(inputs.shape[1:])) if inputs.ndim else 0
     if inputs.ndim < 2 or size != noise.dim:
         rule = f"of shape (n_inputs, ...) with noise.dim = {noise.dim} values an input"
         raise fail("x", rule, inputs.shape, "add the axis of inputs, or use a noise of that dim")
     if not np.isfinite(inputs).all():
         raise fail("x", "finite", "NaN or infinity", "clean the inputs first")
+    if isinstance(noise, Channel):  # adds nothing that float32 could swallow
+        return inputs
     largest = float(np.abs(inputs).max(initial=0.0))
     least = max(8.0 * float(np.spacing(np.float32(largest))), 1e-30)
     if not least <= noise.rms <= 1e30:
         rule = f"between {least:.3g} and 1e30, so that float32 holds inputs up to {largest:.3g} + z"
         raise fail("noise.rms", rule, noise.rms, "scale inputs and noise alike")
     return inputs
+
+
+def sample_count(name: str, n: Any, noise: Noise) -> int:
+    """n as how many noisy copies to classify: rounds of them all where nothing is random."""
+    count = integer(name, n, 1, remedy="pass how many noisy copies to classify")
+    copies = noise.copies if isinstance(noise, Splitting) else None
+    if copies is not None and count % copies:
+        rule = f"a multiple of the {copies} copies that {noise!r} makes of an input"
+        raise fail(name, rule, n, "count them all, nothing here is random")
+    return count
 
 
 def input_indices(indices: Sequence[int] | None, count: int) -> list[int]:
@@ -114,7 +127,7 @@ def noisy_batches(
     """
     inputs = input_rows(x, noise)
     chosen = input_indices(indices, len(inputs))
-    n = integer("n", n, 1, remedy="pass how many noisy copies to classify")
+    n = sample_count("n", n, noise)
     batch = integer("batch_size", batch_size, 1, remedy="pass the rows of a batch")
     stream, draw = kernels.stream_of(stage), kernels.backend(backend).draw
     keys = [kernels.input_seed(seed, index) for index in chosen]

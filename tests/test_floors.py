@@ -31,7 +31,7 @@ FLOORS = [
     },
     {"cert_core.separation", "cert_core.plans"},
     {"cert_core.certify"},
-    {"cert_core.adaptive"},
+    {"cert_core.adaptive", "cert_core.deterministic"},
     {"cert_core"},
     {"cert_models.arguments"},
     {"cert_models.formats", "cert_models.importing", "cert_models.plans"},

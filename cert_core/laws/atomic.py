@@ -47,7 +47,7 @@ def rounded_down(n: int, d: int) -> float:
 
 def rounded_up(n: int, d: int) -> float:
     """The least float not below n/d, d > 0."""
-    return -rounded_down(-n, d)
+    return 0.0 - rounded_down(-n, d)
 
 
 def blur(levels: Sequence[float]) -> float:
@@ -242,7 +242,7 @@ def _half_power(first: float, middle: float, last: float, r: int) -> tuple[Float
     for n in range(1, r + 1):
         following = ((r - n + 1) * middle * at + (2 * r - n + 2) * last * before) / (n * first)
         before, at = at, following
-        if max(at, before) > 1e100 or 0 < max(at, before) < 1e-100:
+        if not 1e-50 < max(at, before) < 1e50:
             scale = math.frexp(max(at, before))[1]
             before, at, shift = math.ldexp(before, -scale), math.ldexp(at, -scale), shift + scale
         values.append(at)
@@ -260,13 +260,16 @@ def long_power(first: float, middle: float, last: float, r: int) -> Float:
     gap = up_to[k] - down_to[k]
     powers = np.array([*up_to, *(e + gap for e in down_to[:r][::-1])])
     top = int((powers + np.frexp(mantissas)[1])[mantissas > 0].max())
-    masses: Float = np.ldexp(mantissas, np.maximum(powers - top, -3000))
-    return masses / masses.sum()
+    scaled = np.ldexp(mantissas, np.maximum(powers - top, -3000))
+    masses: Float = scaled / scaled.sum()
+    return masses
 
 
 def _binomial(n: int, p: float) -> Float:
     """Masses of Bin(n, p), each to a relative error of a few n roundings."""
-    masses: Float = np.eye(1, n + 1)[0] if p == 0.0 else long_power(1.0 - p, 0.0, p, n)[::2]
+    if p == 0.0:
+        return np.asarray(np.eye(1, n + 1)[0], dtype=np.float64)
+    masses: Float = long_power(1.0 - p, 0.0, p, n)[::2]
     return masses
 
 
