@@ -400,6 +400,14 @@ def test_certificates_of_sampled_copies() -> None:
         np.testing.assert_array_equal(found.radius, np.floor(found.radius))
         assert (found.radius <= 12).all()
     assert plain.radius.max() >= 1
+    # no entry may change, and the class is certified all the same
+    np.testing.assert_array_equal(plain.label != cc.ABSTAIN, plain.p_lower > 0.5)
+    weak = np.array([[48, 52]])
+    near = cc.certify(weak, weak * 50, cc.Flips(12, 3, 0.9), "l0")
+    assert (near.label[0], near.radius[0]) == (1, 0.0)
+    assert cc.certified_accuracy(near, [1], [0.0, 1.0]).tolist() == [1.0, 0.0]
+    apart = cc.certify_top_k(weak, weak * 50, cc.Flips(12, 3, 0.9), "l0")
+    assert (apart.label[0], apart.radius[0]) == (1, 0.0)
     at = cc.certify_by(cc.plan_at(noise, "l0", [1, 2], n_max=5000), predict, x, 3, 0)
     until = cc.certify_by(cc.plan_until(noise, "l0", 0.2, n_max=5000), predict, x, 3, 0)
     for found in (at, until):
