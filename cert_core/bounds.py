@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -183,19 +183,32 @@ def finite_radii(noise: Finite, attack: str, p: Float) -> Float:
     def needed(r: int) -> tuple[float, float]:
         return log_ratio_law(noise, attack, float(r)).required()
 
-    def holds(r: int, p: float) -> bool:
-        if p == 1.0:
-            return log_ratio_law(noise, attack, float(r)).lower(1.0) > 0.5
-        excess, deficit = needed(r)
-        return p - 0.5 > excess if p < 0.75 else 1.0 - p < deficit  # exact differences
+    def sure(r: int) -> bool:
+        return log_ratio_law(noise, attack, float(r)).lower(1.0) > 0.5
 
     def one(p: float) -> int:
-        # at p = 1 one change tells: whatever it leaves possible, any number of them does
-        if p == 1.0 and log_ratio_law(noise, attack, 1.0).lower(1.0) == 1.0:
-            return noise.dim
-        return largest_whole(partial(holds, p=p), min(noise.dim, record.most))
+        if p < 1.0:
+            return _search_entries(needed, p, min(noise.dim, record.most))
+        # one change tells: whatever it leaves possible at p = 1, any number of them does
+        whole = log_ratio_law(noise, attack, 1.0).lower(1.0) == 1.0
+        return noise.dim if whole else largest_whole(sure, min(noise.dim, record.most))
 
     return np.array([one(float(x)) for x in p], dtype=np.float64)
+
+
+def _search_entries(needed: Callable[[int], tuple[float, float]], p: float, most: int) -> int:
+    """The most entries with p above p_min, p in (1/2, 1): Phi^-1(p_min) is about proportional to
+    the root of their number, which is tried, and halves of the bracket in turn."""
+    target = score(p - 0.5, 1.0 - p)
+    low, high, r, turn = 0, most + 1, 1, 0
+    while high - low > 1:
+        excess, deficit = needed(r)
+        certified = p - 0.5 > excess if p < 0.75 else 1.0 - p < deficit  # exact differences
+        low, high = (r, high) if certified else (low, r)
+        value, turn = max(score(excess, deficit), 1e-9), turn + 1
+        guess = min(r * (target / value) ** 2, most) if turn % 3 else (low + high) / 2
+        r = min(max(int(guess), low + 1), high - 1, 4 * low + 4)
+    return low
 
 
 def closed_radius(noise: Noise, attack: str, p: float) -> float | None:

@@ -33,7 +33,7 @@ from cert_core.records import (
 )
 from cert_core.threats import Shift
 
-EXACT = 512  # changed entries up to which the masses are whole numbers
+EXACT = 128  # changed entries up to which the masses are whole numbers
 EXACT_SPLITS = 64  # ... where every split of them is tried
 TINY = 1e-290  # above what underflows to 0 in masses that sum to 1
 
@@ -130,7 +130,7 @@ class LongLaw(LogRatioLaw):
         return mass * (1 + self.error) + TINY
 
     def _down(self, mass: Float | float) -> Float | float:
-        return mass * (1 - self.error)
+        return np.maximum(mass * (1 - self.error) - TINY, 0.0)
 
     def _pair(self, t: float) -> tuple[float, float]:
         i = int(np.searchsorted(self._levels, t, side="right"))
@@ -251,25 +251,29 @@ def _half_power(first: float, middle: float, last: float, r: int) -> tuple[Float
 
 
 def long_power(first: float, middle: float, last: float, r: int) -> Float:
-    """The coefficients of (first + middle y + last y^2)^r over their sum, first, last > 0."""
+    """The coefficients of (first + middle y + last y^2)^r over their sum, all three > 0."""
     low, up_to = _half_power(first, middle, last, r)
     high, down_to = _half_power(last, middle, first, r)
-    # meet in the middle, or where odd coefficients are 0 beside it: c_(r+1) is c_(r-1) last/first
-    k, ratio = (r, 1.0) if low[r] > 0 else (r - 1, last / first)
-    mantissas = np.concatenate([low, high[:r][::-1] * (low[k] / high[k] * ratio)])
-    gap = up_to[k] - down_to[k]
+    mantissas = np.concatenate([low, high[:r][::-1] * (low[r] / high[r])])  # they meet at r
+    gap = up_to[r] - down_to[r]
     powers = np.array([*up_to, *(e + gap for e in down_to[:r][::-1])])
-    top = int((powers + np.frexp(mantissas)[1])[mantissas > 0].max())
+    top = int((powers + np.frexp(mantissas)[1]).max())
     scaled = np.ldexp(mantissas, np.maximum(powers - top, -3000))
     masses: Float = scaled / scaled.sum()
     return masses
 
 
-def _binomial(n: int, p: float) -> Float:
-    """Masses of Bin(n, p), each to a relative error of a few n roundings."""
-    if p == 0.0:
-        return np.asarray(np.eye(1, n + 1)[0], dtype=np.float64)
-    masses: Float = long_power(1.0 - p, 0.0, p, n)[::2]
+def binomial(n: int, p: float) -> Float:
+    """Masses of Bin(n, p), p < 1, by ratios from the likeliest outwards: each right to a relative
+    error of a few n roundings."""
+    top = min(int((n + 1) * p), n)
+    k = np.arange(1.0, n + 1)
+    ratios = (n - k + 1) / k * (p / (1.0 - p))  # of the masses at k and k - 1
+    rising = np.cumprod(ratios[top:])
+    with np.errstate(divide="ignore"):
+        falling = np.cumprod(1.0 / ratios[:top][::-1])[::-1]
+    scaled = np.concatenate([falling, [1.0], rising])
+    masses: Float = scaled / scaled.sum()
     return masses
 
 
@@ -298,8 +302,11 @@ def flips_law(record: FlipsRecord, r: int) -> LogRatioLaw:
         levels = [k * step for k in range(-r, r + 1)]
         return AtomicLaw(base[::order], base[::-order], levels[::order])
     total = float(d * others)
-    masses = long_power(moved / total, elsewhere / total, kept / total, r)
-    spread = step * np.arange(-r, r + 1.0)
+    if elsewhere == 0:
+        masses, spread = binomial(r, kept / total), step * np.arange(-r, r + 1.0, 2.0)
+    else:
+        masses = long_power(moved / total, elsewhere / total, kept / total, r)
+        spread = step * np.arange(-r, r + 1.0)
     error = 16 * (2 * r + 1) * EPS
     return LongLaw(masses[::order], masses[::-order], spread[::order], error)
 
@@ -348,8 +355,8 @@ def sparse_law(
         base = _two_counts(added, a, deleted, c, one)[::order]
         moved = _two_counts(added, c, deleted, a, one)[::-order]
         return AtomicLaw(base, moved, levels[::order].tolist())
-    base_mass = np.convolve(_binomial(added, plus), _binomial(deleted, minus))
-    moved_mass = np.convolve(_binomial(added, minus), _binomial(deleted, plus))[::-1]
+    base_mass = np.convolve(binomial(added, plus), binomial(deleted, minus))
+    moved_mass = np.convolve(binomial(added, minus), binomial(deleted, plus))[::-1]
     error = 64 * (r + 1) * EPS
     return LongLaw(base_mass[::order], moved_mass[::order], levels[::order], error)
 

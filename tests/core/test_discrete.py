@@ -280,6 +280,16 @@ def test_many_changes() -> None:
     assert cc.certified_radius(1.0, cc.Flips(50, 4, 1.0), "l0") == 0  # copies tell everything
 
 
+@pytest.mark.parametrize("noise", [
+    cc.Flips(60, 2, 0.55), cc.Flips(60, 7, 0.3), cc.SparseFlips(60, 0.3, 0.2), cc.Ablation(60, 2),
+], ids=str)  # fmt: skip
+def test_a_radius_is_the_last_certified_number(noise: cc.Noise) -> None:
+    p = np.array([0.500001, 0.51, 0.6, 0.75, 0.9, 0.99, 1 - 1e-9])
+    alone = cc.lower_bound(p, noise, "l0", np.arange(61.0)[:, None]) > 0.5
+    assert (alone == (np.cumsum(~alone, axis=0) == 0)).all()  # nested
+    np.testing.assert_array_equal(cc.certified_radius(p, noise, "l0"), alone.sum(axis=0) - 1)
+
+
 def test_ablation_of_images() -> None:
     """Levine and Feizi 2020: C(d - r, k)/C(d, k)."""
     for dim, keep, r in ((784, 45, 8), (3072, 75, 20), (150528, 2000, 10)):
