@@ -164,7 +164,7 @@ def certified_radius(p: Any, noise: Noise, attack: str) -> Any:
     Returns
     -------
     float or array
-        Under "l0" the largest whole number of entries, at most dim (SparseFlips: 2048).
+        Under "l0" the largest whole number of entries, at most dim (SparseFlips: 1024).
         Else the radius in input units, never above the truth and within 1e-9 of it, relatively
         (MixedNoise: 1e-6; 1e-5 for 24 or more probabilities at once): certified at every
         radius up to it.  0.0 where p <= 1/2; inf where p = 1 (full support).

@@ -112,7 +112,7 @@ class FlipsRecord:
 class SparseFlipsRecord:
     """Zeros become ones with probability p_plus, ones zeros with p_minus."""
 
-    most: ClassVar[int] = 2048  # changes, of which every split is tried
+    most: ClassVar[int] = 1024  # changes, of which every split is tried
 
     p_plus: float
     p_minus: float

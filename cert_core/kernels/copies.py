@@ -54,13 +54,13 @@ class Subset:
         out = np.full(words.shape, self.null)
         left = np.full(len(words), self.keep, dtype=np.uint64)
         for j in range(words.shape[1]):
-            seen = _product_high(words[:, j], words.shape[1] - j) < left
+            seen = product_high(words[:, j], words.shape[1] - j) < left
             out[seen, j] = self.row[j]
             left -= seen
         return out
 
 
-def _product_high(word: Words, m: int) -> Words:
+def product_high(word: Words, m: int) -> Words:
     """word m / 2^64 rounded down, m < 2^32."""
     half = U64(32)
     low: Words = (word & U64(0xFFFFFFFF)) * U64(m) >> half

@@ -39,6 +39,13 @@ def _table_row(words: Any, codes: Any, last: Any, share: Any, values: Any, out: 
         out[j] = values[code]
 
 
+@njit(inline="always", **OPTIONS)
+def product_high(word: Any, m: Any) -> Any:
+    """word m / 2^64 rounded down, m < 2^32."""
+    low = (word & U64(0xFFFFFFFF)) * m >> U64(32)
+    return (word >> U64(32)) * m + low >> U64(32)
+
+
 @njit(**OPTIONS)
 def subset_rows(
     first: Any, stream: Any, key: Any, chunk: Any, row: Any, keep: Any, null: Any, out: Any
@@ -52,10 +59,7 @@ def subset_rows(
         for i in range(rows):
             left = U64(keep)
             for j in range(dim):
-                m, word = U64(dim - j), words[i, j]
-                high = word >> U64(32)
-                lower = (word & U64(0xFFFFFFFF)) * m >> U64(32)
-                seen = (high * m + lower >> U64(32)) < left
+                seen = product_high(words[i, j], U64(dim - j)) < left
                 out[low + i, j] = row[j] if seen else null
                 if seen:
                     left -= U64(1)

@@ -361,7 +361,7 @@ def sparse_law(
     return LongLaw(base_mass[::order], moved_mass[::order], levels[::order], error)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=2)  # 50 MB at most changes
 def _split_law(record: SparseFlipsRecord, r: int) -> LogRatioLaw:
     """r entries changed, whichever of them were zeros."""
     if r > record.most:

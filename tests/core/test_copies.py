@@ -19,6 +19,8 @@ from scipy import stats
 import cert_core as cc
 from cert_core import kernels
 from cert_core.kernels import cpu, reference
+from cert_core.kernels.copies import product_high
+from cert_core.kernels.copying import product_high as compiled_product_high
 
 
 def whole(noise: cc.Noise) -> Any:
@@ -124,6 +126,18 @@ def test_subsets_are_uniform(dim: int, keep: int) -> None:
              for s in itertools.combinations(range(dim), keep)}  # fmt: skip
     assert set(seen) == kinds
     assert stats.chisquare([seen[k] for k in kinds]).pvalue > 1e-8
+
+
+def test_products_of_words() -> None:
+    """The upper half of a product of 64 and 32 bits, to the last unit."""
+    words = [0, 1, 2**32 - 1, 2**32, 2**63 + 12345, 2**64 - 1, 0xD2511F53CD9E8D57]
+    for m in (1, 2, 3, 150_528, 2**31 + 1, 2**32 - 1):
+        # the least words whose product reaches a unit, and those before them
+        edges = [-(-(k << 64) // m) + e for k in range(1, min(m, 40)) for e in (-1, 0)]
+        for word in words + edges:
+            exact = word * m >> 64
+            assert int(product_high(np.array([word], np.uint64), m)[0]) == exact
+            assert compiled_product_high(np.uint64(word), np.uint64(m)) == exact
 
 
 def test_wide_subsets() -> None:

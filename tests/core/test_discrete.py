@@ -427,6 +427,18 @@ def test_certificates_of_sampled_copies() -> None:
     assert again.noise == noise
 
 
+def test_a_width_leaves_no_entry_out() -> None:
+    """80 percent of one entry is one entry: a probability above 1/2 alone does not stop."""
+    noise = cc.Flips(12, 2, 0.8)
+    needed = cc.required_probability(noise, "l0", [1, 2])
+    plan = cc.plan_until(noise, "l0", 0.2, n_max=100_000)
+    look = next(n for n in plan.looks if n > 1000)
+    votes = round(0.88 * look)
+    lower, upper = (f(votes, look, plan.alpha) for f in (cc.mixture_lower, cc.mixture_upper))
+    assert 0.5 < lower < needed[0] < upper < needed[1]
+    assert not plan.begin().update(votes, look)
+
+
 @pytest.mark.parametrize("noise", [cc.Flips(30, 2, 0.7), cc.Ablation(30, 3)], ids=str)
 def test_apart_from_a_runner_up(noise: cc.Noise) -> None:
     """The largest whole radius with L(p) + L(q) > 1, and no less than that of p alone."""

@@ -29,6 +29,10 @@ def votes(noise: cc.Noise, x: Any, n: int = 10) -> Any:
     return cc.count_votes(lambda batch: np.zeros(len(batch), int), x, noise, 2, n, 0)
 
 
+def above(p: float) -> list[float]:
+    return [p, float(np.nextafter(p, 1.0))]
+
+
 NO_DENSITY = refused("noise must have a density", error=cc.UnsupportedPair)
 NO_ROW = refused("attack must be one with a proved worst shift", error=cc.UnsupportedPair)
 WHOLE = refused("radius must be a whole number of entries, at most dim = 4")
@@ -97,6 +101,10 @@ QUESTIONS = [
          lambda found: 0.5 * (1 - 1e-13) < found <= 0.5),
     Case("sure, but beyond the cube", lambda: cc.lower_bound(1.0, UNIFORM, "l1", 0.75), 0.25),
     Case("no overlap", lambda: cc.lower_bound([0.9, 1.0], UNIFORM, "linf", 7.0), [0.0, 0.0]),
+    Case("exactly what is required",
+         lambda: cc.certified_radius(above(0.625), cc.Ablation(8, 1), "l0"), [0, 1]),
+    Case("exactly what three need",
+         lambda: cc.certified_radius(above(0.875), cc.Ablation(8, 1), "l0"), [2, 3]),
     Case("never enough", lambda: cc.required_probability(ABLATION, "l0", 3), 1.0),
     Case("of no copies", lambda: cc.certify_deterministic(np.zeros((0, 3), int), SPLITTING).radius,
          np.zeros(0)),
