@@ -17,7 +17,7 @@ from scipy import optimize, special
 from cert_core.bounds import largest_whole, lower_bound
 from cert_core.calibration import certified_radius
 from cert_core.errors import Float, NoBracket, probabilities, scalar
-from cert_core.noises import Noise
+from cert_core.noises import Finite, Noise
 from cert_core.threats import COUNT
 
 SHRINK = 3e-10  # taken off a root, relatively; certified there or shrunk again
@@ -77,6 +77,9 @@ def _search(pair: Float, noise: Noise, attack: str, low: float, high: float) -> 
     """The root of L(p, r) + L(q, r) = 1 in [low, high], rounded down."""
     if math.isinf(high):
         return high
+    if isinstance(noise, Finite) and attack != COUNT:  # L(p) is p less the share that is lost
+        middle = math.nextafter(0.5 * float(pair.sum()), 0.0)
+        return float(certified_radius(middle, noise, attack))
     if attack == COUNT:
         return low + largest_whole(lambda r: _apart(pair, noise, attack, low + r), int(high - low))
 

@@ -259,7 +259,9 @@ def test_masses_in_doubles_enclose_the_exact_ones(
         assert truth * (1 - tolerance) - 1e-12 <= found <= truth
     for one, two, sign in zip(exact.required(), long.required(), (1, -1), strict=True):
         assert 0 <= sign * (two - one) <= tolerance
-    points = exact.ppf(np.array([0.01, 0.3, 0.5, 0.9, 0.9999]))
+    levels = np.array([0.01, 0.3, 0.5, 0.9, 0.9999])
+    points = exact.ppf(levels)
+    np.testing.assert_allclose(long.ppf(levels), points, rtol=1e-12, atol=1e-12)
     for t in np.r_[points, points + 1e-3]:
         low, high = long.enclose(t)
         assert low <= exact.cdf(t) <= high <= low + 0.4
@@ -437,6 +439,19 @@ def test_a_width_leaves_no_entry_out() -> None:
     lower, upper = (f(votes, look, plan.alpha) for f in (cc.mixture_lower, cc.mixture_upper))
     assert 0.5 < lower < needed[0] < upper < needed[1]
     assert not plan.begin().update(votes, look)
+
+
+@pytest.mark.parametrize("attack", ["l1", "l2", "linf"])
+@pytest.mark.parametrize("noise", [cc.Uniform(30, 0.7), cc.Splitting(30, 0.5)], ids=str)
+def test_apart_where_laws_overlap(noise: cc.Noise, attack: str) -> None:
+    """p + q - 2 lost > 1: as far as the mean of p and q alone, also next to nothing."""
+    for p, other in ((0.6, 0.1), (0.45, 0.2), (0.9, 0.05), (0.4, 0.4 - 1e-12), (0.3, 0.3)):
+        radius = cc.separation_radius(p, other, noise, attack)
+        middle = 0.5 * (Fraction(p) + 1 - Fraction(other))
+        alone = cc.certified_radius(float(middle), noise, attack)
+        assert radius == pytest.approx(alone, rel=1e-3 if middle < 0.5001 else 1e-13)
+        first = Fraction(cc.lower_bound(p, noise, attack, radius))
+        assert first + Fraction(cc.lower_bound(1 - other, noise, attack, radius)) > 1 - 1e-15
 
 
 @pytest.mark.parametrize("noise", [cc.Flips(30, 2, 0.7), cc.Ablation(30, 3)], ids=str)
