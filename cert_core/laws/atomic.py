@@ -50,21 +50,19 @@ def rounded_up(n: int, d: int) -> float:
     return 0.0 - rounded_down(-n, d)
 
 
-def blur(levels: Sequence[float]) -> float:
-    """By how much rounding moves a log ratio, at most."""
-    return 64 * EPS * max((abs(x) for x in levels if math.isfinite(x)), default=0.0)
-
-
 class AtomicLaw(LogRatioLaw):
-    """Atoms of pi0 (base) and pi_delta (moved), whole numbers of one sum, in ascending ratio."""
+    """Atoms of pi0 (base) and pi_delta (moved), whole numbers of one sum, in ascending ratio;
+    their log ratios (levels) in doubles, off by `blur` at most."""
 
     full_support = False
 
-    def __init__(self, base: Sequence[int], moved: Sequence[int], levels: Sequence[float]) -> None:
+    def __init__(
+        self, base: Sequence[int], moved: Sequence[int], levels: Sequence[float], blur: float
+    ) -> None:
         kept = [i for i in range(len(base)) if base[i] or moved[i]]
         self._base, self._moved = [base[i] for i in kept], [moved[i] for i in kept]
         self._levels = [levels[i] for i in kept]
-        self._blur = blur(self._levels)
+        self._blur = blur
         self._below = [0, *accumulate(self._base)]
         self._moved_below = [0, *accumulate(self._moved)]
         self._total = self._below[-1]
@@ -113,15 +111,15 @@ class AtomicLaw(LogRatioLaw):
 class LongLaw(LogRatioLaw):
     """Atoms with masses in doubles, each sum of them right to `error` relatively.
 
-    Every answer is the best over all lam at the atoms, sums put on their safe sides: a
-    classifier's bound lam p - D(lam) holds at any lam.
+    Every answer is the best over all lam at the atoms' ratios, where D is a difference of two
+    sums; these are put on their safe sides, and so is the ratio, right to `blur` relatively.
     """
 
     full_support = False
 
-    def __init__(self, base: Float, moved: Float, levels: Float, error: float) -> None:
+    def __init__(self, base: Float, moved: Float, levels: Float, blur: float, error: float) -> None:
         self._base, self._moved, self._levels = base, moved, levels
-        self._blur, self.error = blur(levels.tolist()), error
+        self._blur, self.error = blur + 8 * EPS, error
         self._below = np.concatenate([[0.0], np.cumsum(base)])
         self._above = np.concatenate([np.cumsum(base[::-1])[::-1], [0.0]])
         self._moved_below = np.concatenate([[0.0], np.cumsum(moved)])
@@ -158,6 +156,7 @@ class LongLaw(LogRatioLaw):
         with np.errstate(over="ignore"):
             slope = np.exp(-np.abs(self._levels))
         short = 0.5 - self._down(self._moved_below[:-1])
+        short += self._blur * np.abs(short)
         gain = np.where(self._levels >= 0, short * slope, np.inf)  # lam < 1 is never best
         excess = float((self._up(self._below[:-1]) - 0.5 + gain).min())
         deficit = float((self._down(self._above[:-1]) - gain).max())
@@ -171,11 +170,14 @@ class LongLaw(LogRatioLaw):
             return 1.0
         near = np.abs(self._levels) <= 600.0
         lam = np.exp(np.where(near, self._levels, 0.0))
-        left = np.maximum(p - self._up(self._below[:-1]), self._down(self._above[:-1]) - (1.0 - p))
-        left -= 2 * EPS * np.where(left > 0, 1.0 - p, p)
-        values = self._down(self._moved_below[:-1]) + lam * left
-        best = float(values[near].max(initial=0.0))
-        return max(best * (1 - 8 * EPS), 0.0)
+        below, above = self._up(self._below[:-1]), self._down(self._above[:-1])
+        left = np.maximum(
+            (p - below) - 4 * EPS * np.maximum(p, below),
+            (above - (1.0 - p)) - 4 * EPS * np.maximum(above, 1.0 - p),
+        )
+        reached, rest = self._down(self._moved_below[:-1]), lam * left
+        values = reached + rest - 4 * EPS * reached - self._blur * np.abs(rest)
+        return max(float(values[near].max(initial=0.0)), 0.0)
 
     def discrepancy(self, lam: float) -> float:
         hinge = np.maximum(lam * self._up(self._base) - self._down(self._moved), 0.0)
@@ -282,7 +284,7 @@ def binomial(n: int, p: float) -> Float:
 
 def _log(n: int, d: int) -> float:
     """log(n/d), in its own digits."""
-    return math.log1p((n - d) / d) if 2 * abs(n - d) < d else math.log(n) - math.log(d)
+    return math.log1p((n - d) / d) if 2 * abs(n - d) < d else math.log(n / d)
 
 
 def flips_law(record: FlipsRecord, r: int) -> LogRatioLaw:
@@ -295,12 +297,13 @@ def flips_law(record: FlipsRecord, r: int) -> LogRatioLaw:
         return _overlap(Fraction(1))
     step = -_log(kept, moved)
     order = 1 if step > 0 else -1  # ascending ratio
+    blur = 8 * EPS * r * abs(step)
     if r > record.most:
         raise NoBracket(f"radius must be at most {record.most}, got {r}: use a smaller one")
     if r <= EXACT:
         base = power(moved, elsewhere, kept, r)
         levels = [k * step for k in range(-r, r + 1)]
-        return AtomicLaw(base[::order], base[::-order], levels[::order])
+        return AtomicLaw(base[::order], base[::-order], levels[::order], blur)
     total = float(d * others)
     if elsewhere == 0:
         masses, spread = binomial(r, kept / total), step * np.arange(-r, r + 1.0, 2.0)
@@ -308,7 +311,7 @@ def flips_law(record: FlipsRecord, r: int) -> LogRatioLaw:
         masses = long_power(moved / total, elsewhere / total, kept / total, r)
         spread = step * np.arange(-r, r + 1.0)
     error = 16 * (2 * r + 1) * EPS
-    return LongLaw(masses[::order], masses[::-order], spread[::order], error)
+    return LongLaw(masses[::order], masses[::-order], spread[::order], blur, error)
 
 
 def _two_counts(n: int, p: int, m: int, q: int, one: int) -> list[int]:
@@ -326,17 +329,20 @@ def _two_counts(n: int, p: int, m: int, q: int, one: int) -> list[int]:
     return found
 
 
-def _sparse_levels(plus: float, minus: float, added: int, deleted: int) -> Float:
-    """The log ratios of q = 0 .. added + deleted."""
+def _sparse_levels(plus: float, minus: float, added: int, deleted: int) -> tuple[Float, float]:
+    """The log ratios of q = 0 .. added + deleted, and by how much they are off."""
     q = np.arange(added + deleted + 1.0)
     if plus > 0 < minus:
-        up, down = math.log1p(-minus) - math.log(plus), math.log1p(-plus) - math.log(minus)
-        return np.asarray(q * (up + down) - added * down - deleted * up, dtype=np.float64)
+        logs = math.log1p(-minus), math.log(plus), math.log1p(-plus), math.log(minus)
+        up, down = logs[0] - logs[1], logs[2] - logs[3]
+        blur = 8 * EPS * len(q) * sum(map(abs, logs))
+        return q * (up + down) - added * down - deleted * up, blur
     # without one of the flips the two laws share one q alone
     shared, more = (deleted, added - deleted) if plus == 0 else (added, deleted - added)
-    at = more * math.log(max(plus, minus)) if max(plus, minus) > 0 else 0.0
-    levels: Float = np.where(q < shared, -np.inf, np.where(q > shared, np.inf, at))
-    return levels
+    flip = max(plus, minus)
+    at = more * math.log(flip) if flip > 0 else -math.inf if deleted == 0 else math.inf
+    levels = np.where(q < shared, -np.inf, np.where(q > shared, np.inf, at))
+    return levels, 8 * EPS * abs(at) if flip > 0 else 0.0
 
 
 def sparse_law(
@@ -346,7 +352,7 @@ def sparse_law(
     added and zeros among the deleted, alone."""
     r = added + deleted
     plus, minus = record.p_plus, record.p_minus
-    levels = _sparse_levels(plus, minus, added, deleted)
+    levels, blur = _sparse_levels(plus, minus, added, deleted)
     order = 1 if Fraction(plus) + Fraction(minus) <= 1 else -1  # ascending ratio
     if r <= exact:
         (a, b), (c, d) = plus.as_integer_ratio(), minus.as_integer_ratio()
@@ -354,11 +360,11 @@ def sparse_law(
         a, c = a * (one // b), c * (one // d)
         base = _two_counts(added, a, deleted, c, one)[::order]
         moved = _two_counts(added, c, deleted, a, one)[::-order]
-        return AtomicLaw(base, moved, levels[::order].tolist())
+        return AtomicLaw(base, moved, levels[::order].tolist(), blur)
     base_mass = np.convolve(binomial(added, plus), binomial(deleted, minus))
     moved_mass = np.convolve(binomial(added, minus), binomial(deleted, plus))[::-1]
     error = 64 * (r + 1) * EPS
-    return LongLaw(base_mass[::order], moved_mass[::order], levels[::order], error)
+    return LongLaw(base_mass[::order], moved_mass[::order], levels[::order], blur, error)
 
 
 @lru_cache(maxsize=2)  # 50 MB at most changes
@@ -378,7 +384,7 @@ def _split_law(record: SparseFlipsRecord, r: int) -> LogRatioLaw:
 def _overlap(lost: Fraction) -> LogRatioLaw:
     """Two laws that agree but on this share of either."""
     n, d = lost.as_integer_ratio()
-    return AtomicLaw([n, d - n, 0], [0, d - n, n], [-math.inf, 0.0, math.inf])
+    return AtomicLaw([n, d - n, 0], [0, d - n, n], [-math.inf, 0.0, math.inf], 0.0)
 
 
 def ablation_law(record: AblationRecord, r: int) -> LogRatioLaw:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import random
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import Any
@@ -269,6 +270,69 @@ def test_masses_in_doubles_enclose_the_exact_ones(
         lam = math.exp(min(t, 200.0))
         assert exact.discrepancy(lam) <= long.discrepancy(lam)
         assert long.discrepancy(lam) <= exact.discrepancy(lam) + tolerance * (1 + lam)
+
+
+def binomial(n: int, p: Fraction) -> list[Fraction]:
+    return [math.comb(n, k) * p**k * (1 - p) ** (n - k) for k in range(n + 1)]
+
+
+def random_law(rng: random.Random) -> tuple[list[tuple[Fraction, Fraction]], Callable[[], Any]]:
+    """Atoms (pi0, pi_delta) in fractions of a law with parameters near every edge, and the law."""
+    small, near = 10 ** -rng.uniform(1, 12), 1 - 10 ** -rng.uniform(1, 9)
+    if rng.random() < 0.5:
+        categories, r = rng.choice([2, 3, 17, 256]), rng.choice([1, 2, 3, 5, 9, 14])
+        keep = rng.choice([rng.random() + 1e-3, 1 / categories, max(small, 1e-9), near])
+        a, b = Fraction(min(keep, 1.0)), (1 - Fraction(min(keep, 1.0))) / (categories - 1)
+        atoms = []
+        for i, j in itertools.product(range(r + 1), repeat=2):
+            if i + j <= r:
+                ways = math.comb(r, i) * math.comb(r - i, j) * (categories - 2) ** (r - i - j)
+                atoms.append((ways * a**i * b ** (r - i), ways * a**j * b ** (r - j)))
+        record = cc.Flips(1, categories, min(keep, 1.0)).record
+        return atoms, lambda: atomic.flips_law(record, r)
+    plus, minus = (rng.choice([0.0, rng.random(), small, near]) for _ in range(2))
+    added, deleted = rng.randint(0, 7), rng.randint(1, 7)
+    p, q = Fraction(plus), Fraction(minus)
+    atoms = [
+        (first * second, one * other)
+        for first, one in zip(binomial(added, p), binomial(added, 1 - q), strict=True)
+        for second, other in zip(binomial(deleted, q), binomial(deleted, 1 - p), strict=True)
+    ]
+    sparse = cc.SparseFlips(1, plus, minus).record
+    return atoms, lambda: atomic.sparse_law(sparse, added, deleted, atomic.EXACT)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_random_laws_are_safe_to_the_last_bit(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    rng = random.Random(seed)
+    for _ in range(30):
+        atoms, build = random_law(rng)
+        monkeypatch.setattr(atomic, "EXACT", 128)
+        exact = build()
+        monkeypatch.setattr(atomic, "EXACT", 0)
+        long = build()
+        base, moved = (dict(enumerate(masses)) for masses in zip(*atoms, strict=True))
+        tail = 10 ** -rng.uniform(1, 15)
+        for p in (rng.random(), tail, 1 - tail, 0.5, 1.0):
+            truth = greedy(base, moved, Fraction(p))
+            assert 0 <= truth - Fraction(exact.lower(p)) <= truth / 2**50 + Fraction(1, 10**300)
+            assert Fraction(long.lower(p)) <= truth
+            assert float(truth) - long.lower(p) < 1e-10
+        for lam in (rng.random(), 1.0, 10 ** rng.uniform(-8, 8)):
+            truth = sum((max(Fraction(lam) * a - b, Fraction(0)) for a, b in atoms), Fraction(0))
+            assert exact.discrepancy(lam) == atomic.rounded_up(*truth.as_integer_ratio())
+            assert Fraction(long.discrepancy(lam)) >= truth
+        (excess, deficit), (above, below) = exact.required(), long.required()
+        assert (above >= excess, below <= deficit) == (True, True)
+        for p_min in (Fraction(1, 2) + Fraction(excess), 1 - Fraction(deficit)):
+            assert p_min >= 1 or greedy(base, moved, p_min) >= Fraction(1, 2)
+
+
+def test_flips_that_never_happen_tell_everything() -> None:
+    """Without noise pi0 and pi_delta share nothing: all of l is -inf under pi0."""
+    law = atomic.sparse_law(cc.SparseFlips(9, 0.0, 0.0).record, 2, 0)
+    assert law.cdf(-np.inf) == 1.0
+    assert (law.lower(1.0), law.required()) == (0.0, (0.5, 0.0))
 
 
 def test_many_changes() -> None:
