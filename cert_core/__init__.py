@@ -37,6 +37,7 @@ from cert_core.confidence import (
     split_alpha,
     votes_needed,
 )
+from cert_core.deterministic import certify_deterministic
 from cert_core.errors import BackendMissing, NoBracket, UnsupportedPair
 from cert_core.laws import EmpiricalLaw, LogRatioLaw, log_ratio_law
 from cert_core.moments import norm_moments
@@ -47,7 +48,10 @@ from cert_core.monte_carlo import (
     monte_carlo_required,
 )
 from cert_core.noises import (
+    CHANNELS,
     NOISES,
+    Ablation,
+    Flips,
     Gaussian,
     L1Noise,
     L2Noise,
@@ -56,6 +60,9 @@ from cert_core.noises import (
     MixedNoise,
     Noise,
     RadialNoise,
+    SparseFlips,
+    Splitting,
+    Uniform,
     checked_noise,
     noise_from_dict,
 )
@@ -71,6 +78,7 @@ from cert_core.sequential import (
     mixture_lower,
     mixture_upper,
 )
+from cert_core.sparse import sparse_frontier, sparse_lower_bound
 from cert_core.stopping import SequentialVotes, votes_until
 from cert_core.threats import ATTACKS, Shift, is_tight, worst_shift
 from cert_core.votes import DrawAgain, answers, count_votes, noisy_batches
@@ -83,7 +91,9 @@ __version__ = "0.1.0"
 __all__ = [
     "ABSTAIN",
     "ATTACKS",
+    "CHANNELS",
     "NOISES",
+    "Ablation",
     "BackendMissing",
     "Boundaries",
     "Certificates",
@@ -91,6 +101,7 @@ __all__ = [
     "DrawAgain",
     "EmpiricalLaw",
     "FixedSequence",
+    "Flips",
     "Gaussian",
     "L1Noise",
     "L2Noise",
@@ -107,6 +118,9 @@ __all__ = [
     "SequentialCertificates",
     "SequentialVotes",
     "Shift",
+    "SparseFlips",
+    "Splitting",
+    "Uniform",
     "UnsupportedPair",
     "WidthPlan",
     "answers",
@@ -118,6 +132,7 @@ __all__ = [
     "certified_radius",
     "certify",
     "certify_by",
+    "certify_deterministic",
     "certify_scores",
     "certify_top_k",
     "check_sampling",
@@ -151,6 +166,8 @@ __all__ = [
     "predict_labels",
     "required_probability",
     "separation_radius",
+    "sparse_frontier",
+    "sparse_lower_bound",
     "split_alpha",
     "votes_needed",
     "votes_until",
@@ -176,7 +193,7 @@ def draw(
     dtype: str = "float32",
     backend: str = "cpu",
 ) -> Any:
-    """Draw noise.
+    """Draw noise, or noisy copies of an input.
 
     Parameters
     ----------
@@ -188,7 +205,8 @@ def draw(
     start : int
         Index of the first sample.
     center : array of dim values, optional
-        Added to every sample.
+        Added to every sample.  Noises that add nothing (Flips, SparseFlips, Ablation, Splitting)
+        need it, and make copies of it in its own form: integers stay categories, levels levels.
     out : (n, dim) array, optional
         Written and returned instead of a new array.
     dtype : "float32" or "float64"

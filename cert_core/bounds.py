@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,9 @@ from scipy import special
 
 from cert_core.errors import Float, NoBracket, array, broadcast, probabilities, radii
 from cert_core.laws import GaussianLaw, LaplaceLaw, log_ratio_law
-from cert_core.noises import Noise
+from cert_core.laws.atomic import overlap_reach
+from cert_core.noises import Finite, Noise
+from cert_core.records import OverlapRecord
 from cert_core.threats import law_shift
 
 
@@ -35,7 +38,7 @@ def discrepancy(lam: Any, noise: Noise, attack: str, radius: Any) -> Any:
     ----------
     lam : float or array, >= 0
     noise : Noise
-    attack : "l1", "l2" or "linf"
+    attack : "l1", "l2" or "linf"; "l0" for changed entries
     radius : float or array >= 0, in input units; broadcasts with lam
 
     Returns
@@ -83,7 +86,7 @@ def lower_bound(p: Any, noise: Noise, attack: str, radius: Any) -> Any:
     p : float or array in [0, 1]
         (A lower bound of) the class probability under noise at the clean input.
     noise : Noise
-    attack : "l1", "l2" or "linf"
+    attack : "l1", "l2" or "linf"; "l0" for changed entries
     radius : float or array >= 0, in input units; broadcasts with p
 
     Returns
@@ -102,9 +105,10 @@ def lower_bound(p: Any, noise: Noise, attack: str, radius: Any) -> Any:
     laws = _Laws(noise, attack)
 
     def one(p: float, r: float) -> float:
-        if p in (0.0, 1.0):  # every noise here has full support
+        law = laws.at(r)
+        if p in (0.0, 1.0) and law.full_support:
             return p
-        return min(max(float(laws.at(r).lower(p)), 0.0), p)
+        return min(max(float(law.lower(p)), 0.0), p)
 
     return _broadcast(one, p=probabilities("p", p), radius=radii("radius", radius))
 
@@ -115,7 +119,7 @@ def required_probability(noise: Noise, attack: str, radius: Any) -> Any:
     Parameters
     ----------
     noise : Noise
-    attack : "l1", "l2" or "linf"
+    attack : "l1", "l2" or "linf"; "l0" for changed entries
     radius : float or array >= 0, in input units
 
     Returns
@@ -155,6 +159,57 @@ def score(excess: float, deficit: float) -> float:
     if excess < 0.25:
         return math.sqrt(2) * float(special.erfinv(2 * excess))
     return -float(special.ndtri(deficit)) if deficit > 0 else math.inf
+
+
+def largest_whole(holds: Callable[[int], bool], most: int) -> int:
+    """The largest r in [0, most] with holds(r), which is true up to one place and at 0."""
+    low, high = 0, 1
+    while high <= most and holds(high):
+        low, high = high, 2 * high
+    high = min(high, most + 1)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if holds(middle) else (low, middle)
+    return low
+
+
+def finite_radii(noise: Finite, attack: str, p: Float) -> Float:
+    """Radii of p in (1/2, 1] under a noise with finitely many ratios."""
+    record = noise.record
+    if isinstance(record, OverlapRecord):
+        shift = law_shift(noise, attack, 1.0)
+        return np.array([overlap_reach(record, shift.kind, float(x) - 0.5) / shift.size for x in p])
+
+    @cache
+    def needed(r: int) -> tuple[float, float]:
+        return log_ratio_law(noise, attack, float(r)).required()
+
+    def sure(r: int) -> bool:
+        return log_ratio_law(noise, attack, float(r)).lower(1.0) > 0.5
+
+    def one(p: float) -> int:
+        if p < 1.0:
+            return _search_entries(needed, p, min(noise.dim, record.most))
+        # one change tells: whatever it leaves possible at p = 1, any number of them does
+        whole = log_ratio_law(noise, attack, 1.0).lower(1.0) == 1.0
+        return noise.dim if whole else largest_whole(sure, min(noise.dim, record.most))
+
+    return np.array([one(float(x)) for x in p], dtype=np.float64)
+
+
+def _search_entries(needed: Callable[[int], tuple[float, float]], p: float, most: int) -> int:
+    """The most entries with p above p_min, p in (1/2, 1): Phi^-1(p_min) is about proportional to
+    the root of their number, which is tried, and halves of the bracket in turn."""
+    target = score(p - 0.5, 1.0 - p)
+    low, high, r, turn = 0, most + 1, 1, 0
+    while high - low > 1:
+        excess, deficit = needed(r)
+        certified = p - 0.5 > excess if p < 0.75 else 1.0 - p < deficit  # exact differences
+        low, high = (r, high) if certified else (low, r)
+        value, turn = max(score(excess, deficit), 1e-9), turn + 1
+        guess = min(r * (target / value) ** 2, most) if turn % 3 else (low + high) / 2
+        r = min(max(int(guess), low + 1), high - 1, 4 * low + 4)
+    return low
 
 
 def closed_radius(noise: Noise, attack: str, p: float) -> float | None:

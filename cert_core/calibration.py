@@ -21,10 +21,10 @@ import numpy as np
 from numpy.polynomial import chebyshev
 from scipy import special
 
-from cert_core.bounds import closed_radius, score, search_radius
+from cert_core.bounds import closed_radius, finite_radii, score, search_radius
 from cert_core.errors import Float, probabilities, scalar
 from cert_core.laws import log_ratio_law
-from cert_core.noises import Noise
+from cert_core.noises import Finite, Noise
 from cert_core.threats import attack_name
 
 DEGREE = 16
@@ -159,12 +159,13 @@ def certified_radius(p: Any, noise: Noise, attack: str) -> Any:
     p : float or array in [0, 1]
         A lower bound of the class probability under noise.
     noise : Noise
-    attack : "l1", "l2" or "linf"
+    attack : "l1", "l2" or "linf"; "l0" for changed entries
 
     Returns
     -------
     float or array
-        The radius in input units, never above the truth and within 1e-9 of it, relatively
+        Under "l0" the largest whole number of entries, at most dim (SparseFlips: 1024).
+        Else the radius in input units, never above the truth and within 1e-9 of it, relatively
         (MixedNoise: 1e-6; 1e-5 for 24 or more probabilities at once): certified at every
         radius up to it.  0.0 where p <= 1/2; inf where p = 1 (full support).
 
@@ -182,6 +183,10 @@ def certified_radius(p: Any, noise: Noise, attack: str) -> Any:
     attack_name(attack)
     log_ratio_law(noise, attack, 0.0)
     distinct, place = np.unique(p, return_inverse=True)
+    if isinstance(noise, Finite):
+        radii, open_ = np.zeros(distinct.shape), distinct > 0.5
+        radii[open_] = finite_radii(noise, attack, distinct[open_])
+        return scalar(radii[place].reshape(p.shape))
     radii = np.where(distinct == 1.0, np.inf, 0.0)
     open_ = (distinct > 0.5) & (distinct < 1.0)
     if open_.any():

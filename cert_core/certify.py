@@ -43,7 +43,7 @@ from cert_core.noises import Noise, checked_noise
 from cert_core.provenance import Drawn, check_apart
 from cert_core.rounding import in_full
 from cert_core.separation import radii_apart
-from cert_core.threats import attack_name, is_tight
+from cert_core.threats import COUNT, attack_name, is_tight
 from cert_core.votes import CLASSES, one_class_each
 
 ABSTAIN = -1
@@ -59,8 +59,9 @@ class Certificates:
         The certified class, or ABSTAIN.
     radius : (N,) float64
         No perturbation of this size, in the attack's norm and input units, changes the
-        smoothed classifier's class; 0.0 for ABSTAIN.  Never above the truth, with
-        probability 1 - alpha for each input.
+        smoothed classifier's class; 0.0 for ABSTAIN, and for a class that is certified at the
+        input alone (under "l0").  Never above the truth, with probability 1 - alpha for each
+        input.
     p_lower : (N,) float64
         Lower confidence bound of the selected class's probability.
     alpha : float
@@ -128,7 +129,7 @@ def certify(
         Votes of n0 selection and n estimation samples, drawn independently.
     noise : Noise
         The noise the votes were cast under.
-    attack : "l1", "l2" or "linf"
+    attack : "l1", "l2" or "linf"; "l0" for changed entries
     alpha : float in (0, 1/2]
         Failure probability of each certificate.
 
@@ -155,9 +156,15 @@ def certify(
     top = selection.argmax(axis=1)
     p_lower = _lower(_votes_of(estimation, top), n, level)
     radius = np.asarray(certified_radius(p_lower, noise, attack))
-    label = np.where(radius > 0, top, ABSTAIN).astype(np.int64)
+    label = _certified(top, radius, p_lower > 0.5, attack)
     tight = is_tight(noise, attack_name(attack))
     return Certificates(label, radius, p_lower, level, n0, n, noise, attack, tight, drawn=drawn)
+
+
+def _certified(top: Counts, radius: Float, ahead: Any, attack: str) -> Counts:
+    """The classes that are certified: within some radius; or at the input itself, where a radius
+    counts entries and 0 is one."""
+    return np.where(ahead if attack == COUNT else radius > 0, top, ABSTAIN).astype(np.int64)
 
 
 def check_sampling(
@@ -168,7 +175,7 @@ def check_sampling(
     Parameters
     ----------
     noise : Noise
-    attack : "l1", "l2" or "linf"
+    attack : "l1", "l2" or "linf"; "l0" for changed entries
     n : int, estimation samples an input
     alpha : float in (0, 1/2]
     k : int >= 1, optional
@@ -249,7 +256,7 @@ def certify_top_k(
     counts_selection, counts_estimation : (N, C) integer arrays
         As in certify.
     noise : Noise
-    attack : "l1", "l2" or "linf"
+    attack : "l1", "l2" or "linf"; "l0" for changed entries
     k : int in [1, C - 1]
     labels : (N,) integer array, optional
         The class to certify of each input, chosen without the estimation votes (default:
@@ -293,7 +300,7 @@ def certify_top_k(
     by_rest = np.nextafter(1.0 - (1.0 - p_lower) / k, 0.0) if k > 1 else p_lower
     complement = np.maximum(by_votes, by_rest)
     radius = radii_apart(p_lower, complement, noise, attack)
-    label = np.where(radius > 0, top, ABSTAIN).astype(np.int64)
+    label = _certified(top, radius, p_lower > np.nextafter(1.0 - complement, 2.0), attack)
     tight = is_tight(noise, attack_name(attack))
     p_other = np.minimum(np.nextafter(1.0 - complement, 2.0), 1.0)
     return Certificates(label, radius, p_lower, level, n0, n, noise, attack, tight, p_other, drawn)
@@ -321,7 +328,7 @@ def certify_scores(
     scores : (N, n) array in [0, 1]
         Scores of that class on n noisy copies, in the order drawn, as of label_scores.
     noise : Noise
-    attack : "l1", "l2" or "linf"
+    attack : "l1", "l2" or "linf"; "l0" for changed entries
     n0 : int
         Samples that chose the labels, for the record.
     alpha : float in (0, 1/2]
@@ -352,7 +359,7 @@ def certify_scores(
         raise fail("labels", "class numbers", got, "pass integers >= 0")
     p_lower = np.asarray(betting_lower(rows, level)) if len(rows) else np.zeros(0)
     radius = np.asarray(certified_radius(p_lower, noise, attack))
-    label = np.where(radius > 0, chosen, ABSTAIN).astype(np.int64)
+    label = _certified(chosen, radius, p_lower > 0.5, attack)
     tight = is_tight(noise, attack_name(attack))
     return Certificates(
         label, radius, p_lower, level, selected, rows.shape[1], noise, attack, tight

@@ -33,7 +33,7 @@ from cert_core.sequential import (
     mixture_lower,
     mixture_upper,
 )
-from cert_core.threats import attack_name
+from cert_core.threats import COUNT, attack_name
 
 SLACK = 20.0  # laws' resolutions by which another version's threshold may be lower, in radius
 ROUNDING = 2.0**-51  # and by this in probability
@@ -234,7 +234,10 @@ class _WidthPath:
             mixture_lower(successes + last - n, last, plan.alpha),
         )
         reach = certified_radius(max(highest, self._p_lower), plan.noise, plan.attack)
-        enough = required_probability(plan.noise, plan.attack, (1.0 - plan.width) * reach)
+        share = (1.0 - plan.width) * reach
+        if plan.attack == COUNT:  # a radius is a whole number
+            share = np.ceil(share)
+        enough = required_probability(plan.noise, plan.attack, share)
         self._decided = n < last and (reach == 0 or self._p_lower > enough)
         return self._decided or n == last
 

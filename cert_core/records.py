@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
+from typing import ClassVar
 
 import numpy as np
 from scipy import special
@@ -96,7 +98,47 @@ class MixedRecord:
     k: float
 
 
-LawRecord = RadialRecord | GaussianRecord | LaplaceRecord | MixedRecord
+@dataclass(frozen=True)
+class FlipsRecord:
+    """Each entry stays with probability keep, else becomes any other of the categories alike."""
+
+    most: ClassVar[int] = 1 << 20  # changes: time and memory grow with them
+
+    categories: int
+    keep: float
+
+
+@dataclass(frozen=True)
+class SparseFlipsRecord:
+    """Zeros become ones with probability p_plus, ones zeros with p_minus."""
+
+    most: ClassVar[int] = 1024  # changes, of which every split is tried
+
+    p_plus: float
+    p_minus: float
+
+
+@dataclass(frozen=True)
+class AblationRecord:
+    """`keep` of dim entries are seen, every subset alike."""
+
+    most: ClassVar[int] = 1 << 40  # changes, of which only their number counts
+
+    dim: int
+    keep: int
+
+
+@dataclass(frozen=True)
+class OverlapRecord:
+    """Copies of two inputs agree in law but on a share: uniform noise on a cube of this width,
+    or the sides of cells of this width."""
+
+    dim: int
+    width: Fraction
+
+
+AtomicRecord = FlipsRecord | SparseFlipsRecord | AblationRecord | OverlapRecord
+LawRecord = RadialRecord | GaussianRecord | LaplaceRecord | MixedRecord | AtomicRecord
 
 
 def power_term(k: float, s: Float) -> Float:

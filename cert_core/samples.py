@@ -11,10 +11,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from cert_core import kernels
-from cert_core.errors import EXACT, Float, array, fail, flag, size, to_numpy
+from cert_core.errors import EXACT, Float, array, choice, fail, flag, size, to_numpy
 from cert_core.noises import Noise
 from cert_core.rounding import in_full
-from cert_core.threats import ORDER, Shift, attack_name, worst_shift
+from cert_core.threats import ATTACKS, ORDER, Shift, worst_shift
 
 CHUNK = 1 << 20  # draws held at a time
 CHUNKS = {"gpu": 1 << 25}  # ... where more are needed to keep the backend busy
@@ -154,7 +154,7 @@ def source_of(
     )
     if vector.shape != (noise.dim,):
         raise fail("worst_shift", rule, vector.shape, "return the perturbation as a vector")
-    size = float(np.linalg.norm(vector, ORDER[attack_name(attack)]))
+    size = float(np.linalg.norm(vector, ORDER[choice("attack", attack, ATTACKS)]))
     if not (1 - 1e-12) * radius <= size <= (1 + 1e-6) * radius:  # a smaller one certifies more
         rule = f"of {attack} norm {in_full(radius)}"
         raise fail("worst_shift", rule, size, "return the worst shift of the sphere of the radius")

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 from scipy import optimize, special
 
-from cert_core.bounds import lower_bound
+from cert_core.bounds import largest_whole, lower_bound
 from cert_core.calibration import certified_radius
 from cert_core.errors import Float, NoBracket, broadcast, probabilities, scalar
-from cert_core.noises import Noise
+from cert_core.noises import Finite, Noise
+from cert_core.threats import COUNT
 
 SHRINK = 3e-10  # taken off a root, relatively; certified there or shrunk again
 
@@ -78,6 +79,11 @@ def _search(pair: Float, noise: Noise, attack: str, low: float, high: float) -> 
     """The root of L(p, r) + L(q, r) = 1 in [low, high], rounded down."""
     if math.isinf(high):
         return high
+    if isinstance(noise, Finite) and attack != COUNT:  # L(p) is p less the share that is lost
+        middle = math.nextafter(0.5 * float(pair.sum()), 0.0)
+        return float(certified_radius(middle, noise, attack))
+    if attack == COUNT:
+        return low + largest_whole(lambda r: _apart(pair, noise, attack, low + r), int(high - low))
 
     def excess(r: float) -> float:
         values = np.clip(lower_bound(pair, noise, attack, r), 1e-300, 1.0 - 2.0**-53)
@@ -90,9 +96,14 @@ def _search(pair: Float, noise: Noise, attack: str, low: float, high: float) -> 
     else:
         root = float(optimize.brentq(excess, low, high, xtol=1e-12 * high, rtol=1e-11))
     for shrink in (SHRINK, 1e-8, 1e-6, 1e-4):
-        first, second = lower_bound(pair, noise, attack, root * (1.0 - shrink))
-        if first > math.nextafter(1.0 - second, 2.0):
+        if _apart(pair, noise, attack, root * (1.0 - shrink)):
             return root * (1.0 - shrink)
     if root < 1e-3 * noise.rms:
         return 0.0
     raise NoBracket(f"the radius at p = {pair[0]!r}, {1 - pair[1]!r} was not enclosed: use certify")
+
+
+def _apart(pair: Float, noise: Noise, attack: str, r: float) -> bool:
+    """Whether L(p, r) + L(q, r) > 1."""
+    first, second = lower_bound(pair, noise, attack, r)
+    return bool(first > math.nextafter(1.0 - second, 2.0))

@@ -16,8 +16,7 @@ import numpy as np
 
 from cert_core import kernels
 from cert_core.confidence import Counts
-from cert_core.errors import EXACT, check_callable, integer
-from cert_core.errors import size as size_value
+from cert_core.errors import check_callable, integer
 from cert_core.noises import Noise
 from cert_core.provenance import Drawn
 from cert_core.sequential import looks_of
@@ -30,6 +29,7 @@ from cert_core.votes import (
     input_indices,
     input_rows,
     placed_input,
+    sample_count,
 )
 
 STAGES = ("selection", "estimation")
@@ -136,7 +136,9 @@ def votes_until(
     keys = [kernels.input_seed(seed, index) for index in chosen]
     looks = looks_of(looks)
     check_callable("stop", stop)
-    first = size_value("n0", n0, 1, EXACT, remedy="pass how many samples select the class")
+    for look in looks:
+        sample_count("looks", look, noise)
+    first = sample_count("n0", n0, noise)
     size = integer("batch_size", batch_size, 1, remedy="pass the rows of a batch")
     streams = [kernels.stream_of(stage) for stage in STAGES]
     waiting = deque(_Path(i, key, classes, first) for i, key in enumerate(keys))
@@ -148,7 +150,7 @@ def votes_until(
         for path in _under_way(active, waiting):
             count = min(path.target - path.drawn, size - filled)
             if path.center is None:
-                path.center = placed_input(inputs[path.position], backend)
+                path.center = placed_input(inputs[path.position], noise, backend)
             draws.append(partial(
                 fill_copies, buffer[filled : filled + count], noise, path.key, path.center,
                 start=path.drawn, stream=streams[path.stage], backend=backend,

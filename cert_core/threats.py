@@ -17,6 +17,17 @@ enters without a proof or a citation:
 (c) Level sets that are 2-balls: D depends on |delta|_2 alone and rises with it
     (rotate, then (a)); Theorem 2, and Proposition 4 for the l1 and linf attacks.
 
+Noises with finitely many ratios have rows of their own, keyed by what decides their law:
+(d) "entries": the law of a copy depends on each entry through that entry alone, or on a
+    subset of entries that all orders share; by symmetry the number of changed entries decides
+    (for SparseFlips: of added and of deleted ones, and every split of the number is tried),
+    and one more change only informs (data processing).
+(e) "cube": the noise is uniform on a cube, whose overlap with the moved one is the product of
+    (1 - |delta_i|/width)_+, at least 1 - |delta|_1/width, attained along an axis.
+(f) "splits": a copy tells between which splits, a width apart, each coordinate lies; it
+    changes only if a split lies between x_i and x_i + delta_i for some i, with probability
+    |delta|_1/width at most whatever the joint law of the splits, attained along an axis.
+
 A pair without a row is served by inclusion, |delta|_q <= dim^max(0, 1/q - 1/p) |delta|_p
 for an attack q that has one: sound, not tight, and the result says so.
 """
@@ -31,13 +42,15 @@ import numpy as np
 
 from cert_core.errors import Float, UnsupportedPair, choice, fail, real
 
-Kind = Literal["axis", "diagonal"]
+Kind = Literal["axis", "diagonal", "entries"]
+Level = float | str | None  # a norm whose balls are the level sets, or a word of the table
 
 ORDER = {"l1": 1.0, "l2": 2.0, "linf": math.inf}
 ATTACKS = tuple(ORDER)
+COUNT = "l0"  # the number of changed entries, which is no norm
 
-# (norm of the level sets or None, attack) -> (kind of the worst shift, proof)
-WORST: dict[tuple[float | None, str], tuple[Kind, str]] = {
+# (level of a noise, attack) -> (kind of the worst shift, proof)
+WORST: dict[tuple[Level, str], tuple[Kind, str]] = {
     (None, "linf"): ("diagonal", "(a), contains Theorem 3"),
     (1.0, "linf"): ("diagonal", "(a), contains Theorem 3"),
     (2.0, "linf"): ("diagonal", "(c), Proposition 4"),
@@ -46,6 +59,10 @@ WORST: dict[tuple[float | None, str], tuple[Kind, str]] = {
     (2.0, "l1"): ("axis", "(c), Proposition 4"),
     (math.inf, "l1"): ("axis", "(b), contains Theorem 2"),
     (2.0, "l2"): ("axis", "(c), Theorem 2"),
+    ("entries", COUNT): ("entries", "(d), Lee et al. 2019; Levine and Feizi 2020"),
+    ("cube", "l1"): ("axis", "(e), Yang et al. 2020"),
+    ("cube", "linf"): ("diagonal", "(a)"),
+    ("splits", "l1"): ("axis", "(f), Levine and Feizi 2021, Theorem 2"),
 }
 
 # Pairs whose worst shift is known but whose log-ratio law is not closed.
@@ -59,13 +76,13 @@ class Noise(Protocol):
     def dim(self) -> int: ...
 
     @property
-    def level_norm(self) -> float | None: ...
+    def level_norm(self) -> Level: ...
 
 
 @dataclass(frozen=True)
 class Shift:
-    """A perturbation, described: along the first axis, (size, 0, ...), or diagonal,
-    (size, ..., size).
+    """A perturbation, described: along the first axis, (size, 0, ...), diagonal,
+    (size, ..., size), or a change of `size` entries to any other values.
 
     `tight` says that no perturbation of the attack ball is worse and the ball holds
     this one; otherwise the shift stands for a larger ball, and bounds from it are
@@ -78,15 +95,22 @@ class Shift:
     reason: str
 
     def as_array(self, dim: int) -> Float:
-        """The shift as a float64 vector of shape (dim,)."""
+        """The shift as a float64 vector of shape (dim,); of "entries", 1 where one changes."""
         if self.kind == "diagonal":
             return np.full(dim, self.size)
         vector = np.zeros(dim)
+        if self.kind == "entries":
+            vector[: int(self.size)] = 1.0
+            return vector
         vector[0] = self.size
         return vector
 
     def norm(self, order: float, dim: int) -> float:
         """The norm of the shift: |delta|_order in dim dimensions."""
+        if self.kind == "entries":
+            raise UnsupportedPair(
+                f"shift must be a vector to have a norm, got {self}: use its size"
+            )
         if self.kind == "axis" or order == math.inf:
             return self.size
         return self.size * math.pow(dim, 1.0 / order)
@@ -94,7 +118,7 @@ class Shift:
 
 def attack_name(value: Any) -> str:
     """value if it names an attack."""
-    return str(choice("attack", value, ATTACKS))
+    return str(choice("attack", value, (*ATTACKS, COUNT)))
 
 
 def radius_value(value: Any) -> float:
@@ -104,6 +128,13 @@ def radius_value(value: Any) -> float:
     if result > 1e80:
         raise fail("radius", "at most 1e80", value, remedy)
     return result
+
+
+def _no_row(noise: Noise, attack: str) -> UnsupportedPair:
+    return UnsupportedPair(
+        f"attack must be one with a proved worst shift for {noise!r}, got {attack!r}: "
+        "choose another attack or noise"
+    )
 
 
 def _included(noise: Noise, attack: str, radius: float) -> Shift:
@@ -119,10 +150,15 @@ def _included(noise: Noise, attack: str, radius: float) -> Shift:
         kind, proof = WORST[row]
         reason = f"by inclusion in the {other} ball of radius dim^{exponent:g} r; {proof}"
         return Shift(kind, math.nextafter(factor * radius, math.inf), False, reason)
-    raise UnsupportedPair(
-        f"attack must be one with a proved worst shift for {noise!r}, got {attack!r}: "
-        "choose another attack or noise"
-    )
+    raise _no_row(noise, attack)
+
+
+def _changed_entries(noise: Noise, radius: float) -> float:
+    """radius as a number of entries."""
+    if radius != math.floor(radius) or radius > noise.dim:
+        rule = f"a whole number of entries, at most dim = {noise.dim}, under the attack {COUNT!r}"
+        raise fail("radius", rule, radius, "pass how many entries may change")
+    return radius
 
 
 def worst_shift(noise: Noise, attack: str, radius: float) -> Shift:
@@ -131,8 +167,8 @@ def worst_shift(noise: Noise, attack: str, radius: float) -> Shift:
     Parameters
     ----------
     noise : a noise of the toolkit
-    attack : "l1", "l2" or "linf"
-    radius : float >= 0, of the attack's ball
+    attack : "l1", "l2" or "linf"; "l0" for changed entries
+    radius : float >= 0, of the attack's ball; under "l0" a whole number, at most dim
 
     Returns
     -------
@@ -151,8 +187,12 @@ def worst_shift(noise: Noise, attack: str, radius: float) -> Shift:
     """
     attack, radius = attack_name(attack), radius_value(radius)
     if not hasattr(noise, "level_norm"):
-        raise fail("noise", "a noise of cert_core.NOISES", noise, "e.g. L2Noise(3072, 1.0, 8)")
-    if noise.dim == 1:
+        raise fail("noise", "a noise of cert_core", noise, "e.g. L2Noise(3072, 1.0, 8)")
+    if (attack == COUNT) != (noise.level_norm == "entries"):
+        raise _no_row(noise, attack)
+    if attack == COUNT:
+        radius = _changed_entries(noise, radius)
+    elif noise.dim == 1:
         return Shift("axis", radius, True, "(a); in one dimension all attacks are one")
     if (noise.level_norm, attack) not in WORST:
         return _included(noise, attack, radius)
@@ -175,7 +215,7 @@ def is_tight(noise: Noise, attack: str) -> bool:
     Parameters
     ----------
     noise : Noise
-    attack : "l1", "l2" or "linf"
+    attack : "l1", "l2" or "linf"; "l0" for changed entries
 
     Returns
     -------

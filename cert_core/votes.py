@@ -11,27 +11,25 @@ import numpy as np
 from cert_core import kernels
 from cert_core.confidence import Counts
 from cert_core.errors import EXACT, check_callable, fail, inputs, integer, integers, size, to_numpy
-from cert_core.noises import Noise, checked_noise
+from cert_core.noises import Channel, Noise, Splitting, checked_noise
 from cert_core.provenance import CountedVotes, Drawn, counted
 
 CLASSES = 1 << 24  # at most
 
 
-def input_rows(x: Any, noise: Noise) -> np.ndarray[Any, np.dtype[np.floating[Any]]]:
+def input_rows(x: Any, noise: Noise) -> np.ndarray[Any, np.dtype[Any]]:
     """x of shape (N, *input_shape) with noise.dim values an input: as float32 where that holds
-    all of them, else as float64."""
-    given = to_numpy("x", x)
-    if given.dtype.kind == "u":  # images of 0..255, with a noise meant for [0, 1]
-        remedy = "pass x / 255, or x.astype(float) where the noise's scale is in these units"
-        raise fail("x", "floats, in the units of the noise", str(given.dtype), remedy)
-    given = inputs("x", given)
+    all of them, else as float64; for a channel in the form that it copies."""
     checked_noise(noise)
+    given = noise.checked(x) if isinstance(noise, Channel) else _added_to(x)
     values = int(np.prod(given.shape[1:])) if given.ndim else 0
     if given.ndim < 2 or values != noise.dim:
         rule = f"of shape (n_inputs, ...) with noise.dim = {noise.dim} values an input"
         raise fail("x", rule, given.shape, "add the axis of inputs, or use a noise of that dim")
     if not np.isfinite(given).all():
         raise fail("x", "finite", "NaN or infinity", "clean the inputs first")
+    if isinstance(noise, Channel):  # adds nothing that float32 could swallow
+        return given
     largest = float(np.abs(given).max(initial=0.0))
     least = max(8.0 * float(np.spacing(np.float32(min(largest, 1e38)))), 1e-30)
     if not least <= noise.rms <= 1e30:
@@ -40,9 +38,18 @@ def input_rows(x: Any, noise: Noise) -> np.ndarray[Any, np.dtype[np.floating[Any
     return given
 
 
-def placed_input(row: Any, backend: str) -> Any:
-    """One of the inputs as the center of its copies, where the backend adds it."""
-    center = inputs("x", row)
+def _added_to(x: Any) -> np.ndarray[Any, np.dtype[Any]]:
+    """Inputs that noise is added to."""
+    given = to_numpy("x", x)
+    if given.dtype.kind == "u":  # images of 0..255, with a noise meant for [0, 1]
+        remedy = "pass x / 255, or x.astype(float) where the noise's scale is in these units"
+        raise fail("x", "floats, in the units of the noise", str(given.dtype), remedy)
+    return inputs("x", given)
+
+
+def placed_input(row: Any, noise: Noise, backend: str) -> Any:
+    """One of the inputs as the center of its copies, where the backend reads it."""
+    center = row if isinstance(noise, Channel) else inputs("x", row)
     return kernels.placed(backend, center) if center.dtype == np.float32 else center
 
 
@@ -54,13 +61,23 @@ def fill_copies(
     What float32 does not hold is added in float64 to the same noise, and the sum rounded once: an
     input that was rounded first would be another one, as far off as |x - float32(x)|.
     """
-    exact = str(center.dtype) == "float32"
+    exact = isinstance(noise, Channel) or str(center.dtype) == "float32"
     kernels.backend(backend).draw(
         noise, len(out), key, start=start, center=center if exact else None, out=out,
         stream=stream,
     )  # fmt: skip
     if not exact:
         kernels.add(backend, out, center.reshape(-1))
+
+
+def sample_count(name: str, n: Any, noise: Noise) -> int:
+    """n as how many noisy copies to classify: rounds of them all where nothing is random."""
+    count = size(name, n, 1, EXACT, remedy="pass how many noisy copies to classify")
+    copies = noise.copies if isinstance(noise, Splitting) else None
+    if copies is not None and count % copies:
+        rule = f"a multiple of the {copies} copies that {noise!r} makes of an input"
+        raise fail(name, rule, n, "count them all, nothing here is random")
+    return count
 
 
 def input_indices(indices: Sequence[int] | None, count: int) -> list[int]:
@@ -170,7 +187,7 @@ def answers(
     check_callable("predict", predict)
     rows = input_rows(x, noise)
     chosen = input_indices(indices, len(rows))
-    n = size("n", n, 1, EXACT, remedy="pass how many noisy copies to classify")
+    n = sample_count("n", n, noise)
     batch_rows = integer("batch_size", batch_size, 1, remedy="pass the rows of a batch")
     begin, stream = kernels.span(n, start)[1], kernels.stream_of(stage)
     keys = [kernels.input_seed(seed, index) for index in chosen]
@@ -179,7 +196,7 @@ def answers(
     draws: list[Callable[[], Any]] = []
     filled = 0
     for i, row in enumerate(rows):
-        drawn, center = 0, placed_input(row, backend)
+        drawn, center = 0, placed_input(row, noise, backend)
         while drawn < n:
             out = buffer[filled : filled + min(n - drawn, batch_rows - filled)]
             how: dict[str, Any] = {"start": begin + drawn, "stream": stream, "backend": backend}

@@ -3,7 +3,8 @@
 A backend is a module with these four functions, same names and order everywhere:
 
 draw(noise, n, seed, *, start=0, center=None, out=None, dtype="float32", stream=DRAW)
-    (n, dim) noise, added to `center`; rows are samples start .. start + n - 1.
+    (n, dim) noise, added to `center`; rows are samples start .. start + n - 1.  Noises that
+    add nothing make copies of `center`, which must be given (see copies).
 log_ratio(noise, z, shift)
     (n,) float64: log pi0(z - delta) - log pi0(z) for the rows of z.
 draw_log_ratio(noise, shift, n, seed, *, start=0, stream=PI0)
@@ -48,7 +49,7 @@ BACKENDS = ("reference", "cpu", "gpu")
 PACKAGES = {"cpu": ("numba", "numba"), "gpu": ("cupy", "cupy-cuda13x (or cupy-cuda12x)")}
 
 # Purposes, times two; the odd number after each is its row quantities.
-SELECTION, ESTIMATION, PI0, PI_DELTA, PILOT, DRAW = range(0, 12, 2)
+SELECTION, ESTIMATION, PI0, PI_DELTA, PILOT, DRAW, OFFSETS = range(0, 14, 2)
 
 STAGES = {"selection": SELECTION, "estimation": ESTIMATION}
 

@@ -22,14 +22,31 @@ import numpy as np
 from cert_core.errors import Float, fail, probabilities, scalar, to_numpy
 from cert_core.errors import alpha as alpha_value
 from cert_core.errors import seed as seed_value
-from cert_core.kernels import DRAW, KINDS, PI0, SHAPES, TRUNCATED, one_input, output_array, span
+from cert_core.kernels import (
+    DRAW,
+    KINDS,
+    PI0,
+    SHAPES,
+    TRUNCATED,
+    UNIFORM,
+    one_input,
+    output_array,
+    span,
+)
+from cert_core.kernels.copies import Recipe, Subset, Table, recipe
+from cert_core.kernels.copying import cell_rows, moved_cell_rows, subset_rows, table_rows
 from cert_core.kernels.ratios import changes, closed_changes
-from cert_core.kernels.reference import geometry, log_ratio_of_changes, radial_log_ratio
+from cert_core.kernels.reference import (
+    geometry,
+    log_ratio_of_changes,
+    radial_log_ratio,
+    split_steps,
+)
 from cert_core.kernels.reference import hinge_bound as reference_hinge_bound
 from cert_core.kernels.rows import draw_rows
 from cert_core.kernels.selection import smallest
 from cert_core.kernels.tiles import U64
-from cert_core.noises import Noise
+from cert_core.noises import Channel, Noise, Splitting, Uniform
 from cert_core.radii import cosine_quantiles
 from cert_core.threats import Shift
 
@@ -107,15 +124,16 @@ def draw(
     n, start = span(n, start)
     key = U64(seed_value(seed))
     out = output_array(out, (n, noise.dim), dtype)
-    kind = TRUNCATED if noise.radial is None else KINDS[noise.radial.norm]
+    if isinstance(noise, Channel):
+        copy = _copier(noise, recipe(noise, center, dtype), key, stream)
+        _spread(lambda low, high: copy(start + low, out[low:high]), n, noise.dim, threads)
+        return out
     middle = np.zeros(0, dtype)
     if center is not None:
         middle = one_input(center, noise.dim, dtype)
     chunk = max(1, CHUNK_BYTES // (noise.dim * out.itemsize))
     slots = 4 if dtype == "float32" else 2
-    cubics, unit = noise.log_radius().cubics, noise.scale_unit
-    scale = noise.radial.coordinate_scale if noise.radial is not None else None
-    independent, unit = scale is not None, unit if scale is None else scale
+    kind, independent, cubics, unit = _coordinates(noise)
 
     def work(low: int, high: int) -> None:
         first = U64(start + low)
@@ -126,6 +144,37 @@ def draw(
 
     _spread(work, n, noise.dim, threads)
     return out
+
+
+def _coordinates(noise: Noise) -> tuple[int, bool, Any, float]:
+    """(kind of the raw coordinates, whether they are independent, the table of the radius where
+    they are not, their scale or its)."""
+    if isinstance(noise, Uniform):
+        return UNIFORM, True, np.empty((0, 4)), noise.scale
+    kind = TRUNCATED if noise.radial is None else KINDS[noise.radial.norm]
+    scale = noise.radial.coordinate_scale if noise.radial is not None else None
+    cubics, unit = noise.log_radius().cubics, noise.scale_unit
+    return kind, scale is not None, cubics, unit if scale is None else scale
+
+
+def _copier(noise: Channel, copied: Recipe, key: Any, stream: int) -> Callable[[int, Any], None]:
+    """What writes the copies start, start + 1, ... to rows."""
+    chunk, place = max(1, CHUNK_BYTES // (8 * noise.dim)), (U64(stream), key)
+    if isinstance(copied, Table):
+        table = copied.codes, copied.last[copied.codes], copied.share[copied.codes], copied.values
+        return lambda start, out: table_rows(U64(start), *place, chunk, *table, out)
+    if isinstance(copied, Subset):
+        subset = copied.row, copied.keep, copied.null
+        return lambda start, out: subset_rows(U64(start), *place, chunk, *subset, out)
+    cells = copied.codes, copied.width, copied.levels
+    if isinstance(noise, Splitting) and noise.copies is not None:
+
+        def moved(start: int, out: Any) -> None:
+            offsets, steps = split_steps(noise, 1, int(key), start, stream)
+            moved_cell_rows(int(steps[0]), offsets, *cells, out)
+
+        return moved
+    return lambda start, out: cell_rows(U64(start), *place, chunk, *cells, out)
 
 
 def log_ratio(noise: Noise, z: Any, shift: Shift, *, threads: int | None = None) -> Float:

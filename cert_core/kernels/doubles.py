@@ -194,3 +194,13 @@ def truncated64(w: Any, bounds: Any, at: Any, m: Any, out: Any) -> None:
             newton = (near if tail > F64(0.5) else far) * F64(1.2533141373155003)
             x = x - newton / fma(F64(0.5) * x, newton, F64(1))
             out[at + U64(slot) * m + U64(i)] = signed64(min(x, bounds[2, i]), low)
+
+
+@njit(**OPTIONS)
+def pairs64(w: Any, at: Any, m: Any, out: Any) -> None:
+    """The words themselves, two a value, as uint64."""
+    wide_vectors()
+    for i in range(m):
+        j = at + U64(i)
+        out[j] = U64(w[0, i]) << U64(32) | U64(w[1, i])
+        out[j + m] = U64(w[2, i]) << U64(32) | U64(w[3, i])

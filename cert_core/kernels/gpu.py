@@ -17,12 +17,12 @@ from typing import Any
 import cupy
 import numpy as np
 
-from cert_core.errors import BackendMissing, choice, fail, probabilities, scalar
+from cert_core.errors import BackendMissing, UnsupportedPair, choice, fail, probabilities, scalar
 from cert_core.errors import alpha as alpha_value
 from cert_core.errors import seed as seed_value
 from cert_core.kernels import DRAW, DTYPES, PI0, PROBES, bracket, launches, span
 from cert_core.kernels.reference import HIGHEST, REMEDY, RULE, geometry
-from cert_core.noises import Noise
+from cert_core.noises import Finite, Noise
 from cert_core.radii import LogQuantiles
 from cert_core.threats import Shift
 
@@ -160,6 +160,8 @@ def draw(
 ) -> Any:
     """See cert_core.kernels; returns a CuPy array, or out, which may be an array of NumPy (that
     is waited for) or of any framework on the current device (that is not)."""
+    if isinstance(noise, Finite):
+        raise UnsupportedPair(f"backend must be 'cpu' or 'reference' for {noise!r}, got 'gpu'")
     n, start = span(n, start)
     key = seed_value(seed)
     array = _output(out, (n, noise.dim), dtype)

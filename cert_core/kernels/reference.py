@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -11,8 +13,9 @@ from scipy import special
 from cert_core.errors import Float, array, fail, probabilities, scalar, to_numpy
 from cert_core.errors import alpha as alpha_value
 from cert_core.errors import seed as seed_value
-from cert_core.kernels import BLOCKS, DRAW, PI0, one_input, output_array, span
-from cert_core.noises import Noise
+from cert_core.kernels import BLOCKS, DRAW, OFFSETS, PI0, one_input, output_array, span
+from cert_core.kernels.copies import Codes, Words, recipe
+from cert_core.noises import Channel, Noise, Splitting, Uniform
 from cert_core.radii import cosine_quantiles
 from cert_core.records import MixedRecord, RadialRecord
 from cert_core.threats import Shift
@@ -131,22 +134,42 @@ def blocks_of(count: int, slots: int) -> int:
     return min(BLOCKS, -(-count // slots))
 
 
+def _layout(
+    raw: Any,
+    slots: int,
+    key: int,
+    start: int,
+    stream: int,
+    values: Callable[[list[Any]], list[Any]],
+) -> None:
+    """Write the values of blocks, each a list over its slots, to the rows start, start + 1, ..."""
+    n, dim = raw.shape
+    for base in range(0, dim, BLOCKS * slots):
+        count = min(BLOCKS * slots, dim - base)
+        m = blocks_of(count, slots)
+        blocks = np.arange(base // slots, base // slots + m, dtype=U64)[None, :]
+        words = philox([*_samples(start, n), blocks, U64(stream)], key)
+        for slot, part in enumerate(values(words)):
+            low = base + slot * m
+            high = min(low + m, base + count)
+            if high > low:
+                raw[:, low:high] = part[:, : high - low]
+
+
 def _fill(
     kind: str, n: int, dim: int, key: int, start: int, stream: int, wide: bool, rho: Any = None
 ) -> Float:
     """(n, dim) raw coordinates in the contract's layout."""
     raw = np.empty((n, dim))
     slots = 2 if wide else 4
-    for base in range(0, dim, BLOCKS * slots):
-        count = min(BLOCKS * slots, dim - base)
-        m = blocks_of(count, slots)
-        blocks = np.arange(base // slots, base // slots + m, dtype=U64)[None, :]
-        words = philox([*_samples(start, n), blocks, U64(stream)], key)
-        for slot, values in enumerate(_coordinates(kind, words, wide, rho)):
-            low = base + slot * m
-            high = min(low + m, base + count)
-            if high > low:
-                raw[:, low:high] = values[:, : high - low]
+    _layout(raw, slots, key, start, stream, lambda w: _coordinates(kind, w, wide, rho))
+    return raw
+
+
+def wide_words(n: int, dim: int, key: int, start: int, stream: int) -> Words:
+    """(n, dim) words of 64 bits in the layout of float64."""
+    raw = np.empty((n, dim), np.uint64)
+    _layout(raw, 2, key, start, stream, lambda w: [w[0] << U64(32) | w[1], w[2] << U64(32) | w[3]])
     return raw
 
 
@@ -180,8 +203,12 @@ def draw(
     n, start = span(n, start)
     key = seed_value(seed)
     out = output_array(out, (n, noise.dim), dtype)
+    copied = recipe(noise, center, dtype) if isinstance(noise, Channel) else None
     for low in range(0, n, max(1, CHUNK // noise.dim)):
         high = min(n, low + max(1, CHUNK // noise.dim))
+        if copied is not None:
+            out[low:high] = _copies(noise, copied, high - low, key, start + low, stream)
+            continue
         rows = _rows(noise, high - low, key, start + low, stream, dtype == "float64")
         if center is not None:
             # the sum is rounded once, from the rounded noise, as in the other backends
@@ -191,10 +218,36 @@ def draw(
     return out
 
 
+def _copies(noise: Noise, copied: Any, n: int, key: int, start: int, stream: int) -> Any:
+    if isinstance(noise, Splitting) and noise.copies is not None:
+        return copied.moved(*split_steps(noise, n, key, start, stream))
+    return copied.rows(wide_words(n, noise.dim, key, start, stream))
+
+
+def split_steps(noise: Splitting, n: int, key: int, start: int, stream: int) -> tuple[Codes, Codes]:
+    """The relative offsets of all coordinates' splits, and the steps of samples start, ... ."""
+    assert noise.copies is not None
+    first, _, _ = row_uniforms(1, key, 0, stream)
+    begin = (int(first[0] * noise.copies) + start) % noise.copies
+    return split_offsets(noise.dim, noise.copies), (begin + np.arange(n)) % noise.copies
+
+
+@lru_cache(maxsize=8)
+def split_offsets(dim: int, copies: int) -> Codes:
+    """Where each coordinate's splits stand, the same for all inputs and runs."""
+    words = wide_words(1, dim, 0, 0, OFFSETS)[0]
+    places = (words >> U64(11)).astype(np.float64) * (copies * 2.0**-53)
+    offsets: Codes = np.minimum(places, copies - 1).astype(np.int64)
+    offsets.flags.writeable = False
+    return offsets
+
+
 DIRECTIONS = {1.0: "exponential", 2.0: "normal", math.inf: "uniform"}
 
 
 def _rows(noise: Noise, n: int, key: int, start: int, stream: int, wide: bool) -> Float:
+    if isinstance(noise, Uniform):
+        return noise.scale * _fill("uniform", n, noise.dim, key, start, stream, wide)
     score, _ = row_normals(n, key, start, stream)
     radius = np.exp(noise.log_radius()(score)) * noise.scale_unit
     if noise.radial is None:

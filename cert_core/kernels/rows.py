@@ -15,6 +15,7 @@ from cert_core.kernels.doubles import (
     exponentials64,
     minus_log64,
     normals64,
+    pairs64,
     truncated64,
     turn64,
     uniform64,
@@ -110,6 +111,11 @@ def _typed_transform(kind: Any, w: Any, bounds: Any, at: Any, m: Any, out: Any) 
         else:
             truncated64(w, bounds, at, m, out)
 
+    def whole(kind: Any, w: Any, bounds: Any, at: Any, m: Any, out: Any) -> None:
+        pairs64(w, at, m, out)
+
+    if out.dtype == types.uint64:
+        return whole
     return single if out.dtype == types.float32 else double
 
 
@@ -134,6 +140,12 @@ def _fill(kind: Any, first: Any, stream: Any, key: Any, slots: Any, bounds: Any,
             _transform(kind, w, lanes, U64(row * dim + base), U64(LANES), flat)
     if whole < dim:
         _fill_ends(kind, first, stream, key, slots, bounds, whole, w, lanes, out)
+
+
+@njit(**OPTIONS)
+def fill_words(first: Any, stream: Any, key: Any, out: Any) -> None:
+    """Raw words of 64 bits in the layout of float64."""
+    _fill(UNIFORM, first, stream, key, 2, np.empty((3, 0)), out)
 
 
 @njit(**OPTIONS)

@@ -16,6 +16,7 @@ tests hold above every error seen.
 from __future__ import annotations
 
 from cert_core.errors import UnsupportedPair
+from cert_core.laws.atomic import atomic_law
 from cert_core.laws.base import LogRatioLaw
 from cert_core.laws.closed import GaussianLaw, LaplaceLaw, PointLaw
 from cert_core.laws.empirical import EmpiricalLaw
@@ -24,11 +25,15 @@ from cert_core.laws.quadrature import QuadratureLaw
 from cert_core.native import RadialLaw
 from cert_core.noises import Noise, checked_noise
 from cert_core.records import (
+    AblationRecord,
+    FlipsRecord,
     GaussianRecord,
     LaplaceRecord,
     LawRecord,
     MixedRecord,
+    OverlapRecord,
     RadialRecord,
+    SparseFlipsRecord,
 )
 from cert_core.threats import Shift, law_shift, radius_value
 
@@ -77,6 +82,8 @@ def build_law(record: LawRecord, shift: Shift, dim: int) -> LogRatioLaw:
             return _radial_law(record, shift)
         case MixedRecord():
             return MixedLaw(record.dim, record.k, _in_scales(shift.size, record.sigma))
+        case FlipsRecord() | SparseFlipsRecord() | AblationRecord() | OverlapRecord():
+            return atomic_law(record, shift)
 
 
 def log_ratio_law(noise: Noise, attack: str, radius: float) -> LogRatioLaw:
@@ -85,8 +92,8 @@ def log_ratio_law(noise: Noise, attack: str, radius: float) -> LogRatioLaw:
     Parameters
     ----------
     noise : Noise
-    attack : "l1", "l2" or "linf"
-    radius : float >= 0, of the attack's ball, in input units
+    attack : "l1", "l2" or "linf"; "l0" for changed entries
+    radius : float >= 0, of the attack's ball, in input units; a whole number under "l0"
 
     Returns
     -------

@@ -25,9 +25,12 @@ class LogRatioLaw(ABC):
         The proof of that, or the inclusion used.
     resolution : float
         Relative error to which score/radius is a smooth function of the radius.
+    full_support : bool
+        Whether L(1) = 1 without being asked; else `lower` serves p in [0, 1].
     """
 
     resolution: float = 1e-11
+    full_support: bool = True
     tight: bool = True
     reason: str = ""
 

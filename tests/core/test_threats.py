@@ -20,10 +20,10 @@ NOISES = [
 
 def test_table_names_a_proof_for_every_row() -> None:
     for (norm, attack), (kind, proof) in WORST.items():
-        assert norm in (None, 1.0, 2.0, math.inf)
-        assert attack in cc.ATTACKS
-        assert kind in ("axis", "diagonal")
-        assert proof.startswith(("(a)", "(b)", "(c)"))
+        assert norm in (None, 1.0, 2.0, math.inf, "entries", "cube", "splits")
+        assert attack in (*cc.ATTACKS, "l0")
+        assert kind in ("axis", "diagonal", "entries")
+        assert proof.startswith(("(a)", "(b)", "(c)", "(d)", "(e)", "(f)"))
 
 
 @pytest.mark.parametrize("noise", NOISES, ids=lambda n: n.name)
