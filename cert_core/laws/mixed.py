@@ -45,7 +45,7 @@ class MixedLaw(LogRatioLaw):
         return MixedLaw, (self._tables.dim, self._tables.k, self._r), told
 
     def probability(self, t: float, tolerance: float = FINE) -> tuple[float, float]:
-        """(P(l <= t), an estimate of its error from above: rule differences, series, tables)."""
+        """(P(l <= t), an estimate of its error from above: integrals, series, tables)."""
         key = (t, tolerance)
         if key not in self._seen:
             self._seen[key] = self._integral(t, tolerance)
