@@ -2,8 +2,8 @@
 
 A data set asks for thousands of radii of one (noise, attack) pair.  The curve
 log(score/radius) over log radius, score = Phi^-1(p_min), is smooth and nearly constant:
-it is interpolated by Chebyshev polynomials on pieces halved until the exact law, asked
-between the nodes, agrees to the law's resolution (1e-11; the mixed family's 5e-7); each
+it is fitted by polynomials on pieces halved until all of more points than a polynomial has
+coefficients agree with it to the law's resolution (1e-11; the mixed family's 5e-7); each
 radius is then one polynomial root, taken 20 times that lower.  Pieces that never agree (a
 kink of the law) are searched one by one.
 """
@@ -28,6 +28,7 @@ from cert_core.noises import Finite, Noise
 from cert_core.threats import attack_name
 
 DEGREE = 16
+POINTS = 22  # of a piece: 5 more than coefficients, independent conditions that all must hold
 SHRINK = 20.0  # laws' resolutions that are taken off an interpolated radius
 MANY = 24  # distinct probabilities from which a curve is cheaper than single searches
 NARROW = 0.01  # pieces of log radius are not halved below this
@@ -67,15 +68,11 @@ class Curve:
 
     def _fit(self, low: float, high: float) -> list[_Piece]:
         self._fits += 1
-        nodes = chebyshev.chebpts1(DEGREE + 1)
+        nodes = chebyshev.chebpts2(POINTS)  # both ends, so that no kink lies beside all of them
         middle, half = 0.5 * (low + high), 0.5 * (high - low)
         values = np.array([self._value(middle + half * x) for x in nodes])
         coefficients = chebyshev.chebfit(nodes, values, DEGREE)
-        checks = (-0.985, -0.31, 0.47, 0.97)
-        worst = max(
-            abs(self._value(middle + half * x) - float(chebyshev.chebval(x, coefficients)))
-            for x in checks
-        )
+        worst = np.abs(values - chebyshev.chebval(nodes, coefficients)).max()
         if worst <= self.resolution:
             return [_Piece(low, high, coefficients)]
         if high - low < NARROW or self._fits > MOST:

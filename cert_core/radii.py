@@ -20,6 +20,7 @@ from cert_core.errors import Float
 
 REACH = 9.25  # scores beyond +-REACH, of probability 2e-20, are drawn as +-REACH
 INTERVALS = 1024
+POWER = 80.0  # logarithms below its mode where the density of log rho is a power to all digits
 SCORES = np.linspace(-REACH, REACH, INTERVALS + 1)
 
 
@@ -92,18 +93,18 @@ class MaxLaw:
 def max_log_density(y: Float, dim: int, k: float) -> Float:
     """log of rho^(1-k) exp(-rho^2/2) erf(rho/sqrt 2)^(dim-1) at rho = exp(y)."""
     rho = np.exp(y)
-    # erf(x) = 1 - erfc(x), and 2x/sqrt(pi) as x -> 0
+    # log(erf(x)/x), where erf(x) = 1 - erfc(x), and 2x/sqrt(pi) as x -> 0
     with np.errstate(divide="ignore"):
-        log_erf = np.where(
+        log_share = np.where(
             rho < 1e-9,
-            y + 0.5 * np.log(2 / np.pi),
+            0.5 * np.log(2 / np.pi),
             np.where(
                 rho < 1.0,
-                np.log(special.erf(rho / np.sqrt(2))),
-                np.log1p(-special.erfc(rho / np.sqrt(2))),
+                np.log(special.erf(rho / np.sqrt(2))) - y,
+                np.log1p(-special.erfc(rho / np.sqrt(2))) - y,
             ),
         )
-    result: Float = (1 - k) * y - 0.5 * rho * rho + (dim - 1) * log_erf
+    result: Float = (dim - k) * y - 0.5 * rho * rho + (dim - 1) * log_share
     return result
 
 
@@ -143,6 +144,14 @@ def max_law(dim: int, k: float) -> MaxLaw:
 
     low, mode, high = _support(density, 80.0)
     edges = np.concatenate([np.linspace(low, mode, 801), np.linspace(mode, high, 801)[1:]])
+    if low < mode - POWER:  # else long panels miss what bends beside the mode
+        edges = np.concatenate(
+            [
+                np.linspace(low, mode - POWER, 801)[:-1],
+                np.linspace(mode - POWER, mode, 801)[:-1],
+                edges[800:],
+            ]
+        )
     x, w = np.polynomial.legendre.leggauss(10)
     half = 0.5 * np.diff(edges)
     nodes = 0.5 * (edges[1:] + edges[:-1])[:, None] + half[:, None] * x

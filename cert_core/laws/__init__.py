@@ -8,7 +8,7 @@ under pi0, and with lam = exp(tau)
 
 A law answers twice: as a distribution (cdf, sf, ppf, enclose), and as what the bounds
 need (required, lower, discrepancy), each with its error put on the safe side.  The
-quadrature returns a difference of two rules and a rounding estimate; what special
+quadrature returns a distance from polynomials and a rounding estimate; what special
 functions and exponents of large arguments add to that is quadrature.margin, which the oracle
 tests hold above every error seen.
 """

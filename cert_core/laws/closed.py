@@ -48,7 +48,7 @@ class GaussianLaw(LogRatioLaw):
 
     def _interval(self, t: float) -> tuple[float, float]:
         z = self._score(t)
-        slack = 4 * EPS * (abs(z) + self.mu)
+        slack = 4 * EPS * (abs(z) + self.mu) if math.isfinite(z) else 0.0
         low, high = float(special.ndtr(z - slack)), float(special.ndtr(z + slack))
         return max(down(low), 0.0), min(up(high), 1.0)
 

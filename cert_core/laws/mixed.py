@@ -3,26 +3,27 @@
 mixed.pyx gives P(l <= t | rho) from the tables of sums.py; here are the integral over
 rho = |z|_inf, and the bounds.  Lengths in units of sigma.
 
-Every probability comes with the sum of what the Gauss-Kronrod pairs of both integrals
-differ by, of the bounds of sums.py, and of what the tables miss between their nodes.
+Every probability comes with the sum of how far both integrands are from polynomials
+(rules.py), of the bounds of sums.py, and of what the tables miss between their nodes.
 """
 
 from __future__ import annotations
 
 import math
-from itertools import pairwise, product
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from scipy import optimize, special
+from scipy import special
 
 from cert_core.laws.base import EPS, LogRatioLaw
 from cert_core.laws.quadrature import root
 from cert_core.laws.sums import LEFT_OUT, tables
-from cert_core.native import NODES, RULE, RULE_GAUSS
+from cert_core.native import NODES, panel_integral
 
-FINE, COARSE = 1e-8, 1e-3  # tolerances of the integrals: of answers, of searches
+FINE, COARSE = 1e-8, 2e-2  # tolerances of the integrals: of answers, of searches
 LOSS = 1e-9  # what a bound may lose by its lambda
+SHARP = math.log(1e-13)  # what rho/r may add to l unseen
 RESOLVED = 1e-7  # quantiles nearer to 0 or 1 are not told apart
 
 
@@ -44,7 +45,7 @@ class MixedLaw(LogRatioLaw):
         return MixedLaw, (self._tables.dim, self._tables.k, self._r), told
 
     def probability(self, t: float, tolerance: float = FINE) -> tuple[float, float]:
-        """(P(l <= t), an estimate of its error from above: rule differences, series, tables)."""
+        """(P(l <= t), an estimate of its error from above: integrals, series, tables)."""
         key = (t, tolerance)
         if key not in self._seen:
             self._seen[key] = self._integral(t, tolerance)
@@ -53,76 +54,65 @@ class MixedLaw(LogRatioLaw):
     def _integral(self, t: float, tolerance: float) -> tuple[float, float]:
         if math.isinf(t):
             return (1.0 if t > 0 else 0.0), 0.0
-        table = self._tables
-        edges = table.panels if tolerance <= FINE else table.panels_search
-        # F(t | rho) has kinks in few dimensions, where a rule's pair may agree by chance
-        kinks = table.others == 0 or (table.others < 5 and tolerance <= FINE)
-        if kinks:
-            cuts = self._kinks(t) if table.others == 0 else [math.log(self._r)]
-            edges = sorted({*edges, *(y for y in cuts if edges[0] < y < edges[-1])})
-        waiting = [
-            (low, high, self._rule(low, high, t, tolerance)) for low, high in pairwise(edges)
-        ]
-        total, error, limit = 0.0, LEFT_OUT, 0.1 * tolerance
+        table, log_r, floor = self._tables, math.log(self._r), self._floor()
+        edges = table.edges(floor, search=tolerance > FINE)
+        if table.others < 5 and edges[0] < log_r < edges[-1]:  # l peaks there in few dimensions
+            edges = sorted({*edges, log_r})
+        total, error = self._beneath(t, floor), LEFT_OUT
+        seen: dict[float, tuple[float, float]] = {}
+        waiting = list(pairwise(edges))
         while waiting:
-            low, high, (value, miss, inner) = waiting.pop()
-            if (miss <= limit and not kinks) or high - low < 2e-9:
+            low, high = waiting.pop()
+            value, miss, inner = self._rule(low, high, t, tolerance, seen)
+            if miss <= 0.1 * tolerance or high - low < 2e-9:
                 total += value
                 error += miss + inner
-                continue
-            middle = 0.5 * (low + high)
-            left, right = (
-                self._rule(*ends, t, tolerance) for ends in ((low, middle), (middle, high))
-            )
-            change = abs(left[0] + right[0] - value)
-            if kinks and max(miss, change) <= limit:
-                total += left[0] + right[0]
-                error += 4 * max(change, left[1] + right[1]) + left[2] + right[2]
             else:
-                waiting += [(low, middle, left), (middle, high, right)]
+                middle = 0.5 * (low + high)
+                waiting += [(low, middle), (middle, high)]
         return min(max(total, 0.0), 1.0), error
 
-    def _kinks(self, t: float) -> list[float]:
-        """For dim 2: log rho at r and beside it, where l is above t for a moment only, and where
-        l = t at a corner of the square of radius rho or of its part above 2r - rho."""
-        table, centre, width = self._tables, math.log(self._r), 1.0
-        found = [centre]
-        while width > 1e-9 and width * table.k > math.exp(-abs(t)) * 1e-3:
-            found += [centre - width, centre + width]
-            width /= 8
-        grid = np.unique([*np.linspace(table.low, table.high, 1000), *found])
-        for high, share in product(range(table.dim + 1), (0.0, 2.0)):
+    def _floor(self) -> float:
+        """The log rho below which l is a function of rho alone, and its density a power."""
+        dim, k, r = self._tables.dim, self._tables.k, self._r
+        levels = [math.log(r), -0.5 * math.log(dim)]
+        levels.append(math.log(k / dim) - math.log(r) if k > 0 else -math.inf)
+        return SHARP + min(levels)
 
-            def excess(y: Any, high: int = high, share: float = share) -> Any:
-                rho = np.exp(y)  # `high` coordinates rho, the rest at -rho or at 2r - rho
-                total = high * rho + (table.dim - high) * (share * self._r - rho)
-                low = rho + self._r if share == 0 and high < table.dim else 0.0
-                size = np.maximum(np.abs(rho - self._r), low) + 1e-300
-                log_ratio = self._r * (total - 0.5 * table.dim * self._r)
-                return log_ratio - table.k * np.log(size / rho) - t
-
-            above = excess(grid) > 0
-            for i in np.nonzero(above[1:] != above[:-1])[0]:
-                found.append(float(optimize.brentq(excess, grid[i], grid[i + 1], xtol=1e-13)))
-        return found
+    def _beneath(self, t: float, floor: float) -> float:
+        """P(l <= t, log rho <= floor): there l = k (log rho - log r) - d r^2/2."""
+        table = self._tables
+        if table.low >= floor:
+            return 0.0
+        return table.below(
+            min(floor, math.log(self._r) + (t + 0.5 * table.dim * self._r**2) / table.k)
+        )
 
     def _rule(
-        self, low: float, high: float, t: float, tolerance: float
+        self,
+        low: float,
+        high: float,
+        t: float,
+        tolerance: float,
+        seen: dict[float, tuple[float, float]],
     ) -> tuple[float, float, float]:
-        """(a panel's integral, what the Kronrod pair differs by, errors of its nodes)."""
+        """(a panel's integral, its error, errors of its nodes)."""
         half, middle = 0.5 * (high - low), 0.5 * (high + low)
         y = middle + half * NODES
+        y[0], y[-1] = low, high  # shared with the neighbours
         density = half * self._tables.density(y)
-        found = np.array([self._given(float(x), t, tolerance) for x in y])
-        values = density * found[:, 0]
-        kronrod = float(RULE @ values)
-        miss = abs(kronrod - float(RULE_GAUSS @ values))
-        return kronrod, miss, float(RULE @ (density * found[:, 1]))
+        found = np.array([self._given(float(x), t, tolerance, seen) for x in y])
+        value, miss = panel_integral(density * found[:, 0])
+        return value, miss, panel_integral(density * found[:, 1])[0]
 
-    def _given(self, y: float, t: float, tolerance: float) -> tuple[float, float]:
-        node, error = self._tables.node(y)
-        value, miss = node.conditional(t, self._r, tolerance)
-        return value, miss + error
+    def _given(
+        self, y: float, t: float, tolerance: float, seen: dict[float, tuple[float, float]]
+    ) -> tuple[float, float]:
+        if y not in seen:
+            node, error = self._tables.node(y)
+            value, miss = node.conditional(t, math.log(self._r), tolerance)
+            seen[y] = value, miss + error
+        return seen[y]
 
     def _pair(self, t: float) -> tuple[float, float]:
         value, _ = self.probability(t)

@@ -60,7 +60,8 @@ class QuadratureLaw(LogRatioLaw):
         if slack:
             below, above, error, error_above = self._engine.distribution(t + slack)
         high = min(below + margin(below, error), 1.0 - above + margin(above, error_above))
-        return max(math.nextafter(low, 0.0), 0.0), min(math.nextafter(high, 1.0), 1.0)
+        low, high = math.nextafter(low, 0.0), math.nextafter(high, 1.0)
+        return min(max(low, 0.0), 1.0), min(max(high, 0.0), 1.0)
 
     def _quantile(self, p: float, q: float, loss: float = 1e-17) -> float:
         if p <= 0.0:

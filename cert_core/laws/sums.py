@@ -36,6 +36,7 @@ NODES_KEPT = 2048  # of 1 to 25 kB
 AGREE = 1e-9  # of probabilities by tables with what they interpolate
 NOTHING = 1e-12  # what may be left out beside that
 TAYLOR = 28  # orders of the moments' series, for arguments to 2
+FLAT = math.log(1e-7)  # below, a coordinate is uniform, and tables do not change with rho
 SHORT = 0.02  # pieces of log rho are not halved below this
 FEW = 10  # sums of fewer terms are polynomials between their knots
 DEGREE = 36  # of those polynomials
@@ -108,19 +109,30 @@ class Tables:
             found = self._nodes[y] = self._make(y)
         return found
 
+    def edges(self, floor: float, search: bool) -> list[float]:
+        """Panels of log rho above floor to begin with."""
+        low = max(self.low, floor)
+        panels = self.panels_search if search else self.panels
+        return [low, *(y for y in panels if y > low)]
+
+    def below(self, y: float) -> float:
+        """P(log rho <= y), exp(y) so small that the density is a power of rho."""
+        return float(self.density(np.array(y))) / (self.dim - self.k)
+
     def density(self, y: Float) -> Float:
         """Density of log rho."""
         value: Float = np.exp(max_log_density(y, self.dim, self.k) - self.law.log_mass)
         return value
 
     def _make(self, y: float) -> tuple[Any, float]:
-        rho = math.exp(y)
+        place = max(y, FLAT)
+        rho = math.exp(place)
         table, window, error = np.zeros((1, 3)), 1.0, 0.0
         if self.others > 0:
-            piece = next(piece for piece in self._pieces() if y <= piece.high)
-            table, window, error = piece.table(y), piece.window, piece.error
+            piece = next(piece for piece in self._pieces() if place <= piece.high)
+            table, window, error = piece.table(place), piece.window, piece.error
         degree = DEGREE if self.others < FEW else 0
-        node = MixedNode(float(self.dim), self.k, rho, self._reach(rho), window, table, degree)
+        node = MixedNode(float(self.dim), self.k, y, self._reach(rho) / rho, window, table, degree)
         return node, error + LEFT_OUT
 
     def _reach(self, rho: float) -> float:
@@ -133,7 +145,7 @@ class Tables:
         """Interpolated tables that cover the range of log rho."""
         if not self._made:
             made = []  # shown to other threads once it is whole
-            edges = np.linspace(self.low - 1e-9, self.high + 1e-9, START + 1).tolist()
+            edges = np.linspace(max(self.low, FLAT) - 1e-9, self.high + 1e-9, START + 1).tolist()
             waiting = list(pairwise(edges))[::-1]
             while waiting:
                 low, high = waiting.pop()

@@ -1,8 +1,8 @@
 import numpy as np
 
 NODES: np.ndarray[tuple[int], np.dtype[np.float64]]
-RULE: np.ndarray[tuple[int], np.dtype[np.float64]]
-RULE_GAUSS: np.ndarray[tuple[int], np.dtype[np.float64]]
+
+def panel_integral(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> tuple[float, float]: ...
 
 class MixedNode:
     """P(l <= t | rho) for one rho (see mixed.pyx)."""
@@ -11,10 +11,10 @@ class MixedNode:
         self,
         dim: float,
         k: float,
-        rho: float,
+        y: float,
         span: float,
         window: float,
         table: np.ndarray[tuple[int, int], np.dtype[np.float64]],
         degree: int,
     ) -> None: ...
-    def conditional(self, t: float, r: float, tolerance: float) -> tuple[float, float]: ...
+    def conditional(self, t: float, log_r: float, tolerance: float) -> tuple[float, float]: ...

@@ -1,0 +1,256 @@
+"""Errors that no coincidence hides: an adversary solves for thresholds and radii at which
+two rules agree by chance, and the value there is held to what is stated."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import special
+
+import cert_core as cc
+from cert_core.laws import MixedLaw
+from cert_core.laws.quadrature import margin
+from cert_core.laws.sums import tables
+from cert_core.native import NODES, RadialLaw, panel_integral
+
+
+def crossings(difference: Callable[[float], list[float]], points: Any) -> list[float]:
+    """Where a difference of two rules, one a panel, is zero, between neighbouring points."""
+    found = []
+    values = [difference(float(x)) for x in points]
+    for ends, (at_low, at_high) in zip(pairwise(map(float, points)), pairwise(values), strict=True):
+        if len(at_low) != len(at_high):
+            continue  # other panels
+        for i, (a, b) in enumerate(zip(at_low, at_high, strict=True)):
+            if a * b >= 0 or min(abs(a), abs(b)) < 1e-14:
+                continue
+            low, high = ends
+            for _ in range(50):
+                middle = 0.5 * (low + high)
+                here = difference(middle)
+                if len(here) != len(at_low):
+                    break
+                low, high = (low, middle) if here[i] * a < 0 else (middle, high)
+            found.append(middle)
+    return found
+
+
+def radial(geometry: str, rng: np.random.Generator) -> tuple[str, float, float, float, float]:
+    """Arguments of a law, of all dimensions and shapes, with p_min from .5 to 1."""
+    dim = float(rng.choice([2, 3, 5, 12, 64, 784, 3072]))
+    power = float(rng.choice([0.7, 1.0, 2.0, 3.0]))
+    k = float(rng.choice([0.0, 0.3 * dim, dim - 1.0, dim - 0.5, dim - 10 ** rng.uniform(-1, 0)]))
+    scale = ((dim - k) / power) ** (1 / power)
+    spread = {"sphere": 1 / math.sqrt(dim), "cone": 1 / dim, "edge": 1.0}[geometry]
+    return geometry, dim, power, k, scale * spread * float(10 ** rng.uniform(-1.5, 1.0))
+
+
+def held(law: RadialLaw, dual: bool, t: float) -> None:
+    """The first integral at t, to its stated error, from one refined as far as it goes."""
+    if dual:
+        values, errors = law.bounds(t)
+        truths, left = law.bounds(t, 0.0)
+        value, error, truth, rest = values[0], errors[0], truths[0], left[0]
+    else:
+        value, _, error, _ = law.distribution(t)
+        truth, _, rest, _ = law.distribution(t, 0.0)
+    assert abs(value - truth) <= margin(value, error) + rest
+    assert error <= 1e-12
+
+
+def radial_search(row: tuple[str, float, float, float, float], points: int) -> int:
+    """Crossings found: over the threshold of F, over log lambda of bounds, over the radius."""
+    *shape, reach = row
+    law, count = RadialLaw(*row), 0
+    for dual in (False, True):
+        at = np.geomspace(1e-2, 5.0, points) if dual else np.linspace(-3.0, 3.0, points)
+
+        def over_t(t: float, dual: bool = dual) -> list[float]:
+            return [a - b for a, b, _ in law.first_panels(dual, t)]
+
+        for t in crossings(over_t, at):
+            held(law, dual, t)
+            count += 1
+
+        def over_r(r: float, dual: bool = dual) -> list[float]:
+            return [a - b for a, b, _ in RadialLaw(*shape, r).first_panels(dual, 0.3)]
+
+        for r in crossings(over_r, reach * np.geomspace(0.5, 2.0, points)):
+            held(RadialLaw(*shape, r), dual, 0.3)
+            count += 1
+    return count
+
+
+def radial_crossings(geometry: str, laws: int, points: int) -> int:
+    rng = np.random.default_rng(14)
+    return sum(radial_search(radial(geometry, rng), points) for _ in range(laws))
+
+
+@pytest.mark.parametrize("geometry", ["sphere", "cone", "edge"])
+def test_radial_laws_where_two_rules_agree(geometry: str) -> None:
+    assert radial_crossings(geometry, 12, 8) >= 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("geometry", ["sphere", "cone", "edge"])
+def test_radial_laws_where_two_rules_agree_by_the_hundred(geometry: str) -> None:
+    assert radial_crossings(geometry, 60, 30) >= 200
+
+
+EVERY_OTHER = np.linalg.solve(
+    np.polynomial.legendre.legvander(NODES[::2], 7).T, [2.0, *[0.0] * 7]
+)  # the rule of eight of the fifteen nodes
+
+
+def rule_gap(values: Any) -> float:
+    return panel_integral(values)[0] - float(EVERY_OTHER @ values[::2])
+
+
+def outer_search(dim: int, k: float, r: float, t: float, points: int) -> int:
+    """Crossings of the outer integral's rules, over the radius and over the threshold."""
+
+    def differences(r: float, t: float) -> list[float]:
+        law = MixedLaw(dim, k, r)
+        table, gaps = law._tables, []
+        for low, high in pairwise(table.edges(law._floor(), search=False)):
+            y = 0.5 * (low + high) + 0.5 * (high - low) * NODES
+            given = np.array([law._given(float(x), t, 1e-8, {})[0] for x in y])
+            gaps.append(0.5 * (high - low) * rule_gap(table.density(y) * given))
+        return gaps
+
+    found = [
+        (x, t) for x in crossings(lambda x: differences(x, t), r * np.geomspace(0.5, 2, points))
+    ]
+    found += [
+        (r, x) for x in crossings(lambda x: differences(r, x), t + np.linspace(-1, 1, points))
+    ]
+    for r_at, t_at in found:
+        law = MixedLaw(dim, k, r_at)
+        value, error = law.probability(t_at)
+        truth, rest = law.probability(t_at, 1e-11)
+        assert abs(value - truth) <= error
+        assert error <= 2e-8
+        assert rest <= error
+        for other in (1 - 1e-6, 1 + 1e-6):
+            near, more = MixedLaw(dim, k, r_at * other).probability(t_at)
+            assert abs(value - near) <= error + more + 1e-5
+    return len(found)
+
+
+@pytest.mark.parametrize(
+    ("dim", "share", "t", "least"),
+    [(10, 0.942, -1.0, 3), (9, 0.9178, -1.0, 3), (2, 0.7, -0.5, 3)],
+)
+def test_outer_integral_where_two_rules_agree(dim: int, share: float, t: float, least: int) -> None:
+    assert outer_search(dim, share * dim, 0.3 * (1 - share), t, 7) >= least
+
+
+@pytest.mark.slow
+def test_outer_integral_where_two_rules_agree_by_the_hundred() -> None:
+    rng, count = np.random.default_rng(15), 0
+    for dim in (2, 3, 4, 6, 9, 10, 16):
+        for share in (0.6, 0.9, 0.95):
+            r = (1 - share) * float(10 ** rng.uniform(-1, 0))
+            count += outer_search(dim, share * dim, r, float(rng.uniform(-3, 1)), 12)
+    assert count >= 200
+
+
+def plain_three(k: float, rho: float, r: float, t: float) -> Any:
+    """The inner integrand for dim = 3 over m in units of rho, and its kinks, in plain SciPy."""
+    whole, ratio, steep = special.erf(rho / math.sqrt(2)), r / rho, r * rho
+
+    def mass(a: Any, b: Any) -> Any:
+        return 0.5 * (special.erf(b * rho / math.sqrt(2)) - special.erf(a * rho / math.sqrt(2)))
+
+    def at(m: Any, sign: float) -> Any:
+        size = 1 + ratio if sign < 0 else np.maximum(np.abs(1 - ratio), ratio - m) + 1e-300
+        return (t + k * np.log(size)) / steep + 1.5 * ratio - sign - m
+
+    def integrand(m: Any) -> Any:
+        above = np.maximum(mass(m, 1.0), 1e-300)
+        found = sum(np.clip(mass(m, np.clip(at(m, s), m, 1.0)) / above, 0, 1) for s in (-1, 1))
+        density = rho * np.exp(-0.5 * (rho * m) ** 2) / math.sqrt(2 * math.pi) / whole
+        return 0.5 * found * 2 * density * mass(m, 1.0) / whole
+
+    grid = np.linspace(-1, 1, 4001)
+    kinks = [2 * ratio - 1]
+    for sign in (-1.0, 1.0):
+        for edge in (grid, np.ones_like(grid)):
+            beyond = at(grid, sign) - edge > 0
+            for i in np.flatnonzero(beyond[1:] != beyond[:-1]):
+                kinks.append(0.5 * (grid[i] + grid[i + 1]))
+    return integrand, np.unique([-1.0, 1.0, *(x for x in kinks if -1 < x < 1)])
+
+
+def inner_search(k: float, rho: float, r: float, points: int) -> int:
+    """Crossings of the inner integral's rules over the threshold, against dense panels."""
+    node, _ = tables(3, k).node(math.log(rho))
+    m = NODES  # the whole range as one panel
+
+    def difference(t: float) -> list[float]:
+        return [rule_gap(plain_three(k, rho, r, t)[0](m))]
+
+    found = crossings(difference, np.linspace(-4.0, 3.0, points))
+    x, w = np.polynomial.legendre.leggauss(24)
+    for t in found:
+        integrand, kinks = plain_three(k, rho, r, t)
+        edges = np.unique(np.concatenate([np.linspace(a, b, 9) for a, b in pairwise(kinks)]))
+        half = 0.5 * np.diff(edges)[:, None]
+        places = 0.5 * (edges[1:] + edges[:-1])[:, None] + half * x
+        truth = float((half * w * integrand(places)).sum())
+        value, error = node.conditional(t, math.log(r), 1e-8)
+        # the dense panels meet each kink to 3e-4, and err by less than its square
+        assert abs(value - truth) <= error + 2e-7
+    return len(found)
+
+
+@pytest.mark.parametrize("k", [0.3, 1.5, 2.7])
+def test_inner_integral_where_two_rules_agree(k: float) -> None:
+    assert inner_search(k, 0.7, 0.4, 30) >= 1
+
+
+@pytest.mark.slow
+def test_inner_integral_where_two_rules_agree_by_the_hundred() -> None:
+    rng = np.random.default_rng(16)
+    count = sum(
+        inner_search(k, float(10 ** rng.uniform(-1, 0.4)), float(10 ** rng.uniform(-1, 0.5)), 400)
+        for k in (0.3, 1.5, 2.7)
+        for _ in range(20)
+    )
+    assert count >= 200
+
+
+SMOOTH = [
+    (cc.MixedNoise(10, 1.0, 9.42), "linf", 0.009198212169697274, 3e-8),
+    (cc.MixedNoise(9, 1.0, 8.2602), "linf", 5.4613e-4, 3e-8),
+    (cc.MixedNoise(64, 1.0, 20.0), "linf", 0.05, 3e-8),
+    (cc.L2Noise(64, 1.0, 30.0), "l2", 0.4, 1e-14),
+    (cc.L1Noise(784, 1.0, 783.0), "l1", 3.2e-5, 1e-14),
+    (cc.LinfNoise(12, 1.0, 3.0), "l1", 0.7, 1e-14),
+]
+
+
+def rises(noise: cc.Noise, attack: str, centre: float, stated: float, points: int) -> None:
+    radii = centre * (1 + 1e-9 * (np.arange(points) - points // 2))
+    needed = cc.required_probability(noise, attack, radii)
+    assert np.diff(needed).min() >= -stated
+    assert np.ptp(needed) <= 2 * stated + 2e-9 * points  # dp/dlog r is of order 1
+
+
+@pytest.mark.parametrize("row", SMOOTH, ids=lambda row: f"{row[0].name}-{row[0].dim}")
+def test_needed_probability_is_smooth(row: Any) -> None:
+    rises(*row, 6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", SMOOTH, ids=lambda row: f"{row[0].name}-{row[0].dim}")
+def test_needed_probability_is_smooth_over_a_thousand_radii(row: Any) -> None:
+    rises(*row, 1000)
+    noise, attack, centre, stated = row
+    for shift in np.random.default_rng(17).uniform(0.8, 1.2, 3):
+        rises(noise, attack, centre * shift, stated, 300)
