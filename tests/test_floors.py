@@ -17,7 +17,13 @@ ROOT = Path(__file__).parent.parent
 # Each module may import from lower floors only; a package's own modules stand together.
 FLOORS = [
     {"cert_core.errors"},
-    {"cert_core.confidence", "cert_core.threats", "cert_core.native", "cert_core.radii"},
+    {
+        "cert_core.balls",
+        "cert_core.confidence",
+        "cert_core.threats",
+        "cert_core.native",
+        "cert_core.radii",
+    },
     {"cert_core.records", "cert_core.sequential"},
     {"cert_core.noises"},
     {"cert_core.laws", "cert_core.kernels", "cert_core.moments"},

@@ -26,7 +26,7 @@ from cert_models.commands.options import (
     noise_of,
 )
 from cert_models.commands.sources import run_names
-from cert_models.logs import read_log, rounded_up
+from cert_models.logs import read_log
 
 COLUMNS = (
     "radius", "attack", "noise", "p", "votes", "n", "alpha",
@@ -242,8 +242,7 @@ def _text(
         cells = dict(zip(COLUMNS, row, strict=True))
         lines.append(
             f"radius {cells['radius']}  p {cells['p']}  needs at most "
-            f"{rounded_up(float(cells['required']), 12)}  "
-            f"{'proved' if cells['proved'] == 'yes' else 'NOT PROVED'}"
+            f"{cells['required']}  {'proved' if cells['proved'] == 'yes' else 'NOT PROVED'}"
         )
     lines.append(f"{len(results) - len(failed)} of {len(results)} distinct certificates proved")
     if any(row[4] == "" for row in results) and options.p is None:

@@ -15,7 +15,7 @@ from fractions import Fraction
 from flint import arb, ctx
 
 import cert_core as cc
-from cert_core import proof
+from cert_core import balls, proof
 from cert_core.bounds import search_radius
 from cert_core.laws import log_ratio_law
 from cert_core.laws.quadrature import QuadratureLaw, margin
@@ -63,7 +63,7 @@ def required(noise: cc.RadialNoise, attack: str, radius: float) -> Seen:
     excess, stated = values[0], margin(values[0], errors[0])
     told = cc.required_probability(noise, attack, radius)
     start = time.process_time()
-    with ctx.workprec(proof.BITS):
+    with ctx.workprec(balls.BITS):
         law_ball = proof._law(noise, attack, Fraction(radius))
         lam = arb(tau).exp()
         truth = (0.5 + proof._discrepancy(law_ball, lam, 1e-20)) / lam

@@ -20,7 +20,7 @@ from scipy import special
 from sweep import PAIRS, POWERS, sweep
 
 import cert_core as cc
-from cert_core import proof
+from cert_core import balls, proof
 from cert_core.laws import quadrature
 
 ROWS = json.loads(oracle.TABLE.read_text(encoding="utf-8"))
@@ -68,10 +68,10 @@ def test_holds_below_the_radius_and_not_above(noise: cc.Noise, attack: str, p: f
 )
 def test_holds_what_the_oracle_finds(row: dict[str, Any]) -> None:
     noise, attack = oracle.package(row["shape"], row["dim"], row["power"], row["k"])
-    with mp.workdps(30), proof.ctx.workprec(proof.BITS):
-        lam = proof.arb(row["tau"]).exp()
+    with mp.workdps(30), balls.ctx.workprec(balls.BITS):
+        lam = balls.arb(row["tau"]).exp()
         law = proof._law(noise, attack, Fraction(row["r"]))
-        found = (proof.HALF + proof._discrepancy(law, lam, 1e-20)) / lam
+        found = (balls.HALF + proof._discrepancy(law, lam, 1e-20)) / lam
         assert found.rad() < 1e-15
         error = mp.mpf(10) ** -20  # the table's digits
         for name, value in (("excess", found - 0.5), ("deficit", 1 - found)):
@@ -93,13 +93,13 @@ def test_a_ball_holds_the_value_at_each_of_its_points(
 ) -> None:
     """What a slip in a mean value form, a bound or a branch would break."""
     rng = np.random.default_rng(7)
-    arb, acb = proof.arb, proof.acb
+    arb, acb = balls.arb, balls.acb
     held = 0
-    with proof.ctx.workprec(proof.BITS):
+    with balls.ctx.workprec(balls.BITS):
         radius = cc.certified_radius(0.9, noise, attack)
         law = proof._law(noise, attack, Fraction(radius))
         tau = max(math.log(proof.prove(0.9, noise, attack, radius).lam), 1e-12)
-        integral = proof._Integral(law, arb(tau), sign)
+        integral = balls.Integral(law, arb(tau), sign)
         ends = [integral._place(float(integral.middle) + z) for z in (-2.0, 1.5)]
         if integral.least is not None:
             ends[0] = -3.0
@@ -119,11 +119,11 @@ def test_a_ball_holds_the_value_at_each_of_its_points(
 
 
 def test_tails_are_bounded_from_above() -> None:
-    arb = proof.arb
-    with proof.ctx.workprec(proof.BITS):
+    arb = balls.arb
+    with balls.ctx.workprec(balls.BITS):
         for dim, k in ((1, 0.0), (5, 4.9), (40, 0.0), (3072, 3000.0)):
             noise = cc.RadialNoise(dim, 1.0, 1.0, 1.0, k)
-            integral = proof._Integral(proof._law(noise, "l1", Fraction(1)), arb(0.7), 1)
+            integral = balls.Integral(proof._law(noise, "l1", Fraction(1)), arb(0.7), 1)
             a = integral.law.shape
             for z in (-30.0, -1.0, -0.1, 0.03, 1.0, 4.0):
                 w = integral.middle + z
@@ -141,9 +141,9 @@ def test_tails_are_bounded_from_above() -> None:
 @pytest.mark.parametrize("dim", [2, 3, 12, 784, 3072])
 def test_caps_of_spheres(dim: int) -> None:
     """P(cosine <= c) by Arb's own incomplete beta function, at points and at the ends of balls."""
-    arb, acb = proof.arb, proof.acb
-    with proof.ctx.workprec(proof.BITS):
-        cap, a = proof._sphere(dim, arb(1)), arb(dim - 1) / 2
+    arb, acb = balls.arb, balls.acb
+    with balls.ctx.workprec(balls.BITS):
+        cap, a = balls._sphere(dim, arb(1)), arb(dim - 1) / 2
 
         def share(c: float) -> Any:
             return ((1 + arb(c)) / 2).beta_lower(a, a, regularized=True)
@@ -160,19 +160,20 @@ def test_caps_of_spheres(dim: int) -> None:
 
 
 def test_proofs_share_nothing_with_the_engine() -> None:
-    tree = ast.parse(Path(proof.__file__).read_text(encoding="utf-8"))
     taken = {
         (node.module, alias.name)
-        for node in ast.walk(tree)
+        for module in (proof, balls)
+        for node in ast.walk(ast.parse(Path(module.__file__).read_text(encoding="utf-8")))
         if isinstance(node, ast.ImportFrom) and node.module
         for alias in node.names
-        if node.module.startswith("cert_core") and node.module != "cert_core.errors"
+        if node.module.startswith("cert_core")
+        and node.module not in ("cert_core.errors", "cert_core.balls")
     }
     families = {("cert_core.noises", noise.__name__) for noise in cc.NOISES.values()}
     names = {("cert_core.threats", name) for name in ("ORDER", "Shift", "law_shift")}
     guess = {("cert_core.laws", "log_ratio_law")}
     checks = {("cert_core.noises", "Noise"), ("cert_core.noises", "checked_noise")}
-    assert taken == families | names | guess | checks
+    assert taken == families | names | guess | checks | {("cert_core", "balls")}
 
 
 @pytest.mark.parametrize("lam", [0.3, 0.999, 1, 1.5, 20])
@@ -227,11 +228,11 @@ def test_numbers_are_taken_exactly() -> None:
 def test_the_scale_of_a_noise_is_not_rounded() -> None:
     """sigma sqrt(2) is no float: the engine rounds it, a proof may not."""
     noise = cc.L2Noise(12, 0.1)
-    with proof.ctx.workprec(proof.BITS):
+    with balls.ctx.workprec(balls.BITS):
         law = proof._law(noise, "l2", Fraction(1, 5))
         assert law.reach.rad() < 1e-30  # type: ignore[attr-defined]
-        assert law.reach**2 - proof.arb(2) in proof.arb(0, 1e-15)  # type: ignore[attr-defined]
-        assert law.reach**2 != proof.arb(2)  # type: ignore[attr-defined]
+        assert law.reach**2 - balls.arb(2) in balls.arb(0, 1e-15)  # type: ignore[attr-defined]
+        assert law.reach**2 != balls.arb(2)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
