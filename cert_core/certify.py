@@ -130,7 +130,7 @@ def certify(
     Cohen et al. 2019, CERTIFY; Zhang et al. 2020, Theorem 1.
     """
     level = alpha_value(alpha)
-    selection, estimation, n0, n = _two_samples(counts_selection, counts_estimation)
+    selection, estimation, n0, n = two_samples(counts_selection, counts_estimation)
     if len(estimation):
         check_sampling(noise, attack, n, level)
     top = selection.argmax(axis=1)
@@ -169,7 +169,7 @@ def check_sampling(
         raise fail("n", f"at least {needed} for alpha = {level:g}", n, "draw more samples")
 
 
-def _two_samples(selection: Any, estimation: Any) -> tuple[Counts, Counts, int, int]:
+def two_samples(selection: Any, estimation: Any) -> tuple[Counts, Counts, int, int]:
     """Both tables of votes, of one shape, and their votes an input."""
     if selection is estimation:
         raise fail(
@@ -242,7 +242,7 @@ def certify_top_k(
     Cohen et al. 2019, Theorem 1 (k = 1); Jia et al. 2020 (top-k, Gaussian).
     """
     level = alpha_value(alpha)
-    selection, estimation, n0, n = _two_samples(counts_selection, counts_estimation)
+    selection, estimation, n0, n = two_samples(counts_selection, counts_estimation)
     classes = selection.shape[1]
     k = integer("k", k, 1, classes - 1, remedy="pass how many classes may be ahead, plus one")
     if len(estimation):

@@ -57,6 +57,8 @@ def norm_moments(noise: Noise, norm: float) -> tuple[float, float]:
     Zhang et al. 2020, Section 4 and Figure 1: the radius of Eqs. 10-13.
     """
     norm = float(choice("norm", norm, NORMS))
+    if noise.stretch is not None:
+        raise UnsupportedPair(f"noise must not be stretched, got {noise!r}: ask of its base")
     record = noise.radial
     if record is not None:
         mean, spread = _radial(record, norm)

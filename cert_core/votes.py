@@ -23,11 +23,14 @@ def input_rows(x: Any, noise: Noise) -> np.ndarray[Any, np.dtype[np.float32]]:
         raise fail("x", rule, inputs.shape, "add the axis of inputs, or use a noise of that dim")
     if not np.isfinite(inputs).all():
         raise fail("x", "finite", "NaN or infinity", "clean the inputs first")
-    largest = float(np.abs(inputs).max(initial=0.0))
-    least = max(8.0 * float(np.spacing(np.float32(largest))), 1e-30)
-    if not least <= noise.rms <= 1e30:
-        rule = f"between {least:.3g} and 1e30, so that float32 holds inputs up to {largest:.3g} + z"
-        raise fail("noise.rms", rule, noise.rms, "scale inputs and noise alike")
+    largest = np.abs(inputs).reshape(len(inputs), size).max(axis=0, initial=0.0)
+    least = np.maximum(8.0 * np.spacing(largest).astype(np.float64), 1e-30)
+    rms = noise.rms * (np.ones(size) if noise.stretch is None else noise.stretch)
+    if not ((least <= rms) & (rms <= 1e30)).all():
+        i = int(np.where(rms <= 1e30, least / rms, np.inf).argmax())
+        rule = f"between {least[i]:.3g} and 1e30, so that float32 holds inputs up to "
+        rule += f"{largest[i]:.3g} + z"
+        raise fail("noise.rms", rule, float(rms[i]), "scale inputs and noise alike")
     return inputs
 
 
