@@ -115,23 +115,27 @@ CASES = [
     Case("mean: one sample", lambda: mean([0.5]), lambda f: 0.0 <= f[0] < 0.5 < f[1] <= 1.0),
     Case("mean: bits", lambda: mean([True, False] * 99), lambda f: 0 < f[0] < 0.5 < f[1] < 1),
     # the inverse
-    Case(
-        "level 2", lambda: cc.inverse_bound(2.0, *THREAT), refused("level", "[0, 1]", "got 2.0")
-    ),
+    Case("level 2", lambda: cc.inverse_bound(2.0, *THREAT), refused("level", "[0, 1]", "got 2.0")),
     Case("level NaN", lambda: cc.inverse_bound([math.nan], *THREAT), refused("level", "got nan")),
     Case("ends", lambda: cc.inverse_bound([0.0, 1.0], *THREAT), [0.0, 1.0]),
     Case("the least level", lambda: cc.inverse_bound(5e-324, *THREAT) > 0.0, True),
     # values that stream
     Case(
-        "a function's NaN", lambda: values(lambda b: b[:, 0] * math.nan),
+        "a function's NaN",
+        lambda: values(lambda b: b[:, 0] * math.nan),
         refused("predict(batch)", "without NaN", "got nan"),
     ),
     Case("text values", lambda: values(lambda b: ["a"] * len(b)), refused("predict(batch)", "<U1")),
-    Case("too few values", lambda: values(lambda b: b[:3, 0]), refused("predict(batch)", "(40,)", "(3,)")),
+    Case(
+        "too few values",
+        lambda: values(lambda b: b[:3, 0]),
+        refused("predict(batch)", "(40,)", "(3,)"),
+    ),
     Case("one value in all", lambda: values(lambda b: 1.0), refused("predict(batch)", "()")),
     Case("None", lambda: values(lambda b: None), refused("predict(batch)", "object")),
     Case(
-        "shapes that change", lambda: values(shapes_that_change, batch_size=7),
+        "shapes that change",
+        lambda: values(shapes_that_change, batch_size=7),
         refused("predict(batch)", "shape (7, "),
     ),
     Case("n 0", lambda: values(zeros(), n=0), refused("n must be", "got 0")),
@@ -158,7 +162,9 @@ CASES = [
     Case("joint: the least alpha", lambda: joint(second=((10**6, 0),), a=5e-324), [cc.ABSTAIN]),
     Case("joint: a huge radius", lambda: joint(radius=1e80), [cc.ABSTAIN]),
     Case("joint: radius 0", lambda: joint(second=((60, 40),), radius=0.0), [0]),
-    Case("labels of another shape", lambda: labelled([0, 1], [9]), refused("labels", "(1,)", "(2,)")),
+    Case(
+        "labels of another shape", lambda: labelled([0, 1], [9]), refused("labels", "(1,)", "(2,)")
+    ),
     Case("labels that abstain", lambda: labelled([-1], [99]), refused("labels", ">= 0", "got -1")),
     Case("labels 0.5", lambda: labelled([0.5], [99]), refused("labels", "float64")),
     Case("votes beyond n", lambda: labelled([0], [101]), refused("k must be", "got 101")),
@@ -166,23 +172,33 @@ CASES = [
     Case("votes of none", lambda: labelled([0], [0], n=0), refused("n must be", "got 0")),
     Case("a label alone", lambda: labelled(1, 100), 1),
     Case("maps of scores", lambda: maps(lambda b: b), refused("predict(batch)", "float32")),
-    Case("class 2 of 2", lambda: maps(lambda b: zeros(4)(b) + 2), refused("predict(batch)", "got 2")),
-    Case("class 255", lambda: votes(lambda b: zeros(4)(b) + 255, np.zeros((2, 4), int)), refused("255")),
-    Case("maps of other rows", lambda: maps(lambda b: zeros(4)(b[1:])), refused("(40, 4)", "(39, 4)")),
     Case(
-        "maps that change", lambda: maps(shapes_that_change, batch_size=7), refused("shape (7, ")
+        "class 2 of 2", lambda: maps(lambda b: zeros(4)(b) + 2), refused("predict(batch)", "got 2")
     ),
     Case(
-        "labels of other maps", lambda: votes(zeros(4), np.zeros((2, 5), int)),
+        "class 255",
+        lambda: votes(lambda b: zeros(4)(b) + 255, np.zeros((2, 4), int)),
+        refused("255"),
+    ),
+    Case(
+        "maps of other rows", lambda: maps(lambda b: zeros(4)(b[1:])), refused("(40, 4)", "(39, 4)")
+    ),
+    Case("maps that change", lambda: maps(shapes_that_change, batch_size=7), refused("shape (7, ")),
+    Case(
+        "labels of other maps",
+        lambda: votes(zeros(4), np.zeros((2, 5), int)),
         refused("predict(batch)", "(5,)", "(4,)"),
     ),
     Case(
-        "one label for maps", lambda: votes(zeros(4), np.zeros(2, int)),
+        "one label for maps",
+        lambda: votes(zeros(4), np.zeros(2, int)),
         refused("predict(batch)", "()", "(4,)"),
     ),
     Case("labels of 3 inputs", lambda: votes(zeros(), [0, 0, 0]), refused("labels", "2 inputs")),
     # stretched noise
-    Case("scale 0", lambda: NOISE.scaled([1.0, 0.0, 1.0]), refused("scales", "got 0.0", "never vary")),
+    Case(
+        "scale 0", lambda: NOISE.scaled([1.0, 0.0, 1.0]), refused("scales", "got 0.0", "never vary")
+    ),
     Case("scale -1", lambda: NOISE.scaled([1.0, -1.0, 1.0]), refused("scales", "got -1.0")),
     Case("scale NaN", lambda: NOISE.scaled([1.0, math.nan, 1.0]), refused("scales", "got nan")),
     Case("scale inf", lambda: NOISE.scaled([1.0, INF, 1.0]), refused("scales", "got inf")),
@@ -190,11 +206,14 @@ CASES = [
     Case("two scales", lambda: NOISE.scaled([1, 2]), refused("scales", "(3,)", "got (2,)")),
     Case("scales in rows", lambda: NOISE.scaled(np.ones((1, 3))), refused("scales", "(1, 3)")),
     Case(
-        "scales that multiply too far", lambda: NOISE.scaled([1e20] * 3).scaled([1e20] * 3),
+        "scales that multiply too far",
+        lambda: NOISE.scaled([1e20] * 3).scaled([1e20] * 3),
         refused("scales", "1e30", "1e+40"),
     ),
     Case("scales as text", lambda: NOISE.scaled("std"), refused("scales", "'std'")),
-    Case("no noise to scale", lambda: cc.Scaled("gaussian", (1.0,)), refused("noise", "'gaussian'")),  # type: ignore[arg-type]
+    Case(
+        "no noise to scale", lambda: cc.Scaled("gaussian", (1.0,)), refused("noise", "'gaussian'")
+    ),  # type: ignore[arg-type]
     Case(
         "a record without scales",
         lambda: cc.noise_from_dict({"noise": "scaled", "base": NOISE.to_dict()}),
@@ -206,13 +225,16 @@ CASES = [
         refused("noise must be one of", "'x'"),
     ),
     Case(
-        "moments of stretched noise", lambda: cc.norm_moments(NOISE.scaled([1, 2, 3]), 2),
+        "moments of stretched noise",
+        lambda: cc.norm_moments(NOISE.scaled([1, 2, 3]), 2),
         refused("noise", "stretched"),
     ),
     Case(
-        "a family of stretched noise", lambda: cc.Scaled.with_rms(3, 1.0), refused("noise", "scaled")
+        "a family of stretched noise",
+        lambda: cc.Scaled.with_rms(3, 1.0),
+        refused("noise", "scaled"),
     ),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
