@@ -589,6 +589,8 @@ def noise_from_dict(values: dict[str, Any]) -> Noise:
     ValueError
         Unknown family, or missing, extra or illegal parameters.
     """
+    if not isinstance(values, dict):
+        raise fail("noise", "a record that to_dict wrote", values, "write it with to_dict()")
     parameters = dict(values)
     name = choice("noise", parameters.pop("noise", None), [*NOISES, Scaled.name])
     family = NOISES.get(name, Scaled)

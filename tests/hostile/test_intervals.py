@@ -225,6 +225,11 @@ CASES = [
         refused("noise must be one of", "'x'"),
     ),
     Case(
+        "a record of no base",
+        lambda: cc.noise_from_dict({"noise": "scaled", "base": 5, "scales": [1.0]}),
+        refused("noise", "to_dict", "got 5"),
+    ),
+    Case(
         "moments of stretched noise",
         lambda: cc.norm_moments(NOISE.scaled([1, 2, 3]), 2),
         refused("noise", "stretched"),
