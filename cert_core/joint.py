@@ -20,7 +20,7 @@ from scipy import special
 
 from cert_core.bounds import required_probability
 from cert_core.certify import ABSTAIN, two_samples
-from cert_core.confidence import Counts, counts_of
+from cert_core.confidence import Counts
 from cert_core.errors import Float, fail, integer, to_numpy
 from cert_core.errors import alpha as alpha_value
 from cert_core.noises import Noise
@@ -112,17 +112,23 @@ def certify_labels_jointly(
     level, r = alpha_value(alpha), radius_value(radius)
     needed = float(required_probability(noise, attack, r))
     n = integer("n", n, 1, remedy="pass how many samples voted")
-    counted, _ = counts_of(votes, n)
-    chosen = to_numpy("labels", labels)
-    if chosen.shape != counted.shape or not np.issubdtype(chosen.dtype, np.integer):
-        rule = f"class numbers of the shape {counted.shape} of votes"
-        raise fail(
-            "labels", rule, f"{chosen.dtype} of shape {chosen.shape}", "pass one a component"
-        )
-    if chosen.size and chosen.min() < 0:
-        raise fail("labels", "class numbers >= 0", int(chosen.min()), "leave out what has no class")
+    counted = _whole("votes", votes, n, "pass votes for one class out of n samples")
+    chosen = _whole("labels", labels, 2**31, "pass one class a component")
+    if chosen.shape != counted.shape:
+        raise fail("labels", f"of the shape {counted.shape} of votes", chosen.shape, "pass both")
     right = _holm(p_values(counted.reshape(-1), n, needed), level).reshape(counted.shape)
-    return np.where(right, chosen, ABSTAIN).astype(np.int64)
+    return np.where(right, chosen, ABSTAIN)
+
+
+def _whole(name: str, value: Any, most: int, remedy: str) -> Counts:
+    """value as int64 from 0 to most."""
+    given = to_numpy(name, value)
+    if not np.issubdtype(given.dtype, np.integer):
+        raise fail(name, "integers", str(given.dtype), remedy)
+    wrong = given[(given < 0) | (given > most)]
+    if wrong.size:
+        raise fail(name, f"integers in [0, {most}]", int(wrong.flat[0]), remedy)
+    return given.astype(np.int64)
 
 
 def p_values(votes: Counts, n: int, p: float) -> Float:
@@ -138,7 +144,7 @@ def _holm(p: Float, alpha: float) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Which hypotheses are rejected: in order of their p-values, until one is above alpha
     over the number of those left."""
     order = np.argsort(p, kind="stable")
-    kept = p[order] > alpha / np.arange(len(p), 0, -1.0)
+    kept = ~(p[order] <= alpha / np.arange(len(p), 0, -1.0))
     rejected = np.zeros(len(p), dtype=bool)
     rejected[order[: kept.argmax() if kept.any() else len(p)]] = True
     return rejected
@@ -242,11 +248,10 @@ def label_votes(
     """
     classes = integer("num_classes", num_classes, 2, remedy="pass the number of classes")
     count = len(input_rows(x, noise))
-    chosen = to_numpy("labels", labels)
-    if chosen.shape[:1] != (count,) or not np.issubdtype(chosen.dtype, np.integer):
-        rule = f"class numbers for each of the {count} inputs"
-        got = f"{chosen.dtype} of shape {chosen.shape}"
-        raise fail("labels", rule, got, "pass what selected_labels returned")
+    remedy = "pass what selected_labels returned"
+    chosen = _whole("labels", labels, classes - 1, remedy)
+    if chosen.shape[:1] != (count,):
+        raise fail("labels", f"of the {count} inputs", chosen.shape, remedy)
     votes = np.zeros(chosen.shape, dtype=np.int64)
     for i, maps in _label_maps(predict, x, noise, classes, n, seed, **options):
         if maps.shape[1:] != chosen.shape[1:]:

@@ -276,7 +276,8 @@ def sampled_ranks(
     count = len(input_rows(x, noise))
     n = integer("n", n, 1, remedy="pass how many noisy copies to evaluate")
     remedy = "pass ranks such as percentile_ranks returns"
-    chosen = [integer("ranks", rank, 0, n + 1, remedy=remedy) for rank in ranks]
+    given = to_numpy("ranks", ranks).reshape(-1).tolist()
+    chosen = [integer("ranks", rank, 0, n + 1, remedy=remedy) for rank in given]
     rows: list[list[Float]] = []
     kept = _Ranks(chosen, n)
     for _, values in _values(predict, x, noise, n, seed, **options):

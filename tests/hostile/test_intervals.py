@@ -144,6 +144,8 @@ CASES = [
     Case("rank -1", lambda: tails([-1]), refused("ranks", "[0, 21]", "got -1")),
     Case("rank n + 2", lambda: tails([22]), refused("ranks", "[0, 21]", "got 22")),
     Case("rank 1.0", lambda: tails([1.0]), refused("ranks", "got 1.0")),
+    Case("a rank alone", lambda: tails(21).tolist(), [[INF] * 2]),
+    Case("ranks as text", lambda: tails("low"), refused("ranks", "got 'low'")),
     Case("no ranks", lambda: tails([]).shape[0], 0),
     Case("beyond all", lambda: tails([0, 21]).tolist(), [[-INF] * 2, [INF] * 2]),
     # many labels
@@ -165,11 +167,14 @@ CASES = [
     Case(
         "labels of another shape", lambda: labelled([0, 1], [9]), refused("labels", "(1,)", "(2,)")
     ),
-    Case("labels that abstain", lambda: labelled([-1], [99]), refused("labels", ">= 0", "got -1")),
+    Case("labels that abstain", lambda: labelled([-1], [99]), refused("labels", "[0, ", "got -1")),
     Case("labels 0.5", lambda: labelled([0.5], [99]), refused("labels", "float64")),
-    Case("votes beyond n", lambda: labelled([0], [101]), refused("k must be", "got 101")),
-    Case("votes 9.0", lambda: labelled([0], [9.0]), refused("k must be integers")),
+    Case("votes beyond n", lambda: labelled([0], [101]), refused("votes", "[0, 100]", "got 101")),
+    Case("votes 9.0", lambda: labelled([0], [9.0]), refused("votes", "integers", "float64")),
     Case("votes of none", lambda: labelled([0], [0], n=0), refused("n must be", "got 0")),
+    Case("label 2 of 2", lambda: votes(zeros(), [0, 2]), refused("labels", "[0, 1]", "got 2")),
+    Case("labels of bits", lambda: votes(zeros(), [True, False]), refused("labels", "bool")),
+    Case("labels of bytes", lambda: labelled(np.array([3, 4], np.uint8), [99, 9]), [3, cc.ABSTAIN]),
     Case("a label alone", lambda: labelled(1, 100), 1),
     Case("maps of scores", lambda: maps(lambda b: b), refused("predict(batch)", "float32")),
     Case(
