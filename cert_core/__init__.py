@@ -14,7 +14,7 @@ from cert_core.adaptive import (
     gather,
     outcomes,
 )
-from cert_core.bounds import discrepancy, lower_bound, required_probability
+from cert_core.bounds import discrepancy, inverse_bound, lower_bound, required_probability
 from cert_core.calibration import certified_radius
 from cert_core.certify import (
     ABSTAIN,
@@ -39,6 +39,12 @@ from cert_core.confidence import (
 )
 from cert_core.deterministic import certify_deterministic
 from cert_core.errors import BackendMissing, NoBracket, UnsupportedPair
+from cert_core.joint import (
+    certify_jointly,
+    certify_labels_jointly,
+    label_votes,
+    selected_labels,
+)
 from cert_core.laws import EmpiricalLaw, LogRatioLaw, log_ratio_law
 from cert_core.moments import norm_moments
 from cert_core.monte_carlo import (
@@ -60,15 +66,17 @@ from cert_core.noises import (
     MixedNoise,
     Noise,
     RadialNoise,
+    Scaled,
     SparseFlips,
     Splitting,
     Uniform,
     checked_noise,
     noise_from_dict,
 )
+from cert_core.percentiles import mean_bounds, percentile_bounds, percentile_ranks
 from cert_core.plans import RadiiPlan, WidthPlan, plan_at, plan_from_dict, plan_until
 from cert_core.samples import CustomNoise
-from cert_core.scores import label_scores, mean_scores
+from cert_core.scores import label_scores, mean_scores, sampled_ranks, sampled_values
 from cert_core.separation import separation_radius
 from cert_core.sequential import (
     Boundaries,
@@ -115,6 +123,7 @@ __all__ = [
     "Outcome",
     "RadialNoise",
     "RadiiPlan",
+    "Scaled",
     "SequentialCertificates",
     "SequentialVotes",
     "Shift",
@@ -133,6 +142,8 @@ __all__ = [
     "certify",
     "certify_by",
     "certify_deterministic",
+    "certify_jointly",
+    "certify_labels_jointly",
     "certify_scores",
     "certify_top_k",
     "check_sampling",
@@ -144,12 +155,15 @@ __all__ = [
     "gather",
     "geometric_looks",
     "hoeffding_lower",
+    "inverse_bound",
     "is_tight",
     "join_certificates",
     "label_scores",
+    "label_votes",
     "log_ratio",
     "log_ratio_law",
     "lower_bound",
+    "mean_bounds",
     "mean_scores",
     "mixture_lower",
     "mixture_upper",
@@ -160,11 +174,16 @@ __all__ = [
     "noisy_batches",
     "norm_moments",
     "outcomes",
+    "percentile_bounds",
+    "percentile_ranks",
     "plan_at",
     "plan_from_dict",
     "plan_until",
     "predict_labels",
     "required_probability",
+    "sampled_ranks",
+    "sampled_values",
+    "selected_labels",
     "separation_radius",
     "sparse_frontier",
     "sparse_lower_bound",

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from cert_core.errors import Float, NoBracket, array, broadcast, probabilities, radii
+from cert_core.errors import Float, NoBracket, array, broadcast, probabilities, radii, scalar
 from cert_core.laws import GaussianLaw, LaplaceLaw, log_ratio_law
 from cert_core.laws.atomic import overlap_reach
 from cert_core.noises import Finite, Noise
@@ -111,6 +111,57 @@ def lower_bound(p: Any, noise: Noise, attack: str, radius: Any) -> Any:
         return min(max(float(law.lower(p)), 0.0), p)
 
     return _broadcast(one, p=probabilities("p", p), radius=radii("radius", radius))
+
+
+def complement_below(p: Float) -> Float:
+    """The largest floats not above 1 - p."""
+    value = 1.0 - p
+    return np.where(1.0 - value != p, np.nextafter(value, 0.0), value)
+
+
+def complement_above(p: Float) -> Float:
+    """The least floats not below 1 - p."""
+    value = 1.0 - p
+    return np.where(1.0 - value != p, np.minimum(np.nextafter(value, 2.0), 1.0), value)
+
+
+def inverse_bound(level: Any, noise: Noise, attack: str, radius: Any) -> Any:
+    """Compute the probability above which the lower bound exceeds a level.
+
+    Parameters
+    ----------
+    level : float or array in [0, 1]
+        What the smoothed classifier has to exceed at every perturbed input.
+    noise : Noise
+    attack : "l1", "l2" or "linf"
+    radius : float or array >= 0, in input units; broadcasts with level
+
+    Returns
+    -------
+    float or array
+        The inverse of L(., radius), never below the truth: an event with a probability above
+        it at the clean input has one above `level` at every perturbed input.  By the same
+        token the upper bound U(level, radius) = 1 - L(1 - level, radius): an event with
+        probability `level` at the clean input has none above it at any perturbed one.  1.0
+        where no probability suffices.
+
+    Raises
+    ------
+    UnsupportedPair, ValueError
+
+    Notes
+    -----
+    Were p > 1 - L(1 - level) and the probability at a perturbed input `level` or less, the
+    complement would have 1 - level or more there; the attack ball holds the way back, so
+    1 - p >= L(1 - level): a contradiction, atoms or not.
+
+    References
+    ----------
+    Zhang et al. 2020, Theorem 1; Chiang et al. 2020, Lemma 1, for the Gaussian.
+    """
+    below = complement_below(probabilities("level", level))
+    result = complement_above(np.asarray(lower_bound(below, noise, attack, radius)))
+    return scalar(result)
 
 
 def required_probability(noise: Noise, attack: str, radius: Any) -> Any:

@@ -39,7 +39,7 @@ from cert_core.errors import (
     vote_table,
 )
 from cert_core.errors import alpha as alpha_value
-from cert_core.noises import Noise, checked_noise
+from cert_core.noises import Finite, Noise, checked_noise
 from cert_core.provenance import Drawn, check_apart
 from cert_core.rounding import in_full
 from cert_core.separation import radii_apart
@@ -150,7 +150,7 @@ def certify(
     Cohen et al. 2019, CERTIFY; Zhang et al. 2020, Theorem 1.
     """
     level = alpha_value(alpha)
-    selection, estimation, n0, n, drawn = _two_samples(counts_selection, counts_estimation, noise)
+    selection, estimation, n0, n, drawn = two_samples(counts_selection, counts_estimation, noise)
     if len(estimation):
         check_sampling(noise, attack, n, level)
     top = selection.argmax(axis=1)
@@ -198,7 +198,7 @@ def check_sampling(
         raise fail("n", f"at least {needed} for alpha = {in_full(level)}", n, "draw more samples")
 
 
-def _two_samples(
+def two_samples(
     selection: Any, estimation: Any, noise: Noise
 ) -> tuple[Counts, Counts, int, int, tuple[Drawn, ...]]:
     """Both tables of votes, of one shape, their votes an input, and their samples."""
@@ -223,9 +223,14 @@ def _two_samples(
 
 def same_law(one: Noise, other: Noise) -> bool:
     """Whether two noises are one, be it of two families."""
-    law, radial = checked_noise(one).record, one.radial
-    same = checked_noise(other).record == law or (radial is not None and other.radial == radial)
-    return one.dim == other.dim and same
+    if checked_noise(one) == checked_noise(other):
+        return True
+    if one.dim != other.dim or isinstance(one, Finite) or isinstance(other, Finite):
+        return False
+    ones = np.ones(one.dim)
+    scales = [ones if noise.stretch is None else noise.stretch for noise in (one, other)]
+    radial = one.radial is not None and one.radial == other.radial
+    return np.array_equal(*scales) and (one.record == other.record or radial)
 
 
 def _votes_of(table: Counts, labels: Counts) -> Counts:
@@ -286,7 +291,7 @@ def certify_top_k(
     Cohen et al. 2019, Theorem 1 (k = 1); Jia et al. 2020 (top-k, Gaussian).
     """
     level = alpha_value(alpha)
-    selection, estimation, n0, n, drawn = _two_samples(counts_selection, counts_estimation, noise)
+    selection, estimation, n0, n, drawn = two_samples(counts_selection, counts_estimation, noise)
     classes = selection.shape[1]
     k = integer("k", k, 1, classes - 1, remedy="pass how many classes may be ahead, plus one")
     if len(estimation):

@@ -57,7 +57,9 @@ def norm_moments(noise: Noise, norm: float) -> tuple[float, float]:
     Zhang et al. 2020, Section 4 and Figure 1: the radius of Eqs. 10-13.
     """
     norm = float(choice("norm", norm, NORMS))
-    record = checked_noise(noise).radial
+    if checked_noise(noise).stretch is not None:
+        raise UnsupportedPair(f"noise must not be stretched, got {noise!r}: ask of its base")
+    record = noise.radial
     if record is not None:
         mean, spread = _radial(record, norm)
     elif isinstance(noise, MixedNoise):

@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import field as dataclass_field
 from fractions import Fraction
 from functools import cached_property
 from typing import Any, ClassVar, NoReturn, Self
@@ -141,6 +142,34 @@ class Noise(ABC):
     def rescaled(self, factor: float) -> Self:
         """The same noise with every length multiplied by factor."""
 
+    @property
+    def stretch(self) -> Float | None:
+        """What multiplies every coordinate of a draw, (dim,); None where nothing does."""
+        return None
+
+    def scaled(self, scales: Any) -> Scaled:
+        """Stretch the noise: coordinate i is multiplied by scales[i].
+
+        For inputs whose coordinates have units of their own, such as tables: with the
+        standard deviation of each feature as its scale, the noise is as large, relatively,
+        in all of them.
+
+        Parameters
+        ----------
+        scales : (dim,) array of numbers > 0, in input units
+
+        Returns
+        -------
+        Scaled
+            Its radii are norms of delta/scales.
+
+        Raises
+        ------
+        ValueError
+            Scales that are no dim finite numbers > 0.
+        """
+        return Scaled(self, scales)
+
     def to_dict(self) -> dict[str, Any]:
         """The noise as JSON-able values; noise_from_dict reads it."""
         values = {"noise": self.name, **asdict(self)}  # type: ignore[call-overload]
@@ -164,6 +193,16 @@ def checked_noise(noise: Any) -> Noise:
         rule = "a noise of cert_core.NOISES or CHANNELS"
         raise fail("noise", rule, noise, "e.g. L2Noise(3072, 1.0, 8)")
     return noise
+
+
+def _scales(value: Any, dim: int) -> Float:
+    """value as a scale for each of dim coordinates."""
+    rule = "numbers between 1e-30 and 1e30"
+    remedy = "pass a scale for each coordinate, and leave out coordinates that never vary"
+    scales = array("scales", value, rule, lambda x: (x >= 1e-30) & (x <= 1e30), remedy=remedy)
+    if scales.shape != (dim,):
+        raise fail("scales", f"of shape ({dim},)", scales.shape, remedy)
+    return scales
 
 
 class _Radial(Noise):
@@ -468,6 +507,88 @@ class MixedNoise(Noise):
     @classmethod
     def unit(cls, dim: int, k: float) -> Self:
         return cls(dim, 1.0, k)
+
+
+@dataclass(frozen=True, repr=False)
+class Scaled(Noise):
+    """A noise stretched by a scale for each coordinate: scales * z with z of the base noise.
+
+    x + scales * z is x/scales + z in units of the scales, so every bound of the base noise
+    holds with delta/scales in delta's place, and nothing else changes: **radii, worst shifts,
+    rms and every norm are those of delta/scales**.  Made by noise.scaled(scales).
+
+    Parameters
+    ----------
+    base : Noise
+        Where it is stretched itself, the scales multiply.
+    scales : dim numbers > 0, in input units
+    """
+
+    name: ClassVar[str] = "scaled"
+    base: Noise
+    scales: tuple[float, ...]
+    dim: int = dataclass_field(init=False)
+
+    def __post_init__(self) -> None:
+        base = checked_noise(self.base)
+        if isinstance(base, Finite):
+            raise fail("noise", "one of NOISES, which have scales", base, "stretch such a one")
+        scales = _scales(self.scales, base.dim)
+        if isinstance(base, Scaled):
+            scales = _scales(scales * base.stretch, base.dim)
+            base = base.base
+        object.__setattr__(self, "base", base)
+        object.__setattr__(self, "scales", tuple(scales.tolist()))
+        object.__setattr__(self, "dim", base.dim)
+
+    def __repr__(self) -> str:
+        return (
+            f"Scaled({self.base!r}, {self.dim} scales from {min(self.scales):g} to "
+            f"{max(self.scales):g}: radii are norms of delta/scales)"
+        )
+
+    @cached_property
+    def stretch(self) -> Float:
+        return np.array(self.scales)
+
+    @property
+    def level_norm(self) -> Level:
+        return self.base.level_norm
+
+    @property
+    def radial(self) -> RadialRecord | None:
+        return self.base.radial
+
+    @property
+    def record(self) -> LawRecord:
+        return self.base.record
+
+    @property
+    def scale_unit(self) -> float:
+        return self.base.scale_unit
+
+    @property
+    def rms(self) -> float:
+        return self.base.rms
+
+    def log_density(self, z: Any) -> Float | float:
+        """Normalised log density at the rows of z, shape (..., dim) -> (...)."""
+        rows = _points(z, self.dim) / self.stretch
+        return self.base.log_density(rows) - float(np.log(self.stretch).sum())
+
+    def log_radius(self) -> LogQuantiles:
+        return self.base.log_radius()
+
+    def rescaled(self, factor: float) -> Self:
+        return type(self)(self.base.rescaled(factor), self.scales)
+
+    @classmethod
+    def unit(cls, dim: int, k: float) -> Self:
+        raise fail("noise", "a family with a member of every scale", cls.name, "scale a member")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The noise as JSON-able values; noise_from_dict reads it."""
+        return {"noise": self.name, "base": self.base.to_dict(), "scales": list(self.scales)}
 
 
 class Finite(Noise):
@@ -878,15 +999,17 @@ def noise_from_dict(values: dict[str, Any]) -> Noise:
         Unknown family, or missing, extra or illegal parameters.
     """
     if not isinstance(values, dict):
-        raise fail("noise", "a dict", values, "write it with to_dict()")
+        raise fail("noise", "a dict that to_dict wrote", values, "write it with to_dict()")
     parameters = dict(values)
-    families = {**NOISES, **CHANNELS}
+    families: dict[str, type[Noise]] = {**NOISES, **CHANNELS, Scaled.name: Scaled}
     family = families[choice("noise", parameters.pop("noise", None), families)]
-    known = {f.name: f.default is MISSING for f in fields(family)}  # type: ignore[arg-type]
+    known = {f.name: f.default is MISSING for f in fields(family) if f.init}  # type: ignore[arg-type]
     required = {key for key, needed in known.items() if needed}
     if not required <= set(parameters) <= set(known):
         rule = f"the fields {', '.join(known)} of {family.__name__}"
         raise fail(
             "noise parameters", rule, sorted(map(str, parameters)), "write them with to_dict()"
         )
+    if "base" in parameters:
+        parameters["base"] = noise_from_dict(parameters["base"])
     return family(**parameters)

@@ -1,13 +1,14 @@
-"""Scores in [0, 1] of any classifier under noise: soft votes."""
+"""Values under noise: the scores in [0, 1] of a classifier (soft votes), or those of any
+real-valued function, in the order drawn or by their ranks alone."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from cert_core.errors import EXACT, check_callable, fail, size, to_numpy
+from cert_core.errors import EXACT, Float, array, check_callable, fail, integer, size, to_numpy
 from cert_core.noises import Noise
 from cert_core.votes import answers, class_count, input_rows, one_class_each
 
@@ -121,3 +122,156 @@ def label_scores(
             filled[i] += copies
             low += copies
     return kept
+
+
+def by_input(
+    judge: Callable[[Any], Any], x: Any, noise: Noise, n: int, seed: int, **options: Any
+) -> Iterator[tuple[int, Any]]:
+    """(i, what judge says of some noisy copies of x[i], (m, *outputs)), input by input, in the
+    order drawn; outputs are of one shape."""
+    outputs: tuple[int, ...] | None = None
+    for segments, said in answers(judge, x, noise, n, seed, **options):
+        rows = sum(copies for _, copies in segments)
+        outputs = said.shape[1:] if outputs is None else outputs
+        if said.shape[:1] != (rows,) or said.shape[1:] != outputs:
+            shape = (rows, *(outputs if said.ndim else ()))
+            remedy = "return one value, or one array of the same shape, for each row"
+            raise fail("predict(batch)", f"of shape {shape}", said.shape, remedy)
+        low = 0
+        for i, copies in segments:
+            yield i, said[low : low + copies]
+            low += copies
+
+
+def _values(
+    predict: Callable[[Any], Any], x: Any, noise: Noise, n: int, seed: int, **options: Any
+) -> Iterator[tuple[int, Float]]:
+    """by_input of a function's values."""
+    remedy = "return real numbers, clipped where they may overflow"
+
+    def judge(batch: Any) -> Float:
+        return array("predict(batch)", predict(batch), "a number", lambda x: x == x, remedy=remedy)
+
+    return by_input(judge, x, noise, n, seed, **options)
+
+
+def sampled_values(
+    predict: Callable[[Any], Any], x: Any, noise: Noise, n: int, seed: int, **options: Any
+) -> Float:
+    """Keep the values that a function takes on noisy copies of inputs, in the order drawn.
+
+    Parameters
+    ----------
+    predict : callable
+        Maps a float32 array (m, *input_shape) to (m, *outputs) real numbers, each row judged
+        by itself; infinities are numbers, NaN is none.
+    x, noise, n, seed, **options
+        As in count_votes.
+
+    Returns
+    -------
+    (N, *outputs, n) float64
+        What percentile_bounds and mean_bounds need.
+
+    Raises
+    ------
+    ValueError
+        An argument is out of its domain, or predict returns no such values.
+    """
+    count = len(input_rows(x, noise))
+    n = integer("n", n, 1, remedy="pass how many noisy copies to evaluate")
+    kept: Float | None = None
+    filled = np.zeros(count, dtype=np.int64)
+    for i, values in _values(predict, x, noise, n, seed, **options):
+        kept = np.empty((count, *values.shape[1:], n)) if kept is None else kept
+        kept[i, ..., filled[i] : filled[i] + len(values)] = np.moveaxis(values, 0, -1)
+        filled[i] += len(values)
+    return np.empty((count, n)) if kept is None else kept
+
+
+class _Smallest:
+    """The `count` smallest of the values that come along the first axis; no more than about
+    twice as many are held, and one batch."""
+
+    def __init__(self, count: int) -> None:
+        self.count, self.held = max(count, 1), 0
+        self.parts: list[Float] = []
+
+    def add(self, values: Float) -> None:
+        self.parts.append(values.copy())
+        self.held += len(values)
+        if self.held > 2 * self.count:
+            least = np.partition(np.concatenate(self.parts), self.count - 1, axis=0)
+            self.parts, self.held = [least[: self.count].copy()], self.count
+
+    def ordered(self) -> Float:
+        """-inf, and after it the values, ascending."""
+        values = np.sort(np.concatenate(self.parts), axis=0)
+        return np.concatenate([np.full_like(values[:1], -np.inf), values])
+
+
+class _Ranks:
+    """The values of given ranks among n that come, each sought from the nearer end."""
+
+    def __init__(self, ranks: Sequence[int], n: int) -> None:
+        self.ranks, self.n, self.seen = ranks, n, 0
+        ends = [(rank, n + 1 - rank) for rank in ranks]
+        self.below = _Smallest(max((low for low, high in ends if low < high), default=0))
+        self.above = _Smallest(max((high for low, high in ends if low >= high), default=0))
+
+    def add(self, values: Float) -> bool:
+        """Whether all n have come."""
+        self.below.add(values)
+        self.above.add(-values)
+        self.seen += len(values)
+        return self.seen == self.n
+
+    def values(self) -> list[Float]:
+        below, above = self.below.ordered(), -self.above.ordered()
+        ends = [(rank, self.n + 1 - rank) for rank in self.ranks]
+        return [below[low] if low < high else above[high] for low, high in ends]
+
+
+def sampled_ranks(
+    predict: Callable[[Any], Any],
+    x: Any,
+    noise: Noise,
+    n: int,
+    seed: int,
+    ranks: Sequence[int],
+    **options: Any,
+) -> Float:
+    """Keep only given ranks of the values that a function takes on noisy copies of inputs.
+
+    Where the ranks are those of percentile_ranks this is percentile_bounds without all n
+    values: of each output of one input at a time, about twice the values beyond the ranks,
+    on both sides, are held.
+
+    Parameters
+    ----------
+    predict, x, noise, n, seed, **options
+        As in sampled_values.
+    ranks : ints in [0, n + 1], counted from 1, the smallest value
+
+    Returns
+    -------
+    (len(ranks), N, *outputs) float64
+        The rank-th smallest values; -inf for rank 0, +inf for rank n + 1.
+
+    Raises
+    ------
+    ValueError
+        An argument is out of its domain, or predict returns no such values.
+    """
+    count = len(input_rows(x, noise))
+    n = integer("n", n, 1, remedy="pass how many noisy copies to evaluate")
+    remedy = "pass ranks such as percentile_ranks returns"
+    given = to_numpy("ranks", ranks).reshape(-1).tolist()
+    chosen = [integer("ranks", rank, 0, n + 1, remedy=remedy) for rank in given]
+    rows: list[list[Float]] = []
+    kept = _Ranks(chosen, n)
+    for _, values in _values(predict, x, noise, n, seed, **options):
+        if kept.add(values):  # the last of an input
+            rows.append(kept.values())
+            kept = _Ranks(chosen, n)
+    return np.moveaxis(np.array(rows), 0, 1) if rows else np.empty((len(chosen), count))

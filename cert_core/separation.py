@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from scipy import optimize, special
 
-from cert_core.bounds import largest_whole, lower_bound
+from cert_core.bounds import complement_below, largest_whole, lower_bound
 from cert_core.calibration import certified_radius
 from cert_core.errors import Float, NoBracket, broadcast, probabilities, scalar
 from cert_core.noises import Finite, Noise
@@ -54,12 +54,7 @@ def separation_radius(p_top: Any, p_other: Any, noise: Noise, attack: str) -> An
     top, other = broadcast(
         p_top=probabilities("p_top", p_top), p_other=probabilities("p_other", p_other)
     )
-    complement = 1.0 - other
-    inexact = 1.0 - complement != other
-    radii = radii_apart(
-        top, np.where(inexact, np.nextafter(complement, 0.0), complement), noise, attack
-    )
-    return scalar(radii)
+    return scalar(radii_apart(top, complement_below(other), noise, attack))
 
 
 def radii_apart(p: Float, q: Float, noise: Noise, attack: str) -> Float:

@@ -30,11 +30,15 @@ def input_rows(x: Any, noise: Noise) -> np.ndarray[Any, np.dtype[Any]]:
         raise fail("x", "finite", "NaN or infinity", "clean the inputs first")
     if isinstance(noise, Channel):  # adds nothing that float32 could swallow
         return given
-    largest = float(np.abs(given).max(initial=0.0))
-    least = max(8.0 * float(np.spacing(np.float32(min(largest, 1e38)))), 1e-30)
-    if not least <= noise.rms <= 1e30:
-        rule = f"between {least:.3g} and 1e30, so that float32 holds inputs up to {largest:.3g} + z"
-        raise fail("noise.rms", rule, noise.rms, "scale inputs and noise alike")
+    largest = np.abs(given).reshape(len(given), values).max(axis=0, initial=0.0)
+    spacing = np.spacing(np.minimum(largest, 1e38).astype(np.float32)).astype(np.float64)
+    least = np.maximum(8.0 * spacing, 1e-30)
+    rms = noise.rms * (np.ones(values) if noise.stretch is None else noise.stretch)
+    if not ((least <= rms) & (rms <= 1e30)).all():
+        i = int(np.where(rms <= 1e30, least / rms, np.inf).argmax())
+        rule = f"between {least[i]:.3g} and 1e30, so that float32 holds inputs up to "
+        rule += f"{largest[i]:.3g} + z"
+        raise fail("noise.rms", rule, float(rms[i]), "scale inputs and noise alike")
     return given
 
 

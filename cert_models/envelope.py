@@ -40,12 +40,12 @@ class Best:
 
 
 def check_comparable(results: Sequence[Result]) -> None:
-    """Refuse results that are not of the same inputs.
+    """Refuse results that are not of the same inputs, or whose radii measure other things.
 
     Raises
     ------
     ValueError
-        Other inputs, other labels, or (where both runs say) other data.
+        Other inputs, other labels, (where both runs say) other data, another attack or scales.
     """
     first = results[0]
     order = np.argsort(first.indices)
@@ -62,6 +62,9 @@ def check_comparable(results: Sequence[Result]) -> None:
         elif not np.array_equal(first.labels[order], other.labels[place]):
             found = f"labels of {first.name!r} that differ from those of"
             rule, remedy = "of one data set", "compare runs of the same data"
+        elif first.measure != other.measure:
+            found = f"{first.measure} in {first.name!r}, {other.measure} in"
+            rule, remedy = "of one measure of the radius", "choose runs with --run"
         else:
             continue
         raise ValueError(f"runs must be {rule}, got {found} {other.name!r}: {remedy}")
@@ -102,7 +105,7 @@ def best_tables(results: Sequence[Result], radii: Sequence[float]) -> list[Table
     last = ("best of these", side.rows[0][1], "", "", "", *(b.share for b in found))
     side = dataclasses.replace(side, rows=(*side.rows, last))
     rows = [row for b in found for row in _named(b)]
-    caption = f"The best at each {results[0].attack} radius"
+    caption = f"The best at each {results[0].measure}"
     header = ("radius", "run", "noise", "model", "alpha", "accuracy")
     return [side, Table(caption, header, tuple(rows), (CHOSEN_HERE,))]
 
@@ -123,6 +126,8 @@ def _named(best: Best) -> list[tuple[str, ...]]:
 
 def parameters(noise: cc.Noise) -> str:
     """A noise in few words: its family, scale and k."""
+    if isinstance(noise, cc.Scaled):
+        return f"{parameters(noise.base)}, stretched"
     values = {f.name: getattr(noise, f.name) for f in dataclasses.fields(noise)}  # type: ignore[arg-type]
     shown = ", ".join(f"{name}={in_full(value)}" for name, value in values.items() if name != "dim")
     return f"{type(noise).__name__}({shown})"

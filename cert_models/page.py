@@ -117,7 +117,7 @@ def _row(
         noisy = cc.draw(noise, 1, seed, start=index, center=clean.reshape(-1))
         at = int(np.flatnonzero(r.indices == index)[0])
         right = r.predict[at] == r.labels[at]
-        said = f"class {r.predict[at]}, {r.attack} radius {radius(float(r.radius[at]), 3)}"
+        said = f"class {r.predict[at]}, {r.measure} {radius(float(r.radius[at]), 3)}"
         if r.predict[at] == cc.ABSTAIN:
             said = "abstains"
         row.append(Picture(_pixels(noisy.reshape(clean.shape)), said, not right))

@@ -31,7 +31,7 @@ UNTESTED = "\N{EN DASH}"  # in the place of a number that a run did not ask for
 def tables(
     results: Sequence[Result], radii: Sequence[float] | None = None, rho: float | None = None
 ) -> list[Table]:
-    """Certified accuracies by radius, a table an attack, a row a result.
+    """Certified accuracies by radius, a table a measure of it, a row a result.
 
     Parameters
     ----------
@@ -46,15 +46,15 @@ def tables(
         Shares and radii rounded down; beside each row its inputs and its alpha.
     """
     made = []
-    for attack in sorted({r.attack for r in results}):
-        group = [r for r in results if r.attack == attack]
+    for measure in sorted({r.measure for r in results}):
+        group = [r for r in results if r.measure == measure]
         at = list(radii) if radii is not None else default_radii(group)
         rows = [_row(r, at, None) for r in group]
         if rho is not None:
             rows = [row for r in group for row in (_row(r, at, None), _row(r, at, rho))]
         header = ("run", "inputs", "alpha", "abstained", "ACR", *(in_full(x) for x in at))
         made.append(
-            Table(f"Certified accuracy by {attack} radius", header, tuple(rows), _notes(group, rho))
+            Table(f"Certified accuracy by {measure}", header, tuple(rows), _notes(group, rho))
         )
     return made
 
@@ -173,7 +173,7 @@ def curves(
     kind: str = "",
     best: bool = False,
 ) -> None:
-    """Draw certified accuracy against radius, a panel an attack, a curve a result.
+    """Draw certified accuracy against radius, a panel a measure of it, a curve a result.
 
     Parameters
     ----------
@@ -197,13 +197,13 @@ def curves(
     kind = kind or Path(path).suffix[1:].lower()
     if kind not in ("png", "svg", "pdf"):
         raise ValueError(f"plot must be a .png, .svg or .pdf file, got {str(path)!r}: rename it")
-    attacks = sorted({r.attack for r in results})
+    measures = sorted({r.measure for r in results})
     names = list(dict.fromkeys(r.name for r in results))  # one colour a name, in all panels
-    figure = Figure(figsize=(max(4.2 * len(attacks), 6.0), 3.9), layout="constrained")
+    figure = Figure(figsize=(max(4.2 * len(measures), 6.0), 3.9), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(1, len(attacks), squeeze=False, sharey=True)[0]
-    for axis, attack in zip(axes, attacks, strict=True):
-        group = [r for r in results if r.attack == attack]
+    axes = figure.subplots(1, len(measures), squeeze=False, sharey=True)[0]
+    for axis, measure in zip(axes, measures, strict=True):
+        group = [r for r in results if r.measure == measure]
         tops = [r.certified[np.isfinite(r.certified)].max(initial=0.0) for r in group]
         tops += [max(r.tested) for r in group if r.tested]
         reach = 1.05 * min(float(max(tops)), DRAWN) + 1e-9
@@ -218,7 +218,8 @@ def curves(
             y = [max(r.accuracy(radius) for r in free) for radius in x]
             broad: dict[str, Any] = {"color": "black", "linewidth": 5, "alpha": 0.2, "zorder": 1}
             axis.step(x, y, where="pre", label="best at each radius", **broad)
-        axis.set(xlabel=f"{attack} radius, input units", xlim=(0.0, reach), ylim=(0.0, 1.0))
+        label = measure if "scales" in measure else f"{measure}, input units"
+        axis.set(xlabel=label, xlim=(0.0, reach), ylim=(0.0, 1.0))
         axis.grid(alpha=0.3)
         axis.legend(fontsize="small")
     axes[0].set_ylabel("certified accuracy")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -80,6 +81,14 @@ class Result:
 
     def __len__(self) -> int:
         return len(self.indices)
+
+    @cached_property
+    def measure(self) -> str:
+        """What its radii measure; those of another measure are not to be compared with them."""
+        if self.noise is None or self.noise.stretch is None:
+            return f"{self.attack} radius"
+        digest = hashlib.sha256(self.noise.stretch.tobytes()).hexdigest()[:8]
+        return f"{self.attack} radius of delta/scales, scales {digest}"
 
     @cached_property
     def certified(self) -> Floats:

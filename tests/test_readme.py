@@ -172,6 +172,15 @@ def test_fewer_samples(
     assert printed in TEXT
 
 
+def test_more_than_one_label(capsys: pytest.CaptureFixture[str]) -> None:
+    """The table of intervals is what the example prints."""
+    code = next(code for code in PYTHON if "cc.percentile_bounds" in code)
+    exec(compile(code, "README.md", "exec"), {})
+    printed = capsys.readouterr().out
+    assert printed.count("|") == 25
+    assert printed in TEXT
+
+
 def test_train_certify_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

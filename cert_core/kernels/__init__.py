@@ -3,10 +3,12 @@
 A backend is a module with these four functions, same names and order everywhere:
 
 draw(noise, n, seed, *, start=0, center=None, out=None, dtype="float32", stream=DRAW)
-    (n, dim) noise, added to `center`; rows are samples start .. start + n - 1.  Noises that
-    add nothing make copies of `center`, which must be given (see copies).
+    (n, dim) noise, added to `center`; rows are samples start .. start + n - 1.  Stretched
+    noise is its base noise, times the scales, rounded, and then added.  Noises that add
+    nothing make copies of `center`, which must be given (see copies).
 log_ratio(noise, z, shift)
-    (n,) float64: log pi0(z - delta) - log pi0(z) for the rows of z.
+    (n,) float64: log pi0(z - delta) - log pi0(z) for the rows of z; the shift of stretched
+    noise is that of z/scales.
 draw_log_ratio(noise, shift, n, seed, *, start=0, stream=PI0)
     (n,) float64 draws of the log ratio under pi0, never holding (n, dim); O(1) a draw
     where the law of |z - delta| given |z| is closed, O(dim) otherwise.

@@ -134,13 +134,19 @@ def draw(
     chunk = max(1, CHUNK_BYTES // (noise.dim * out.itemsize))
     slots = 4 if dtype == "float32" else 2
     kind, independent, cubics, unit = _coordinates(noise)
+    stretch = noise.stretch
+    added = middle if stretch is None else np.zeros(0, dtype)
 
     def work(low: int, high: int) -> None:
         first = U64(start + low)
         draw_rows(
-            kind, independent, first, U64(stream), key, slots, chunk, cubics, unit, middle,
+            kind, independent, first, U64(stream), key, slots, chunk, cubics, unit, added,
             out[low:high],
         )  # fmt: skip
+        if stretch is not None:
+            out[low:high] *= stretch
+            if center is not None:
+                out[low:high] += middle
 
     _spread(work, n, noise.dim, threads)
     return out
@@ -184,7 +190,7 @@ def log_ratio(noise: Noise, z: Any, shift: Shift, *, threads: int | None = None)
         raise fail("z", f"of shape (n, {noise.dim})", z.shape, "flatten each input to one row")
     if z.dtype not in (np.float32, np.float64):
         z = z.astype(np.float64)
-    z = np.ascontiguousarray(z)
+    z = np.ascontiguousarray(z if noise.stretch is None else z / noise.stretch)
     s, change, along = np.empty((3, len(z)))
     norm = noise.radial.norm if noise.radial is not None else math.inf
     code, axis = (0 if norm == math.inf else int(norm)), shift.kind == "axis"

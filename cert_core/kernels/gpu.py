@@ -166,8 +166,13 @@ def draw(
     key = seed_value(seed)
     array = _output(out, (n, noise.dim), dtype)
     middle = _center(center, noise.dim, dtype)
-    if n > 0:
+    if n > 0 and noise.stretch is None:
         _run(launches.draw(noise, n, start, key, stream, dtype), middle, array)
+    elif n > 0:
+        _run(launches.draw(noise, n, start, key, stream, dtype), np.uint64(0), array)
+        array *= cupy.asarray(noise.stretch)
+        if center is not None:
+            array += middle.reshape(-1)
     if isinstance(out, np.ndarray):
         out[...] = array.get()
     return array if out is None else out
@@ -179,6 +184,8 @@ def log_ratio(noise: Noise, z: Any, shift: Shift) -> Any:
     if rows.ndim != 2 or rows.shape[1] != noise.dim:
         raise fail("z", f"of shape (n, {noise.dim})", rows.shape, "flatten each input to one row")
     dtype = str(rows.dtype) if str(rows.dtype) in DTYPES else "float64"
+    if noise.stretch is not None:
+        rows, dtype = rows / cupy.asarray(noise.stretch), "float64"
     rows = cupy.ascontiguousarray(rows, dtype=dtype)
     result = _empty((len(rows),), "float64")
     if shift.size == 0:

@@ -210,6 +210,8 @@ def draw(
             out[low:high] = _copies(noise, copied, high - low, key, start + low, stream)
             continue
         rows = _rows(noise, high - low, key, start + low, stream, dtype == "float64")
+        if noise.stretch is not None:
+            rows *= noise.stretch
         if center is not None:
             # the sum is rounded once, from the rounded noise, as in the other backends
             out[low:high] = one_input(center, noise.dim, dtype) + rows.astype(dtype)
@@ -336,6 +338,8 @@ def log_ratio(noise: Noise, z: Any, shift: Shift) -> Float:
     z = to_numpy("z", z, np.float64)
     if z.ndim != 2 or z.shape[1] != noise.dim:
         raise fail("z", f"of shape (n, {noise.dim})", z.shape, "flatten each input to one row")
+    if noise.stretch is not None:
+        z = z / noise.stretch
     norm = noise.radial.norm if noise.radial is not None else math.inf
     along = z[:, 0] if shift.kind == "axis" else z.sum(axis=1)
     return log_ratio_of_changes(noise, shift, *norm_change(norm, z, shift), along)

@@ -32,6 +32,7 @@ FAMILIES = [
     cc.L1Noise(784, 1.0, 10.0), cc.L1Noise(4100, 1.0, 9.0), cc.LinfNoise(3, 1.1, 1.5),
     cc.LinfNoise(1100, 1.0, 100.0), cc.MixedNoise(1, 0.8, 0.3), cc.MixedNoise(3, 0.8, 2.5),
     cc.MixedNoise(64, 0.8), cc.MixedNoise(1100, 1.0, 590.0), cc.RadialNoise(9, math.inf, 1.0, 1.0),
+    cc.L1Noise(64, 1.3, 2.0).scaled(np.geomspace(0.1, 30.0, 64)),
 ]  # fmt: skip
 IDS = [f"{n.name}-{n.dim}" for n in FAMILIES]
 START = 2**32 - 9

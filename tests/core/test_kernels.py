@@ -30,6 +30,7 @@ FAMILIES = [
     cc.MixedNoise(6, 0.8, 2.5), cc.Gaussian(300, 2.0), cc.Laplace(2, 1.0),
     cc.L2Noise(1, 1.0, 0.4), cc.LinfNoise(1100, 1.0, 100.0), cc.MixedNoise(600, 1.0, 590.0),
     cc.L1Noise(1024, 1.0, 10.0), cc.L2Noise(64, 0.25, 63.9), cc.RadialNoise(9, math.inf, 1.0, 1.0),
+    cc.L1Noise(7, 1.3, 2.0).scaled(np.geomspace(0.1, 30.0, 7)),
 ]  # fmt: skip
 IDS = [f"{n.name}-{n.dim}" for n in FAMILIES]
 
@@ -157,7 +158,8 @@ def test_log_ratio_is_the_density_ratio(
 ) -> None:
     z = kernel.draw(noise, 400, 11, dtype="float64")
     shift = Shift(kind, size, True, "")
-    exact = noise.log_density(z - shift.as_array(noise.dim)) - noise.log_density(z)
+    delta = shift.as_array(noise.dim) * (1.0 if noise.stretch is None else noise.stretch)
+    exact = noise.log_density(z - delta) - noise.log_density(z)
     got = kernel.log_ratio(noise, z, shift)
     scale = np.abs(noise.log_density(z)) + np.abs(exact) + size
     assert (np.abs(got - exact) / scale).max() < 1e-11
@@ -185,7 +187,9 @@ def radius_score(noise: cc.Noise, z: Any) -> Any:
     return np.where(low < 0.5, special.ndtri(low), -special.ndtri(high))
 
 
-RADIAL = [n for n in FAMILIES if n.name != "mixed" and n.dim - getattr(n, "k", 0) > 0.5]
+RADIAL = [
+    n for n in FAMILIES if n.name not in ("mixed", "scaled") and n.dim - getattr(n, "k", 0) > 0.5
+]
 
 
 @pytest.mark.parametrize("noise", RADIAL, ids=[f"{n.name}-{n.dim}" for n in RADIAL])

@@ -122,8 +122,9 @@ def test_the_table_of_the_readme() -> None:
 
 NOISES = {
     "narrow": cc.Gaussian(4, 0.2), "wide": cc.Gaussian(4, 0.8), "laplace": cc.Laplace(4, 0.5),
+    "stretched": cc.Gaussian(4, 0.5).scaled([1.0, 2.0, 3.0, 4.0]),
 }  # fmt: skip
-SHARE = {"narrow": 0.99, "wide": 0.8, "laplace": 0.9}
+SHARE = {"narrow": 0.99, "wide": 0.8, "laplace": 0.9, "stretched": 0.9}
 
 
 def write(path: Path, *names: str, inputs: range = range(20), **changes: Any) -> None:
@@ -188,11 +189,13 @@ def test_runs_of_other_inputs_are_refused(capsys: pytest.CaptureFixture[str], st
     write(stores / "data.db", "laplace", digest="e", data="train.npz")
     write(stores / "labels.db", "laplace", shift=1, digest="")
     write(stores / "apart.db", "laplace", inputs=range(50, 60))
+    write(stores / "scales.db", "stretched")
     command = ["compare", "--attack", "l2", "--store", "a.db"]
     for other, message in (
         ("fewer.db", "must be of the same inputs, got 20 inputs (0..19) in 'narrow', 5 inputs"),
         ("data.db", "must be of one data set, got 'test.npz' in 'narrow', 'train.npz' of another"),
         ("labels.db", "must be of one data set, got labels of 'narrow' that differ"),
+        ("scales.db", "must be of one measure of the radius, got l2 radius in 'narrow', l2 radius"),
         ("apart.db --common", "--common must leave an input"),
         ("b.db --run tall", "--run must be one of narrow, wide, laplace in 'a.db, b.db', got tall"),
         ("b.db --at -1", "--at must be numbers >= 0"),
@@ -203,5 +206,7 @@ def test_runs_of_other_inputs_are_refused(capsys: pytest.CaptureFixture[str], st
         captured = capsys.readouterr()
         assert message in captured.err
         assert (captured.out, len(captured.err.splitlines())) == ("", 1)
+    assert main(["compare", "--attack", "l2", "--store", "scales.db", "--at", "0"]) == 0
+    assert "Gaussian(sigma=0.5), stretched" in capsys.readouterr().out
     assert main([*command, "fewer.db", "--common", "--json"]) == 0
     assert {r["inputs"] for r in json.loads(capsys.readouterr().out)["results"]} == {5}

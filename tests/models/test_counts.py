@@ -552,3 +552,16 @@ def test_reading_never_writes(tmp_path: Path) -> None:
         assert len(read_run(store, "a").indices) == 3
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["s.db"]
+
+
+def test_stretched_noise_is_kept(tmp_path: Path) -> None:
+    """With its scales, which are the run's own; what is read says whose norm radii are of."""
+    stretched = cc.Gaussian(3, 0.5).scaled([1.0, 0.1, 2.0])
+    run = dataclasses.replace(RUN, noise=stretched)
+    path = filled(tmp_path / "s.db", range(3), run)
+    with CountStore(path) as store:
+        assert store.runs()["a"].noise == stretched
+        assert "norms of delta/scales" in str(read_run(store, "a").certificates.noise)
+        for other in (stretched.base, stretched.base.scaled([1.0, 0.1, 3.0])):
+            with pytest.raises(StoreError, match=r"got noise.*scales"):
+                store.begin("a", dataclasses.replace(RUN, noise=other), {})

@@ -197,6 +197,27 @@ def test_several_attacks_make_several_tables() -> None:
     assert captions == ["Certified accuracy by l1 radius", "Certified accuracy by l2 radius"]
 
 
+def test_radii_in_other_scales_make_tables_of_their_own(tmp_path: Path) -> None:
+    """Norms of delta/scales are not those of delta: neither a table nor a panel has both."""
+    scales = np.linspace(1.0, 2.0, 64)
+    noises = (
+        NOISE,
+        NOISE.scaled(scales),
+        NOISE.rescaled(2.0).scaled(scales),
+        NOISE.scaled(1 / scales),
+    )
+    given = [result(noise=noise, name=str(i)) for i, noise in enumerate(noises)]
+    made = report.tables(given)
+    rows = {tuple(row[0] for row in table.rows): table for table in made}
+    assert set(rows) == {("0",), ("1", "2"), ("3",)}
+    assert rows["0",].caption == "Certified accuracy by l2 radius"
+    assert "by l2 radius of delta/scales, scales " in rows["3",].caption
+    assert rows["3",].caption != rows["1", "2"].caption
+    assert any("radii are norms of delta/scales" in note for note in rows["3",].notes)
+    report.curves(given, tmp_path / "p.svg", "")
+    assert (tmp_path / "p.svg").read_text(encoding="utf-8").count('id="axes_') == 3
+
+
 def test_curves_are_exact_steps(tmp_path: Path) -> None:
     r = RESULTS[0]
     x, y = report._steps(r, 1.0, None)

@@ -1,0 +1,261 @@
+"""Many labels that are right at once: pixels, the labels of an input, a data set.
+
+Each component has a class, chosen by the selection stage, and the hypothesis that its
+probability is p_min(radius) or less, against which its estimation votes have an exact
+binomial p-value.  Holm's procedure rejects hypotheses so that a true one is among them with
+probability alpha at most, whatever the dependence of the components: of all that share a
+noisy copy too.  What is not rejected abstains.
+
+Memory: selected_labels holds the components x classes of one input, label_votes one count a
+component.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from scipy import special
+
+from cert_core.bounds import required_probability
+from cert_core.certify import ABSTAIN, two_samples
+from cert_core.confidence import Counts
+from cert_core.errors import Float, fail, integer, to_numpy
+from cert_core.errors import alpha as alpha_value
+from cert_core.noises import Noise
+from cert_core.scores import by_input
+from cert_core.threats import radius_value
+from cert_core.votes import check_labels, input_rows
+
+MARGIN = 1e-9  # by which a p-value is rounded up, relatively: above the errors of its tail
+LEAST = 1e-290  # no p-value is smaller: below it a tail underflows
+
+
+def certify_jointly(
+    counts_selection: Any,
+    counts_estimation: Any,
+    noise: Noise,
+    attack: str,
+    radius: float,
+    *,
+    alpha: float,
+) -> Counts:
+    """Certify labels that are all right at once, at one radius fixed beforehand.
+
+    Parameters
+    ----------
+    counts_selection, counts_estimation : (M, C) integer arrays
+        Votes of the M components for C classes in two independent samples; the components
+        may depend on each other.
+    noise : Noise
+        The noise the votes were cast under.
+    attack : "l1", "l2" or "linf"
+    radius : float >= 0, in input units
+        Fixed before the votes were seen.
+    alpha : float in (0, 1/2]
+        Probability that any of the labels is wrong, at most.
+
+    Returns
+    -------
+    (M,) int64
+        Labels, or ABSTAIN: with probability 1 - alpha every label here is the smoothed
+        classifier's at every perturbed input.
+
+    Raises
+    ------
+    UnsupportedPair
+    ValueError
+        Counts that are no votes or do not sum alike, or an argument out of its domain.
+
+    References
+    ----------
+    Holm 1979; Fischer et al. 2021, Section 4 (Gaussian, l2).
+    """
+    selection, estimation, _, n, _ = two_samples(counts_selection, counts_estimation, noise)
+    labels = selection.argmax(axis=1)
+    votes = np.take_along_axis(estimation, labels[:, None], axis=1)[:, 0]
+    return certify_labels_jointly(labels, votes, max(n, 1), noise, attack, radius, alpha=alpha)
+
+
+def certify_labels_jointly(
+    labels: Any, votes: Any, n: int, noise: Noise, attack: str, radius: float, *, alpha: float
+) -> Counts:
+    """Certify chosen labels that are all right at once, by the votes for them alone.
+
+    Parameters
+    ----------
+    labels : (...) integer array
+        The class of each component, chosen without the votes, as of selected_labels.
+    votes : (...) integer array
+        Votes for it out of n, as of label_votes.
+    n : int >= 1
+        Estimation samples.
+    noise, attack, radius, alpha
+        As in certify_jointly.
+
+    Returns
+    -------
+    (...) int64
+        Labels, or ABSTAIN.
+
+    Raises
+    ------
+    UnsupportedPair
+    ValueError
+        Labels or votes that are none, or an argument out of its domain.
+
+    References
+    ----------
+    Holm 1979; Fischer et al. 2021, Section 4 (Gaussian, l2).
+    """
+    level, r = alpha_value(alpha), radius_value(radius)
+    needed = float(required_probability(noise, attack, r))
+    n = integer("n", n, 1, remedy="pass how many samples voted")
+    counted = _whole("votes", votes, n, "pass votes for one class out of n samples")
+    chosen = _whole("labels", labels, 2**31, "pass one class a component")
+    if chosen.shape != counted.shape:
+        raise fail("labels", f"of the shape {counted.shape} of votes", chosen.shape, "pass both")
+    right = _holm(p_values(counted.reshape(-1), n, needed), level).reshape(counted.shape)
+    return np.where(right, chosen, ABSTAIN)
+
+
+def _whole(name: str, value: Any, most: int, remedy: str) -> Counts:
+    """value as int64 from 0 to most."""
+    given = to_numpy(name, value)
+    if not np.issubdtype(given.dtype, np.integer):
+        raise fail(name, "integers", str(given.dtype), remedy)
+    wrong = given[(given < 0) | (given > most)]
+    if wrong.size:
+        raise fail(name, f"integers in [0, {most}]", int(wrong.flat[0]), remedy)
+    return given.astype(np.int64)
+
+
+def p_values(votes: Counts, n: int, p: float) -> Float:
+    """P(Bin(n, p) >= votes), never below it."""
+    distinct, place = np.unique(votes, return_inverse=True)
+    tail = special.betainc(np.maximum(distinct, 1), n - distinct + 1, p)
+    values = np.where(distinct == 0, 1.0, tail * (1.0 + MARGIN))
+    result: Float = np.clip(values, LEAST, 1.0)[place]
+    return result
+
+
+def _holm(p: Float, alpha: float) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Which hypotheses are rejected: in order of their p-values, until one is above alpha
+    over the number of those left."""
+    order = np.argsort(p, kind="stable")
+    kept = ~(p[order] <= alpha / np.arange(len(p), 0, -1.0))
+    rejected = np.zeros(len(p), dtype=bool)
+    rejected[order[: kept.argmax() if kept.any() else len(p)]] = True
+    return rejected
+
+
+def _label_maps(
+    predict: Callable[[Any], Any],
+    x: Any,
+    noise: Noise,
+    num_classes: int,
+    n: int,
+    seed: int,
+    **options: Any,
+) -> Iterator[tuple[int, Counts]]:
+    """by_input of a function's labels."""
+
+    def judge(batch: Any) -> Counts:
+        maps = to_numpy("predict(batch)", predict(batch))
+        return check_labels(maps.reshape(-1), maps.size, num_classes).reshape(maps.shape)
+
+    return by_input(judge, x, noise, n, seed, **options)
+
+
+def selected_labels(
+    predict: Callable[[Any], Any],
+    x: Any,
+    noise: Noise,
+    num_classes: int,
+    n: int,
+    seed: int,
+    **options: Any,
+) -> Counts:
+    """Choose the class of every component of every input by the votes of the selection stage.
+
+    Parameters
+    ----------
+    predict : callable
+        Maps a float32 array (m, *input_shape) to (m, *outputs) integer labels: maps of a
+        segmentation, or 0 and 1 for each of many labels; each row judged by itself.
+    x, noise, num_classes, n, seed
+        As in count_votes.
+    **options
+        indices, batch_size, backend, as in count_votes.
+
+    Returns
+    -------
+    (N, *outputs) int64
+        The most voted class, the first of those with most.
+
+    Raises
+    ------
+    ValueError
+        An argument is out of its domain, or predict returns no labels.
+    """
+    classes = integer("num_classes", num_classes, 2, remedy="pass the number of classes")
+    count = len(input_rows(x, noise))
+    n = integer("n", n, 1, remedy="pass how many samples select the class")
+    chosen: list[Counts] = []
+    table, seen = np.zeros((0, classes), dtype=np.int64), 0
+    options["stage"] = "selection"
+    for _, maps in _label_maps(predict, x, noise, classes, n, seed, **options):
+        rows = maps.reshape(len(maps), -1)
+        table = table if seen else np.zeros((rows.shape[1], classes), dtype=np.int64)
+        cells = np.arange(rows.shape[1]) * classes + rows
+        table += np.bincount(cells.reshape(-1), minlength=table.size).reshape(table.shape)
+        seen += len(maps)
+        if seen == n:  # the last of an input
+            chosen.append(table.argmax(axis=1).reshape(maps.shape[1:]))
+            seen = 0
+    return np.array(chosen, dtype=np.int64) if chosen else np.zeros(count, dtype=np.int64)
+
+
+def label_votes(
+    predict: Callable[[Any], Any],
+    x: Any,
+    noise: Noise,
+    num_classes: int,
+    labels: Any,
+    n: int,
+    seed: int,
+    **options: Any,
+) -> Counts:
+    """Count the estimation votes for one class of every component of every input.
+
+    Parameters
+    ----------
+    predict, x, noise, num_classes, n, seed, **options
+        As in selected_labels.
+    labels : (N, *outputs) integer array
+        The class of each component, as of selected_labels.
+
+    Returns
+    -------
+    (N, *outputs) int64
+        Votes out of n: what certify_labels_jointly needs, at any radius fixed beforehand.
+
+    Raises
+    ------
+    ValueError
+        An argument is out of its domain, or predict returns no labels.
+    """
+    classes = integer("num_classes", num_classes, 2, remedy="pass the number of classes")
+    count = len(input_rows(x, noise))
+    remedy = "pass what selected_labels returned"
+    chosen = _whole("labels", labels, classes - 1, remedy)
+    if chosen.shape[:1] != (count,):
+        raise fail("labels", f"of the {count} inputs", chosen.shape, remedy)
+    votes = np.zeros(chosen.shape, dtype=np.int64)
+    for i, maps in _label_maps(predict, x, noise, classes, n, seed, **options):
+        if maps.shape[1:] != chosen.shape[1:]:
+            rule = f"a label for each of the outputs {chosen.shape[1:]} of labels"
+            raise fail("predict(batch)", rule, maps.shape[1:], "choose labels of this function")
+        votes[i] += (maps == chosen[i]).sum(axis=0)
+    return votes
