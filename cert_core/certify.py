@@ -228,9 +228,9 @@ def same_law(one: Noise, other: Noise) -> bool:
     if one.dim != other.dim or isinstance(one, Finite) or isinstance(other, Finite):
         return False
     ones = np.ones(one.dim)
-    scales = [ones if noise.stretch is None else noise.stretch for noise in (one, other)]
+    mine, theirs = (ones if noise.stretch is None else noise.stretch for noise in (one, other))
     radial = one.radial is not None and one.radial == other.radial
-    return np.array_equal(*scales) and (one.record == other.record or radial)
+    return np.array_equal(mine, theirs) and (one.record == other.record or radial)
 
 
 def _votes_of(table: Counts, labels: Counts) -> Counts:
