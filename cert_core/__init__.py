@@ -86,6 +86,7 @@ from cert_core.sequential import (
     mixture_lower,
     mixture_upper,
 )
+from cert_core.smoothed import Smoothed
 from cert_core.sparse import sparse_frontier, sparse_lower_bound
 from cert_core.stopping import SequentialVotes, votes_until
 from cert_core.threats import ATTACKS, Shift, is_tight, worst_shift
@@ -127,6 +128,7 @@ __all__ = [
     "SequentialCertificates",
     "SequentialVotes",
     "Shift",
+    "Smoothed",
     "SparseFlips",
     "Splitting",
     "Uniform",

@@ -48,15 +48,6 @@ class Batches:
             return contextlib.nullcontext()
         return _torch_stream(self.device)
 
-    def on_stream(self, items: Iterator[Any]) -> Iterator[Any]:
-        """The items, each made in that context; between them the caller's own holds."""
-        while True:
-            with self.stream():
-                item = next(items, None)
-            if item is None:
-                return
-            yield item
-
     def tensor(self, batch: Any) -> torch.Tensor:
         """A batch, NumPy's or torch's, on the device."""
         tensor = batch if isinstance(batch, torch.Tensor) else torch.from_numpy(batch)

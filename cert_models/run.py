@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,32 +23,20 @@ from cert_models.logs import RUNNER_UP, Row
 from cert_models.models import load_model
 from cert_models.plans import SCORE_UNIT, FixedPlan, Plan, Run, ScorePlan, SequentialPlan, Votes
 from cert_models.readings import Reading, certificates_of, read_run
-from cert_models.scoring import score_inputs
-
-Counter = Callable[..., np.ndarray[Any, np.dtype[np.int64]]]
-Decider = Callable[..., Iterator[cc.Outcome]]
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of mallopt(3)
 ROWS = 1000  # of a batch that a function gets, unless told
 TOGETHER = 64  # inputs under way at a time in sequential runs, so that batches stay full
 
 
-def classifier_of(
-    model: Any,
-    noise: cc.Noise,
-    num_classes: int,
-    *,
-    batch_size: int,
-    device: str | None,
-    **forward: Any,
-) -> Any:
-    """A SmoothedClassifier of a torch module, a function as it is.
+def smoothed_of(model: Any, run: Run, *, device: str | None = None, **forward: Any) -> cc.Smoothed:
+    """The model of a run, smoothed.
 
-    A torch module, a function from a float32 array (m, *input_shape) to m labels, or a name
-    as load_model takes.  batch_size 0 stands for one found by trial (of a function: 1000);
-    forward: how a module is run, as SmoothedClassifier takes it.
+    A torch module, a function from a float32 array (m, *input_shape) to m labels (to scores,
+    where the plan is of scores), or a name as load_model takes.  forward: how a module is run,
+    as SmoothedClassifier takes it.
     """
-    found = load_model(model, num_classes) if isinstance(model, str) else model
+    found = load_model(model, run.num_classes) if isinstance(model, str) else model
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(found, torch.nn.Module):
         from cert_models.architectures import usable_device
@@ -55,81 +44,29 @@ def classifier_of(
 
         module = found.to(usable_device(device)) if device is not None else found
         return SmoothedClassifier(
-            module, noise, num_classes, batch_size=batch_size or None, device=device, **forward
-        )
+            module, run.noise, run.num_classes,
+            batch_size=run.batch_size or None, device=device, **forward,
+        )  # fmt: skip
     for name, value in forward.items():
         if value:
             raise ValueError(f"{name} must not be given for a function, got {value!r}: drop it")
     if not callable(found):
         raise ValueError(f"model must be a torch module or a function, got {found!r}: name one")
-    return found
-
-
-def counter_of(
-    model: Any,
-    noise: cc.Noise,
-    num_classes: int,
-    *,
-    batch_size: int,
-    device: str | None,
-    **forward: Any,
-) -> Counter:
-    """Something that counts votes like SmoothedClassifier.counts; arguments as above."""
-    found = classifier_of(
-        model, noise, num_classes, batch_size=batch_size, device=device, **forward
-    )
-    if hasattr(found, "counts"):
-        return found.counts  # type: ignore[no-any-return]
-
-    def count(x: Any, n: int, seed: int, *, indices: Any = None, stage: str = "estimation") -> Any:
-        return cc.count_votes(
-            found, x, noise, num_classes, n, seed,
-            indices=indices, batch_size=batch_size or ROWS, stage=stage,
-        )  # fmt: skip
-
-    return count
-
-
-def decider_of(
-    model: Any,
-    noise: cc.Noise,
-    num_classes: int,
-    *,
-    batch_size: int,
-    device: str | None,
-    **forward: Any,
-) -> Decider:
-    """Something that samples like SmoothedClassifier.outcomes; arguments as above."""
-    found = classifier_of(
-        model, noise, num_classes, batch_size=batch_size, device=device, **forward
-    )
-    if hasattr(found, "outcomes"):
-        return found.outcomes  # type: ignore[no-any-return]
-
-    def decide(plan: Any, x: Any, seed: int, *, indices: Any = None) -> Iterator[cc.Outcome]:
-        return cc.outcomes(
-            plan, found, x, num_classes, seed, indices=indices, batch_size=batch_size or ROWS
-        )
-
-    return decide
+    soft = isinstance(run.plan, ScorePlan)
+    return cc.Smoothed(
+        None if soft else found, run.noise, run.num_classes,
+        scores=found if soft else None, batch_size=run.batch_size or ROWS,
+    )  # fmt: skip
 
 
 def sampler_of(
     model: Any, run: Run, data: Dataset, *, device: str | None, **forward: Any
 ) -> Callable[[Sequence[int]], Iterator[Votes]]:
     """What counts the votes of given inputs by the run's plan, one input after the other."""
-    plan, seed = run.plan, run.seed
-    how: dict[str, Any] = {"batch_size": run.batch_size, "device": device, **forward}
-    if isinstance(plan, FixedPlan):
-        count = counter_of(model, run.noise, run.num_classes, **how)
-        return lambda indices: count_inputs(count, data, indices, n0=plan.n0, n=plan.n, seed=seed)
-    if isinstance(plan, SequentialPlan):
-        decide = decider_of(model, run.noise, run.num_classes, **how)
-        return lambda indices: decide_inputs(decide, data, indices, plan, seed)
-    if isinstance(plan, ScorePlan):
-        found = classifier_of(model, run.noise, run.num_classes, **how)
-        return lambda indices: score_inputs(found, data, indices, run, plan)
-    raise ValueError(f"plan must say how to sample, got {plan!r}: a log has been sampled")
+    if type(run.plan) not in SAMPLERS:
+        raise ValueError(f"plan must say how to sample, got {run.plan!r}: a log has been sampled")
+    smoothed = smoothed_of(model, run, device=device, **forward)
+    return partial(SAMPLERS[type(run.plan)], smoothed, data, run, run.plan)
 
 
 def keep_memory() -> None:
@@ -145,20 +82,20 @@ def keep_memory() -> None:
 
 
 def count_inputs(
-    count: Counter, data: Dataset, indices: Sequence[int], *, n0: int, n: int, seed: int
+    smoothed: cc.Smoothed, data: Dataset, run: Run, plan: FixedPlan, indices: Sequence[int]
 ) -> Iterator[Votes]:
     """Count the votes of the inputs of a data set, one by one."""
     for index in indices:
         begun = time.monotonic()
         x = data.x[index : index + 1]
-        selection = count(x, n0, seed, indices=[index], stage="selection")
-        estimation = count(x, n, seed, indices=[index], stage="estimation")
+        selection = smoothed.counts(x, plan.n0, run.seed, indices=[index], stage="selection")
+        estimation = smoothed.counts(x, plan.n, run.seed, indices=[index])
         seconds = time.monotonic() - begun
         yield Votes(index, int(data.y[index]), selection[0], estimation[0], seconds)
 
 
 def decide_inputs(
-    decide: Decider, data: Dataset, indices: Sequence[int], plan: SequentialPlan, seed: int
+    smoothed: cc.Smoothed, data: Dataset, run: Run, plan: SequentialPlan, indices: Sequence[int]
 ) -> Iterator[Votes]:
     """Count the votes of the inputs of a data set until the plan's test stops.
 
@@ -167,13 +104,47 @@ def decide_inputs(
     begun = time.monotonic()
     for low in range(0, len(indices), TOGETHER):
         block = list(indices[low : low + TOGETHER])
-        for found in decide(plan.test, data.x[block], seed, indices=block):
+        for found in smoothed.outcomes(plan.test, data.x[block], run.seed, indices=block):
             index, votes, now = block[found.position], found.votes, time.monotonic()
             yield Votes(
                 index, int(data.y[index]), votes.selection, votes.estimation, now - begun,
                 votes.path,
             )  # fmt: skip
             begun = time.monotonic()
+
+
+def score_inputs(
+    smoothed: cc.Smoothed, data: Dataset, run: Run, plan: ScorePlan, indices: Sequence[int]
+) -> Iterator[Votes]:
+    """Score noisy copies of the inputs of a data set, one by one.
+
+    Yields
+    ------
+    Votes
+        Scores as whole numbers of 1/SCORE_UNIT, rounded down: the path holds those of the
+        class that the selection chose.
+    """
+    for index in indices:
+        begun = time.monotonic()
+        x = data.x[index : index + 1]
+        mean = smoothed.mean_scores(x, plan.n0, run.seed, indices=[index], stage="selection")[0]
+        selection = np.floor(mean * plan.n0 * SCORE_UNIT).astype(np.int64)
+        label = int(selection.argmax())
+        scores = smoothed.label_scores(x, [label], plan.n, run.seed, indices=[index])[0]
+        units = np.floor(scores.astype(np.float64) * SCORE_UNIT).astype(np.int64)
+        estimation = np.zeros_like(selection)
+        estimation[label] = units.sum()
+        yield Votes(
+            index, int(data.y[index]), selection, estimation, time.monotonic() - begun,
+            tuple(units.tolist()),
+        )  # fmt: skip
+
+
+SAMPLERS: dict[type[Plan], Callable[..., Iterator[Votes]]] = {
+    FixedPlan: count_inputs,
+    SequentialPlan: decide_inputs,
+    ScorePlan: score_inputs,
+}
 
 
 def certified_right(votes: Votes, plan: Plan, alpha: float) -> bool:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 import cert_core as cc
-from cert_models.arguments import whole
 from cert_models.batches import Batches, batch_by_trial
 from cert_models.checks import Modes, Unfit, check_alone, check_votes, described
 from cert_models.forward import Forward
@@ -21,7 +19,7 @@ Float = np.ndarray[Any, np.dtype[np.float64]]
 Segments = list[tuple[int, int]]
 
 
-class SmoothedClassifier:
+class SmoothedClassifier(cc.Smoothed):
     """A base classifier smoothed by noise (Cohen et al. 2019's Smooth, for any noise).
 
     Parameters
@@ -54,10 +52,10 @@ class SmoothedClassifier:
         compiled: bool = False,
     ) -> None:
         cc.errors.check_callable("base_classifier", base_classifier)
+        rows = 1 if batch_size is None else batch_size
+        super().__init__(base_classifier, noise, num_classes, batch_size=rows)
         self.base_classifier = base_classifier
-        self.noise = cc.noises.checked_noise(noise)
-        self.num_classes = whole("num_classes", num_classes, 2)
-        self.batch_size = None if batch_size is None else whole("batch_size", batch_size, 1)
+        self.batch_size = self.batch_size if batch_size is not None else None
         self.device = _device_of(base_classifier, device)
         if autocast is not None:
             cc.errors.text("autocast", autocast)
@@ -73,7 +71,7 @@ class SmoothedClassifier:
 
     def rows(self, x: Any) -> int:
         """Rows of one forward pass on inputs like x: batch_size, found by trial if it is None."""
-        inputs = self._inputs(x)
+        inputs = self.inputs(x)
         if self.batch_size is None:
             self._modes.check()
             shape = inputs.shape[1:]
@@ -87,14 +85,15 @@ class SmoothedClassifier:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
-    def _inputs(self, x: Any) -> Any:
-        """x as cert_core takes it."""
-        return cc.votes.input_rows(_to_numpy(x), self.noise)
+    def inputs(self, x: Any) -> Any:
+        return super().inputs(_to_numpy(x))
 
-    def _filling(self, x: Any) -> dict[str, Any]:
-        """How cert_core is to fill batches of inputs like x."""
-        rows = self.rows(x)
+    def filling(self, inputs: Any) -> dict[str, Any]:
+        rows = self.rows(inputs)
         return {"batch_size": rows, **self._batches.options(rows, self.noise.dim)}
+
+    def drawing(self) -> contextlib.AbstractContextManager[Any]:
+        return self._batches.stream()
 
     def counts(
         self,
@@ -105,31 +104,16 @@ class SmoothedClassifier:
         indices: Sequence[int] | None = None,
         stage: str = "estimation",
         start: int = 0,
-    ) -> Counts:
-        """Count the votes of n noisy copies of every input.
-
-        Parameters
-        ----------
-        x : (N, *input_shape) array or tensor
-        n : int >= 1
-        seed : int in [0, 2^32), of the run
-        indices : places of the inputs in their data set (default 0 .. N-1)
-            Pass them wherever a data set is taken in parts, as in cc.count_votes.
-        stage : "estimation" or "selection": disjoint random streams
-        start : int, to count on from where other votes of this seed ended
-
-        Returns
-        -------
-        (N, num_classes) int64, rows summing to n; the same for any batch size.
-        """
-        inputs = self._inputs(x)
+    ) -> cc.provenance.CountedVotes:
+        """As of cc.Smoothed, counted on the device."""
+        inputs = self.inputs(x)
         chosen = cc.votes.input_indices(indices, len(inputs))
         shape = len(inputs), self.num_classes + 1  # the last for rows that give no vote
         counts = torch.zeros(shape, dtype=torch.int64, device=self.device)
-        with self._batches.stream():
+        with self.drawing():
             for segments, parts in cc.answers(
                 self._classify, inputs, self.noise, n, seed,
-                indices=chosen, stage=stage, start=start, **self._filling(inputs),
+                indices=chosen, stage=stage, start=start, **self.filling(inputs),
             ):  # fmt: skip
                 done = 0
                 for votes in parts:
@@ -140,52 +124,13 @@ class SmoothedClassifier:
         drawn = cc.provenance.Drawn(self.noise, seed, stage, start, start + n, tuple(chosen))
         return cc.provenance.counted(np.ascontiguousarray(table[:, :-1]), drawn)
 
-    def mean_scores(
-        self,
-        x: Any,
-        n: int,
-        seed: int,
-        *,
-        indices: Sequence[int] | None = None,
-        stage: str = "estimation",
-    ) -> Float:
-        """Average the softmax scores of n noisy copies of every input.
-
-        Returns
-        -------
-        (N, num_classes) float64; arguments as in counts.
-        """
-        inputs = self._inputs(x)
-        with self._batches.stream():
-            return cc.mean_scores(
-                self._softmax, inputs, self.noise, self.num_classes, n, seed,
-                indices=indices, stage=stage, **self._filling(inputs),
-            )  # fmt: skip
-
-    def label_scores(
-        self, x: Any, labels: Any, n: int, seed: int, *, indices: Sequence[int] | None = None
-    ) -> np.ndarray[Any, np.dtype[np.float32]]:
-        """Keep the softmax scores of one class of every input, in the order drawn.
-
-        Returns
-        -------
-        (N, n) float32, rounded down, for cc.certify_scores; arguments as in counts.
-        """
-        inputs = self._inputs(x)
-        with self._batches.stream():
-            return cc.label_scores(
-                self._softmax, inputs, self.noise, self.num_classes, labels, n, seed,
-                indices=indices, **self._filling(inputs),
-            )  # fmt: skip
-
-    def _votes(self, batch: Any) -> Counts:
-        """Labels of a batch, in NumPy."""
+    def labels(self, batch: Any) -> Counts:
         votes = torch.cat(self._classify(batch)).cpu().numpy()
         check_votes(int((votes == self.num_classes).sum()))
         return votes
 
-    def _softmax(self, batch: Any) -> Float:
-        """Softmax scores of a batch, in NumPy."""
+    def scores(self, batch: Any) -> Float:
+        """Softmax scores of a batch."""
         return torch.cat(self._classify(batch, _softmax_of)).cpu().numpy()
 
     def _add(self, counts: Any, segments: Segments, start: int, votes: torch.Tensor) -> None:
@@ -268,190 +213,6 @@ class SmoothedClassifier:
                 "return the scores before they are rounded or compared"
             )
         return scores
-
-    def probabilities(
-        self, x: Any, n: int, seed: int, *, indices: Sequence[int] | None = None
-    ) -> np.ndarray[Any, np.dtype[np.float64]]:
-        """Shares of the votes, (N, num_classes) float64; arguments as in counts."""
-        return self.counts(x, n, seed, indices=indices) / n
-
-    def predict(
-        self,
-        x: Any,
-        n: int,
-        alpha: float,
-        seed: int,
-        *,
-        indices: Sequence[int] | None = None,
-    ) -> Counts:
-        """Predict labels, abstaining where two classes are not told apart; arguments as in counts.
-
-        Returns
-        -------
-        (N,) int64
-            The smoothed classifier's label with probability 1 - alpha, or cc.ABSTAIN.
-
-        References
-        ----------
-        Cohen et al. 2019, PREDICT.
-        """
-        cc.votes_needed(alpha)  # refuse a bad alpha before drawing
-        return cc.predict_labels(self.counts(x, n, seed, indices=indices), alpha)
-
-    def certify(
-        self,
-        x: Any,
-        n0: int,
-        n: int,
-        alpha: float,
-        attack: str,
-        seed: int,
-        *,
-        votes: str = "hard",
-        indices: Sequence[int] | None = None,
-    ) -> cc.Certificates:
-        """Certify inputs: n0 copies select the class, n others bound its probability.
-
-        Parameters
-        ----------
-        x : (N, *input_shape) array or tensor
-        n0, n, alpha, attack, seed, indices
-            As in cc.certify and counts.  Without indices the inputs of every call are 0, 1, ...:
-            called input by input with one seed, all get the same noise, and only what is said of
-            each by itself holds (cc.join_certificates refuses to join them).
-        votes : "hard" or "soft"
-            Whether the smoothed classifier averages votes, or softmax scores.
-
-        Returns
-        -------
-        cc.Certificates
-            Radii in the attack's norm and input units, wrong with probability alpha at
-            most for each input.
-
-        References
-        ----------
-        Cohen et al. 2019, CERTIFY; Zhang et al. 2020, Theorem 1.
-        """
-        if not isinstance(votes, str) or votes not in ("hard", "soft"):
-            raise cc.errors.fail("votes", "'hard' or 'soft'", votes, "choose one")
-        n0, n = whole("n0", n0, 1), whole("n", n, 1)
-        cc.check_sampling(self.noise, attack, n, alpha)
-        if votes == "soft":
-            means = self.mean_scores(x, n0, seed, indices=indices, stage="selection")
-            labels = means.argmax(axis=1)
-            scores = self.label_scores(x, labels, n, seed, indices=indices)
-            made = cc.certify_scores(labels, scores, self.noise, attack, n0=n0, alpha=alpha)
-            places = tuple(cc.votes.input_indices(indices, len(labels)))
-            stages = (("selection", n0), ("estimation", n))
-            drawn = tuple(
-                cc.provenance.Drawn(self.noise, seed, stage, 0, count, places)
-                for stage, count in stages
-            )
-            return dataclasses.replace(made, drawn=drawn)
-        selection = self.counts(x, n0, seed, indices=indices, stage="selection")
-        estimation = self.counts(x, n, seed, indices=indices, stage="estimation")
-        return cc.certify(selection, estimation, self.noise, attack, alpha=alpha)
-
-    def certify_top_k(
-        self,
-        x: Any,
-        n0: int,
-        n: int,
-        alpha: float,
-        attack: str,
-        seed: int,
-        *,
-        k: int = 1,
-        indices: Sequence[int] | None = None,
-    ) -> cc.Certificates:
-        """Certify that the class stays among the k likeliest, the others bounded as well.
-
-        With k = 1, the runner-up's bound instead of 1 - p_lower: for the same votes as
-        certify, a radius up to several times larger.
-
-        Returns
-        -------
-        cc.Certificates
-            See cc.certify_top_k.
-        """
-        k = whole("k", k, 1, self.num_classes - 1)
-        n0, n = whole("n0", n0, 1), whole("n", n, 1)
-        cc.check_sampling(self.noise, attack, n, alpha, k=k)
-        selection = self.counts(x, n0, seed, indices=indices, stage="selection")
-        estimation = self.counts(x, n, seed, indices=indices, stage="estimation")
-        return cc.certify_top_k(selection, estimation, self.noise, attack, k=k, alpha=alpha)
-
-    def certify_at(
-        self,
-        x: Any,
-        radii: Sequence[float] | float,
-        n_max: int,
-        alpha: float,
-        attack: str,
-        seed: int,
-        *,
-        n0: int = 100,
-        indices: Sequence[int] | None = None,
-    ) -> cc.SequentialCertificates:
-        """Certify preset radii with as few copies as each input needs.
-
-        Returns
-        -------
-        cc.SequentialCertificates
-            radius: the largest of the radii that passed, wrong with probability alpha at
-            most for each input; samples: copies classified; decided: whether before n_max.
-
-        References
-        ----------
-        cc.plan_at, cc.boundaries.
-        """
-        plan = cc.plan_at(self.noise, attack, radii, n_max=n_max, alpha=alpha, n0=n0)
-        return cc.gather(plan, self.outcomes(plan, x, seed, indices=indices))
-
-    def certify_until(
-        self,
-        x: Any,
-        width: float,
-        n_max: int,
-        alpha: float,
-        attack: str,
-        seed: int,
-        *,
-        n0: int = 100,
-        indices: Sequence[int] | None = None,
-    ) -> cc.SequentialCertificates:
-        """Certify full radii to a relative width with as few copies as each input needs.
-
-        Returns
-        -------
-        cc.SequentialCertificates
-            As of certify_at, with any radius; see cc.plan_until.
-        """
-        plan = cc.plan_until(self.noise, attack, width, n_max=n_max, alpha=alpha, n0=n0)
-        return cc.gather(plan, self.outcomes(plan, x, seed, indices=indices))
-
-    def outcomes(
-        self, plan: Any, x: Any, seed: int, *, indices: Sequence[int] | None = None
-    ) -> Iterator[cc.Outcome]:
-        """Certify inputs by a plan of cc.plan_at or cc.plan_until, as they are ready.
-
-        Yields
-        ------
-        cc.Outcome
-            Not always in the order of the inputs.
-        """
-        if cc.plans.checked_plan(plan).noise != self.noise:
-            raise ValueError(
-                f"plan must be for the classifier's noise {self.noise!r}, got {plan.noise!r}: "
-                "make it for this noise"
-            )
-        inputs = self._inputs(x)
-        return self._batches.on_stream(
-            cc.outcomes(
-                plan, self._votes, inputs, self.num_classes, seed,
-                indices=indices, **self._filling(inputs),
-            )
-        )  # fmt: skip
 
 
 def _device_of(classifier: Any, device: Any) -> torch.device:

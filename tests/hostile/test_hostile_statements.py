@@ -234,7 +234,7 @@ SHARED = [
              [SMOOTHED.certify(row[None], 10, 100, 0.01, "l2", 0) for row in X]),
          refused("parts", "index 0")),
     Case("joined, scores", lambda: cc.join_certificates(
-             [SMOOTHED.certify(row[None], 10, 100, 0.01, "l2", 0, votes="soft") for row in X]),
+             [SMOOTHED.certify_scores(row[None], 10, 100, 0.01, "l2", 0) for row in X]),
          refused("parts", "index 0")),
     Case("joined, sequential", lambda: cc.join_certificates(
              [cc.certify_by(AT, first, row[None], 2, 0) for row in X]),

@@ -102,7 +102,7 @@ def test_soft_votes_are_softmax_scores() -> None:
     labels = cc.mean_scores(scores, X, NOISE, 3, 100, 9, stage="selection").argmax(axis=1)
     rows = cc.label_scores(scores, X, NOISE, 3, labels, 1000, 9)
     np.testing.assert_allclose(classifier.label_scores(X, labels, 1000, 9), rows, rtol=1e-5)
-    result = classifier.certify(X, 100, 1000, 0.001, "l1", 9, votes="soft")
+    result = classifier.certify_scores(X, 100, 1000, 0.001, "l1", 9)
     expected = cc.certify_scores(labels, rows, NOISE, "l1", n0=100)
     np.testing.assert_allclose(result.p_lower, expected.p_lower, atol=1e-6)
     assert (result.p_lower < rows.mean(axis=1)).all()

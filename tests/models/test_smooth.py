@@ -146,7 +146,6 @@ BAD = [
         (lambda net: net.predict(X, 20, 2.0, 0), "alpha must be"),
         (lambda net: net.certify_top_k(X, 20, 50, 0.1, "l1", 0, k=7), "k must be an integer in"),
         (lambda net: net.certify_top_k(X, 20, 9, 0.001, "l1", 0), "n must be at least 11"),
-        (lambda net: net.certify(X, 20, 50, 0.1, "l1", 0, votes="mean"), "votes must be"),
     ],
 )
 def test_refused_before_any_sampling(ask: Any, message: str) -> None:

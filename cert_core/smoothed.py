@@ -1,0 +1,398 @@
+"""A classifier smoothed by noise, every verb, for any framework.
+
+Two hooks are all that a framework has to bring: `labels` for votes, `scores` for soft votes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from cert_core.adaptive import Outcome, SequentialCertificates, gather, outcomes
+from cert_core.certify import (
+    Certificates,
+    certify,
+    certify_scores,
+    certify_top_k,
+    check_sampling,
+    predict_labels,
+)
+from cert_core.confidence import Counts, votes_needed
+from cert_core.errors import Float, check_callable, fail, integer
+from cert_core.noises import Noise, checked_noise
+from cert_core.plans import checked_plan, plan_at, plan_until
+from cert_core.provenance import CountedVotes, Drawn
+from cert_core.scores import Scores, check_scores, label_scores, mean_scores, sampled_values
+from cert_core.votes import class_count, count_votes, input_indices, input_rows
+
+SAMPLES = "pass how many noisy copies to classify"
+
+
+class Smoothed:
+    """A base classifier smoothed by noise (Cohen et al. 2019's Smooth, for any noise).
+
+    Parameters
+    ----------
+    predict : callable
+        Maps a float32 array (m, *input_shape) to m integer labels (for `values`: to any real
+        numbers), each row judged by itself.
+    noise : Noise, with dim the number of values of one input
+    num_classes : int >= 2
+        Not needed for `values`.
+    scores : callable, optional
+        Maps such a batch to (m, num_classes) scores in [0, 1] that sum to 1 at most: for soft
+        votes, and for votes too where predict is not given.
+    batch_size : int
+        Rows given to them at a time; it changes no result.
+
+    Notes
+    -----
+    In every verb x is (N, *input_shape), seed an int in [0, 2^32) of the whole run, and indices
+    are the inputs' places in their data set (default 0 .. N-1), which name their random streams.
+    Without indices the inputs of every call are 0, 1, ...: called input by input with one seed,
+    all get the same noise, and only what is said of each by itself holds (join_certificates
+    refuses to join them).
+    """
+
+    def __init__(
+        self,
+        predict: Callable[[Any], Any] | None = None,
+        noise: Noise | None = None,
+        num_classes: int | None = None,
+        *,
+        scores: Callable[[Any], Any] | None = None,
+        batch_size: int = 1000,
+    ) -> None:
+        for name, function in (("predict", predict), ("scores", scores)):
+            if function is not None or (predict is None and scores is None):
+                check_callable(name, function)
+        self._predict, self._scored = predict, scores
+        self.noise = checked_noise(noise)
+        self._classes = None if num_classes is None else class_count(num_classes)
+        self.batch_size: int | None = integer(
+            "batch_size", batch_size, 1, remedy="pass the rows of a batch"
+        )
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are."""
+        if self._classes is None:
+            raise fail("num_classes", "given for votes", None, "pass it to Smoothed")
+        return self._classes
+
+    # ---- what a framework brings ----
+
+    def labels(self, batch: Any) -> Any:
+        """Labels of a batch, (m,) integers."""
+        if self._predict is not None:
+            return self._predict(batch)
+        return check_scores(self.scores(batch), len(batch), self.num_classes).argmax(axis=1)
+
+    def scores(self, batch: Any) -> Any:
+        """Scores of a batch, (m, num_classes) in [0, 1], each row summing to 1 at most."""
+        if self._scored is None:
+            raise fail("scores", "a function, for soft votes", None, "pass it to Smoothed")
+        return self._scored(batch)
+
+    def inputs(self, x: Any) -> Any:
+        """The inputs, as an array that CPUs read."""
+        return input_rows(x, self.noise)
+
+    def filling(self, inputs: Any) -> dict[str, Any]:
+        """How batches of such inputs are filled: options of count_votes and the like."""
+        return {"batch_size": self.batch_size}
+
+    def drawing(self) -> contextlib.AbstractContextManager[Any]:
+        """The context in which they are filled."""
+        return contextlib.nullcontext()
+
+    # ---- what is counted ----
+
+    def counts(
+        self,
+        x: Any,
+        n: int,
+        seed: int,
+        *,
+        indices: Sequence[int] | None = None,
+        stage: str = "estimation",
+        start: int = 0,
+    ) -> CountedVotes:
+        """Count the votes of n noisy copies of every input.
+
+        Parameters
+        ----------
+        x, seed, indices : see above
+        n : int >= 1
+        stage : "estimation" or "selection": disjoint random streams
+        start : int, to count on from where other votes of this seed ended
+
+        Returns
+        -------
+        (N, num_classes) int64, rows summing to n; the same for any batch size.
+        """
+        inputs = self.inputs(x)
+        return count_votes(
+            self.labels, inputs, self.noise, self.num_classes, n, seed,
+            indices=indices, stage=stage, start=start, **self.filling(inputs),
+        )  # fmt: skip
+
+    def probabilities(
+        self, x: Any, n: int, seed: int, *, indices: Sequence[int] | None = None
+    ) -> Float:
+        """Shares of the votes, (N, num_classes) float64; arguments as in counts."""
+        return np.asarray(self.counts(x, n, seed, indices=indices)) / n
+
+    def mean_scores(
+        self,
+        x: Any,
+        n: int,
+        seed: int,
+        *,
+        indices: Sequence[int] | None = None,
+        stage: str = "estimation",
+    ) -> Float:
+        """Average the scores of n noisy copies of every input.
+
+        Returns
+        -------
+        (N, num_classes) float64; arguments as in counts.
+        """
+        inputs = self.inputs(x)
+        with self.drawing():
+            return mean_scores(
+                self.scores, inputs, self.noise, self.num_classes, n, seed,
+                indices=indices, stage=stage, **self.filling(inputs),
+            )  # fmt: skip
+
+    def label_scores(
+        self, x: Any, labels: Any, n: int, seed: int, *, indices: Sequence[int] | None = None
+    ) -> Scores:
+        """Keep the scores of one class of every input, in the order drawn.
+
+        Returns
+        -------
+        (N, n) float32, rounded down, for certify_scores; arguments as in counts.
+        """
+        inputs = self.inputs(x)
+        with self.drawing():
+            return label_scores(
+                self.scores, inputs, self.noise, self.num_classes, labels, n, seed,
+                indices=indices, **self.filling(inputs),
+            )  # fmt: skip
+
+    def values(self, x: Any, n: int, seed: int, *, indices: Sequence[int] | None = None) -> Float:
+        """Keep what predict says of n noisy copies of every input, as real numbers.
+
+        Returns
+        -------
+        (N, *outputs, n) float64, for percentile_bounds and mean_bounds; arguments as in counts.
+        """
+        inputs = self.inputs(x)
+        with self.drawing():
+            return sampled_values(
+                self.labels, inputs, self.noise, n, seed, indices=indices, **self.filling(inputs)
+            )
+
+    def outcomes(
+        self, plan: Any, x: Any, seed: int, *, indices: Sequence[int] | None = None
+    ) -> Iterator[Outcome]:
+        """Certify inputs by a plan of plan_at or plan_until, as they are ready.
+
+        Yields
+        ------
+        Outcome
+            Not always in the order of the inputs.
+        """
+        if checked_plan(plan).noise != self.noise:
+            rule = f"for the classifier's noise {self.noise!r}"
+            raise fail("plan", rule, plan.noise, "make it for this noise")
+        inputs = self.inputs(x)
+        found = outcomes(
+            plan, self.labels, inputs, self.num_classes, seed,
+            indices=indices, **self.filling(inputs),
+        )  # fmt: skip
+        while True:  # each is made in that context; between them the caller's own holds
+            with self.drawing():
+                outcome = next(found, None)
+            if outcome is None:
+                return
+            yield outcome
+
+    # ---- what is certified ----
+
+    def predict(
+        self, x: Any, n: int, alpha: float, seed: int, *, indices: Sequence[int] | None = None
+    ) -> Counts:
+        """Predict labels, abstaining where two classes are not told apart; arguments as in counts.
+
+        Returns
+        -------
+        (N,) int64
+            The smoothed classifier's label with probability 1 - alpha, or ABSTAIN.
+
+        References
+        ----------
+        Cohen et al. 2019, PREDICT.
+        """
+        votes_needed(alpha)  # refuse a bad alpha before drawing
+        return predict_labels(self.counts(x, n, seed, indices=indices), alpha)
+
+    def certify(
+        self,
+        x: Any,
+        n0: int,
+        n: int,
+        alpha: float,
+        attack: str,
+        seed: int,
+        *,
+        indices: Sequence[int] | None = None,
+    ) -> Certificates:
+        """Certify inputs: n0 copies select the class, n others bound its probability.
+
+        Parameters
+        ----------
+        x, seed, indices : see above
+        n0, n, alpha, attack
+            As in certify.
+
+        Returns
+        -------
+        Certificates
+            Radii in the attack's norm and input units, wrong with probability alpha at
+            most for each input.
+
+        References
+        ----------
+        Cohen et al. 2019, CERTIFY; Zhang et al. 2020, Theorem 1.
+        """
+        return certify(*self._stages(x, n0, n, alpha, attack, seed, indices), alpha=alpha)
+
+    def certify_top_k(
+        self,
+        x: Any,
+        n0: int,
+        n: int,
+        alpha: float,
+        attack: str,
+        seed: int,
+        *,
+        k: int = 1,
+        indices: Sequence[int] | None = None,
+    ) -> Certificates:
+        """Certify that the class stays among the k likeliest, the others bounded as well.
+
+        With k = 1, the runner-up's bound instead of 1 - p_lower: for the same votes as
+        certify, a radius up to several times larger.
+
+        Returns
+        -------
+        Certificates
+            See certify_top_k of the module.
+        """
+        k = integer("k", k, 1, self.num_classes - 1, remedy="pass how many may be ahead, plus one")
+        stages = self._stages(x, n0, n, alpha, attack, seed, indices, k=k)
+        return certify_top_k(*stages, k=k, alpha=alpha)
+
+    def certify_scores(
+        self,
+        x: Any,
+        n0: int,
+        n: int,
+        alpha: float,
+        attack: str,
+        seed: int,
+        *,
+        indices: Sequence[int] | None = None,
+    ) -> Certificates:
+        """Certify the mean of the scores instead of the share of the votes.
+
+        Returns
+        -------
+        Certificates
+            As of certify; see certify_scores of the module.
+        """
+        n0, n = integer("n0", n0, 1, remedy=SAMPLES), integer("n", n, 1, remedy=SAMPLES)
+        check_sampling(self.noise, attack, n, alpha)
+        labels = self.mean_scores(x, n0, seed, indices=indices, stage="selection").argmax(axis=1)
+        scores = self.label_scores(x, labels, n, seed, indices=indices)
+        made = certify_scores(labels, scores, self.noise, attack, n0=n0, alpha=alpha)
+        places = tuple(input_indices(indices, len(labels)))
+        drawn = tuple(
+            Drawn(self.noise, seed, stage, 0, count, places)
+            for stage, count in (("selection", n0), ("estimation", n))
+        )
+        return replace(made, drawn=drawn)
+
+    def _stages(
+        self,
+        x: Any,
+        n0: int,
+        n: int,
+        alpha: float,
+        attack: str,
+        seed: int,
+        indices: Sequence[int] | None,
+        *,
+        k: int | None = None,
+    ) -> tuple[CountedVotes, CountedVotes, Noise, str]:
+        """Votes of both stages, drawn only where they could certify something."""
+        n0, n = integer("n0", n0, 1, remedy=SAMPLES), integer("n", n, 1, remedy=SAMPLES)
+        check_sampling(self.noise, attack, n, alpha, k=k)
+        selection = self.counts(x, n0, seed, indices=indices, stage="selection")
+        estimation = self.counts(x, n, seed, indices=indices, stage="estimation")
+        return selection, estimation, self.noise, attack
+
+    def certify_at(
+        self,
+        x: Any,
+        radii: Sequence[float] | float,
+        n_max: int,
+        alpha: float,
+        attack: str,
+        seed: int,
+        *,
+        n0: int = 100,
+        indices: Sequence[int] | None = None,
+    ) -> SequentialCertificates:
+        """Certify preset radii with as few copies as each input needs.
+
+        Returns
+        -------
+        SequentialCertificates
+            radius: the largest of the radii that passed, wrong with probability alpha at
+            most for each input; samples: copies classified; decided: whether before n_max.
+
+        References
+        ----------
+        plan_at, boundaries.
+        """
+        plan = plan_at(self.noise, attack, radii, n_max=n_max, alpha=alpha, n0=n0)
+        return gather(plan, self.outcomes(plan, x, seed, indices=indices))
+
+    def certify_until(
+        self,
+        x: Any,
+        width: float,
+        n_max: int,
+        alpha: float,
+        attack: str,
+        seed: int,
+        *,
+        n0: int = 100,
+        indices: Sequence[int] | None = None,
+    ) -> SequentialCertificates:
+        """Certify full radii to a relative width with as few copies as each input needs.
+
+        Returns
+        -------
+        SequentialCertificates
+            As of certify_at, with any radius; see plan_until.
+        """
+        plan = plan_until(self.noise, attack, width, n_max=n_max, alpha=alpha, n0=n0)
+        return gather(plan, self.outcomes(plan, x, seed, indices=indices))
