@@ -53,7 +53,8 @@ class SmoothedClassifier(cc.Smoothed):
     ) -> None:
         cc.errors.check_callable("base_classifier", base_classifier)
         rows = 1 if batch_size is None else batch_size
-        super().__init__(base_classifier, noise, num_classes, batch_size=rows)
+        classes = cc.votes.class_count(num_classes)
+        super().__init__(base_classifier, noise, classes, batch_size=rows)
         self.base_classifier = base_classifier
         self.batch_size = self.batch_size if batch_size is not None else None
         self.device = _device_of(base_classifier, device)

@@ -68,6 +68,14 @@ PAIR = {"noise": NOISE, "attack": "l2"}
 STAGED = {"counts_selection": COUNTS, "counts_estimation": COUNTS * 10, **PAIR, "alpha": 0.01}
 
 Call = tuple[Callable[..., Any], dict[str, Any]]
+
+
+def both_smoothed(predict: Any, scores: Any, **options: Any) -> Any:
+    """Votes by labels, and by scores: each needs its own."""
+    first = cc.Smoothed(predict, **options).counts(X, 5, 0)
+    return first, cc.Smoothed(None, scores=scores, **options).counts(X, 5, 0)
+
+
 CALLS: dict[str, Call] = {
     "CustomNoise": (cc.CustomNoise, CUSTOM),
     "EmpiricalLaw": (cc.EmpiricalLaw, {"log_ratio": [0.0, 1.0]}),
@@ -158,6 +166,16 @@ CALLS: dict[str, Call] = {
     ),
     "monte_carlo_required": (cc.monte_carlo_required, {**PAIR, "radius": 0.5, **SAMPLING}),
     "noise_from_dict": (cc.noise_from_dict, {"values": NOISE.to_dict()}),
+    "Smoothed": (
+        both_smoothed,
+        {
+            "predict": predict,
+            "noise": NOISE,
+            "num_classes": 2,
+            "scores": scores,
+            "batch_size": 10,
+        },
+    ),
     "answers": (
         drained(cc.answers),
         {**{k: v for k, v in VOTING.items() if k != "num_classes"}, "buffer": None},
@@ -339,7 +357,9 @@ CLASSIFIER: dict[str, Call] = {
     "probabilities": (SMOOTHED.probabilities, COUNTING),
     "predict": (SMOOTHED.predict, {**COUNTING, "alpha": 0.01}),
     "rows": (SMOOTHED.rows, {"x": X}),
-    "certify": (SMOOTHED.certify, {**CERTIFYING, "votes": "hard"}),
+    "values": (SMOOTHED.values, COUNTING),
+    "certify": (SMOOTHED.certify, CERTIFYING),
+    "certify_scores": (SMOOTHED.certify_scores, CERTIFYING),
     "certify_top_k": (SMOOTHED.certify_top_k, {**CERTIFYING, "k": 1}),
     "certify_at": (SMOOTHED.certify_at, {**SEQUENTIAL, "radii": [0.25]}),
     "certify_until": (SMOOTHED.certify_until, {**SEQUENTIAL, "width": 0.5}),
@@ -448,7 +468,7 @@ def test_every_public_name_is_in_a_table() -> None:
 @pytest.mark.parametrize(
     ("kind", "calls", "left"),
     [
-        (SmoothedClassifier, CLASSIFIER, set()),
+        (SmoothedClassifier, CLASSIFIER, {"drawing", "filling", "inputs", "labels", "scores"}),
         (CountStore, STORE, {
             "close", "done", "indices", "logged", "merge", "only", "plan", "runs", "starts",
             "transaction", "votes",
@@ -456,7 +476,7 @@ def test_every_public_name_is_in_a_table() -> None:
     ],
 )  # fmt: skip
 def test_every_method_is_in_a_table(kind: type, calls: dict[str, Call], left: set[str]) -> None:
-    methods = {name for name in dir(kind) if not name.startswith("_")}
+    methods = {name for name in dir(kind) if not name.startswith("_") and name != "num_classes"}
     assert methods == (calls.keys() - {kind.__name__}) | left
 
 

@@ -1,0 +1,127 @@
+"""Smoothed is the functions of cert_core, verb by verb, for any predict function."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import cert_core as cc
+
+NOISE = cc.Gaussian(4, 0.5)
+X = np.array([[0.4, 0.1, 0.2, 0.3], [-0.1, 0.0, 0.05, 0.1], [-1.0, 0.2, 0.1, -0.4]], np.float32)
+
+
+def scores(batch: Any) -> Any:
+    high = 1 / (1 + np.exp(-batch.sum(axis=1)))
+    return np.stack([1 - high, high], axis=1)
+
+
+def labels(batch: Any) -> Any:
+    return (batch.sum(axis=1) > 0).astype(int)
+
+
+def smoothed(**options: Any) -> cc.Smoothed:
+    return cc.Smoothed(labels, NOISE, 2, scores=scores, batch_size=64, **options)
+
+
+def test_votes_are_those_of_the_functions() -> None:
+    first = cc.count_votes(labels, X, NOISE, 2, 50, 3, indices=[5, 7, 9], stage="selection")
+    second = cc.count_votes(labels, X, NOISE, 2, 300, 3, indices=[5, 7, 9])
+    model = smoothed()
+    options = {"indices": [5, 7, 9]}
+    np.testing.assert_array_equal(model.counts(X, 300, 3, **options), second)
+    np.testing.assert_array_equal(model.probabilities(X, 300, 3, **options), second / 300)
+    np.testing.assert_array_equal(
+        model.predict(X, 300, 0.01, 3, **options), cc.predict_labels(second, 0.01)
+    )
+    for verb, function in (("certify", cc.certify), ("certify_top_k", cc.certify_top_k)):
+        ours = getattr(model, verb)(X, 50, 300, 0.01, "l2", 3, **options)
+        theirs = function(first, second, NOISE, "l2", alpha=0.01)
+        np.testing.assert_array_equal(ours.radius, theirs.radius)
+        np.testing.assert_array_equal(ours.label, theirs.label)
+        assert ours.drawn == theirs.drawn
+        assert [each.stage for each in ours.drawn] == ["selection", "estimation"]
+
+
+def test_counting_goes_on_from_a_start() -> None:
+    model = smoothed()
+    whole = model.counts(X, 100, 0)
+    np.testing.assert_array_equal(model.counts(X, 60, 0) + model.counts(X, 40, 0, start=60), whole)
+
+
+def test_plans_are_those_of_the_functions() -> None:
+    plan = cc.plan_at(NOISE, "l2", [0.1, 0.3], n_max=2000, alpha=0.01, n0=20)
+    theirs = cc.certify_by(plan, labels, X, 2, 8)
+    ours = smoothed().certify_at(X, [0.1, 0.3], 2000, 0.01, "l2", 8, n0=20)
+    np.testing.assert_array_equal(ours.radius, theirs.radius)
+    np.testing.assert_array_equal(ours.samples, theirs.samples)
+    until = smoothed().certify_until(X, 0.3, 2000, 0.01, "l2", 8, n0=20)
+    wide = cc.plan_until(NOISE, "l2", 0.3, n_max=2000, alpha=0.01, n0=20)
+    np.testing.assert_array_equal(until.radius, cc.certify_by(wide, labels, X, 2, 8).radius)
+    other = cc.plan_at(cc.Gaussian(4, 0.4), "l2", 0.1, n_max=2000)
+    with pytest.raises(ValueError, match="plan must be for the classifier's noise"):
+        list(smoothed().outcomes(other, X, 0))
+
+
+def test_soft_votes_of_both_stages() -> None:
+    model = cc.Smoothed(None, NOISE, 2, scores=scores)
+    means = cc.mean_scores(scores, X, NOISE, 2, 100, 4, stage="selection")
+    kept = cc.label_scores(scores, X, NOISE, 2, means.argmax(axis=1), 500, 4)
+    theirs = cc.certify_scores(means.argmax(axis=1), kept, NOISE, "l2", n0=100, alpha=0.01)
+    ours = model.certify_scores(X, 100, 500, 0.01, "l2", 4)
+    np.testing.assert_array_equal(ours.radius, theirs.radius)
+    assert ours.radius.max() > 0
+    assert [(each.stage, each.stop) for each in ours.drawn] == [
+        ("selection", 100), ("estimation", 500),
+    ]  # fmt: skip
+
+
+def test_votes_without_labels_are_the_largest_score() -> None:
+    model = cc.Smoothed(None, NOISE, 2, scores=scores)
+    np.testing.assert_array_equal(model.counts(X, 200, 1), smoothed().counts(X, 200, 1))
+
+
+def test_values_of_a_real_function() -> None:
+    model = cc.Smoothed(lambda batch: batch.sum(axis=1), NOISE)
+    values = model.values(X, 50, 2)
+    theirs = cc.sampled_values(lambda batch: batch.sum(axis=1), X, NOISE, 50, 2)
+    np.testing.assert_array_equal(values, theirs)
+    with pytest.raises(ValueError, match="num_classes must be given"):
+        model.counts(X, 50, 2)
+
+
+def test_what_is_missing_is_named() -> None:
+    with pytest.raises(ValueError, match="predict must be callable"):
+        cc.Smoothed(None, NOISE, 2)
+    with pytest.raises(ValueError, match="noise must be"):
+        cc.Smoothed(labels)
+    with pytest.raises(ValueError, match="scores must be a function"):
+        cc.Smoothed(labels, NOISE, 2).mean_scores(X, 10, 0)
+    with pytest.raises(ValueError, match="scores that sum to 1"):
+        cc.Smoothed(None, NOISE, 2, scores=lambda batch: np.ones((len(batch), 2))).counts(X, 9, 0)
+    with pytest.raises(ValueError, match="n must be at least"):
+        smoothed().certify(X, 10, 3, 0.001, "l2", 0)
+
+
+class Device(cc.Smoothed):
+    """A framework: how its batches are filled, and in which context."""
+
+    entered = 0
+
+    def drawing(self) -> Any:
+        type(self).entered += 1
+        return super().drawing()
+
+    def filling(self, inputs: Any) -> dict[str, Any]:
+        return {"batch_size": 7, "buffer": np.empty((7, self.noise.dim), np.float32)}
+
+
+def test_a_framework_brings_its_own_batches() -> None:
+    mine = Device(labels, NOISE, 2)
+    np.testing.assert_array_equal(
+        mine.certify_at(X, 0.1, 500, 0.01, "l2", 0).samples,
+        smoothed().certify_at(X, 0.1, 500, 0.01, "l2", 0).samples,
+    )
+    assert Device.entered
