@@ -123,13 +123,14 @@ class SmoothedClassifier:
         (N, num_classes) int64, rows summing to n; the same for any batch size.
         """
         inputs = self._inputs(x)
-        chosen = cc.votes.input_indices(indices, len(inputs))
+        which: dict[str, Any] = {"indices": indices, "stage": stage, "start": start}
+        drawn = cc.votes.drawn_by(self.noise, len(inputs), n, seed, **which)
         shape = len(inputs), self.num_classes + 1  # the last for rows that give no vote
         counts = torch.zeros(shape, dtype=torch.int64, device=self.device)
         with self._batches.stream():
             for segments, parts in cc.answers(
                 self._classify, inputs, self.noise, n, seed,
-                indices=chosen, stage=stage, start=start, **self._filling(inputs),
+                **which, **self._filling(inputs),
             ):  # fmt: skip
                 done = 0
                 for votes in parts:
@@ -137,7 +138,6 @@ class SmoothedClassifier:
                     done += len(votes)
         table = counts.cpu().numpy()
         check_votes(int(table[:, -1].sum()))
-        drawn = cc.provenance.Drawn(self.noise, seed, stage, start, start + n, tuple(chosen))
         return cc.provenance.counted(np.ascontiguousarray(table[:, :-1]), drawn)
 
     def mean_scores(
@@ -341,13 +341,10 @@ class SmoothedClassifier:
             labels = means.argmax(axis=1)
             scores = self.label_scores(x, labels, n, seed, indices=indices)
             made = cc.certify_scores(labels, scores, self.noise, attack, n0=n0, alpha=alpha)
-            places = tuple(cc.votes.input_indices(indices, len(labels)))
-            stages = (("selection", n0), ("estimation", n))
-            drawn = tuple(
-                cc.provenance.Drawn(self.noise, seed, stage, 0, count, places)
-                for stage, count in stages
+            chosen = cc.votes.drawn_by(
+                self.noise, len(labels), n0, seed, indices=indices, stage="selection"
             )
-            return dataclasses.replace(made, drawn=drawn)
+            return dataclasses.replace(made, drawn=(chosen, *made.drawn))
         selection = self.counts(x, n0, seed, indices=indices, stage="selection")
         estimation = self.counts(x, n, seed, indices=indices, stage="estimation")
         return cc.certify(selection, estimation, self.noise, attack, alpha=alpha)
