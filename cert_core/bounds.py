@@ -116,13 +116,13 @@ def lower_bound(p: Any, noise: Noise, attack: str, radius: Any) -> Any:
 def complement_below(p: Float) -> Float:
     """The largest floats not above 1 - p."""
     value = 1.0 - p
-    return np.where(1.0 - value != p, np.nextafter(value, 0.0), value)
+    return np.where(1.0 - value < p, np.nextafter(value, 0.0), value)
 
 
 def complement_above(p: Float) -> Float:
     """The least floats not below 1 - p."""
     value = 1.0 - p
-    return np.where(1.0 - value != p, np.minimum(np.nextafter(value, 2.0), 1.0), value)
+    return np.where(1.0 - value > p, np.nextafter(value, 1.0), value)
 
 
 def inverse_bound(level: Any, noise: Noise, attack: str, radius: Any) -> Any:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from cert_core.bounds import required_probability
+from cert_core.bounds import complement_above, complement_below, required_probability
 from cert_core.calibration import certified_radius
 from cert_core.confidence import (
     Counts,
@@ -37,6 +37,7 @@ from cert_core.errors import (
     size,
     to_numpy,
     vote_table,
+    whole_numbers,
 )
 from cert_core.errors import alpha as alpha_value
 from cert_core.noises import Finite, Noise, checked_noise
@@ -106,7 +107,7 @@ def vote_counts(name: str, counts: Any) -> tuple[Counts, int]:
         raise fail(name, "non-negative", int(table.min()), remedy)
     sums = table.sum(axis=1)
     if (table.sum(axis=1, dtype=np.float64) > MOST_VOTES).any():
-        raise fail(name, "of fewer than 2**53 votes per input", "more", remedy)
+        raise fail(name, "of fewer than 2^53 votes per input", "more", remedy)
     if len(sums) and (sums.min() != sums.max() or sums[0] == 0):
         rule = "of one positive number of votes per input"
         raise fail(name, rule, f"rows that sum to {int(sums.min())} and {int(sums.max())}", remedy)
@@ -209,16 +210,22 @@ def two_samples(
     one, other = (to_numpy("counts", counts) for counts in (selection, estimation))
     if selection is estimation or np.shares_memory(one, other):
         raise fail("counts_estimation", rule, "the same array", remedy)
-    drawn: tuple[Drawn, ...] = getattr(selection, "drawn", ()) + getattr(estimation, "drawn", ())
+    drawn = drawn_under(noise, selection, estimation)
     check_apart("counts_estimation", rule, drawn, remedy)
-    strange = [each.noise for each in drawn if not same_law(each.noise, noise)]
-    if strange:
-        rule = f"that of the votes, {strange[0]!r}"
-        raise fail("noise", rule, noise, "certify what was sampled")
     if first.shape != second.shape:
         rule = f"of the shape {first.shape} of counts_selection"
         raise fail("counts_estimation", rule, second.shape, "count both for the same inputs")
     return first, second, n0, n, drawn
+
+
+def drawn_under(noise: Noise, *tables: Any) -> tuple[Drawn, ...]:
+    """The samples that tables say they are of, all of which must be of this noise."""
+    drawn = tuple(each for table in tables for each in getattr(table, "drawn", ()))
+    strange = [each.noise for each in drawn if not same_law(each.noise, noise)]
+    if strange:
+        rule = f"that of the votes, {strange[0]!r}"
+        raise fail("noise", rule, noise, "certify what was sampled")
+    return drawn
 
 
 def same_law(one: Noise, other: Noise) -> bool:
@@ -302,12 +309,13 @@ def certify_top_k(
     np.put_along_axis(others, top[:, None], -1, axis=1)
     rival = np.sort(others, axis=1)[:, -k]
     by_votes = _lower(n - rival, n, level / (2 * k))
-    by_rest = np.nextafter(1.0 - (1.0 - p_lower) / k, 0.0) if k > 1 else p_lower
+    share = np.nextafter(complement_above(p_lower) / k, 1.0)  # of the rest
+    by_rest = complement_below(share) if k > 1 else p_lower
     complement = np.maximum(by_votes, by_rest)
+    p_other = complement_above(complement)
     radius = radii_apart(p_lower, complement, noise, attack)
-    label = _certified(top, radius, p_lower > np.nextafter(1.0 - complement, 2.0), attack)
+    label = _certified(top, radius, p_lower > p_other, attack)
     tight = is_tight(noise, attack_name(attack))
-    p_other = np.minimum(np.nextafter(1.0 - complement, 2.0), 1.0)
     return Certificates(label, radius, p_lower, level, n0, n, noise, attack, tight, p_other, drawn)
 
 
@@ -358,16 +366,15 @@ def certify_scores(
     if rows.ndim != 2 or to_numpy("labels", labels).shape != rows.shape[:1]:
         rule = "an (n_inputs, n) array, one row a label"
         raise fail("scores", rule, rows.shape, "pass what label_scores returned")
-    chosen = to_numpy("labels", labels)
-    if chosen.dtype.kind not in "iu" or (chosen < 0).any():
-        got = chosen[chosen < 0][0] if chosen.dtype.kind == "i" else chosen.dtype
-        raise fail("labels", "class numbers", got, "pass integers >= 0")
+    chosen = whole_numbers("labels", labels, CLASSES, remedy="pass the class of each input")
+    drawn = drawn_under(noise, scores)
     p_lower = np.asarray(betting_lower(rows, level)) if len(rows) else np.zeros(0)
     radius = np.asarray(certified_radius(p_lower, noise, attack))
     label = _certified(chosen, radius, p_lower > 0.5, attack)
     tight = is_tight(noise, attack_name(attack))
+    n = rows.shape[1]
     return Certificates(
-        label, radius, p_lower, level, selected, rows.shape[1], noise, attack, tight
+        label, radius, p_lower, level, selected, n, noise, attack, tight, drawn=drawn
     )
 
 

@@ -95,7 +95,7 @@ def binomial_lower(k: Any, n: Any, alpha: float) -> Any:
     Raises
     ------
     ValueError
-        An argument out of its domain, such as n >= 2**53: float64 does not tell such counts
+        An argument out of its domain, such as n >= 2^53: float64 does not tell such counts
         apart.
 
     References
@@ -181,7 +181,7 @@ def votes_needed(alpha: float, threshold: float = 0.5) -> int:
     Raises
     ------
     ValueError
-        An argument out of its domain, or 2**53 votes would not suffice.
+        An argument out of its domain, or 2^53 votes would not suffice.
     """
     level = _alpha(alpha)
     rule, remedy = "a number in (0, 1)", "pass the probability to exceed"
@@ -190,7 +190,7 @@ def votes_needed(alpha: float, threshold: float = 0.5) -> int:
     sizes = range(1, min(4 * exact + 1, MOST_VOTES) + 1)
     short = bisect_right(sizes, goal, key=lambda n: float(below_exp(log_unanimous(n, level))))
     if short == len(sizes):
-        raise fail("threshold", "in reach of fewer than 2**53 votes", threshold, "pass a lower one")
+        raise fail("threshold", "in reach of fewer than 2^53 votes", threshold, "pass a lower one")
     return sizes[short]
 
 
@@ -202,7 +202,7 @@ def majority_p_value(top: Any, second: Any) -> Any:
     """
     first, total = counts_of(top, np.asarray(top) + np.asarray(second))
     tail = special.betainc(np.maximum(first, 1), total - first + 1, 0.5)
-    tail *= 1.0 + 4e-15 * np.sqrt(total)  # above its error, which is 1e-15 sqrt(n) below 2**53
+    tail *= 1.0 + 4e-15 * np.sqrt(total)  # above its error, which is 1e-15 sqrt(n) below 2^53
     return scalar(np.where(2 * first <= total, 1.0, np.minimum(2.0 * tail, 1.0)))
 
 

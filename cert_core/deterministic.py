@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from cert_core.certify import Certificates, vote_counts
+from cert_core.certify import Certificates, drawn_under, vote_counts
 from cert_core.errors import fail
 from cert_core.laws.atomic import rounded_down, rounded_up
 from cert_core.noises import Noise, Splitting
@@ -52,6 +52,7 @@ def certify_deterministic(counts: Any, noise: Noise) -> Certificates:
     if len(table) and n != noise.copies:
         rule = f"votes of all {noise.copies} copies an input"
         raise fail("counts", rule, f"rows that sum to {n}", f"count_votes with n={noise.copies}")
+    drawn = drawn_under(noise, counts)
     top = table.argmax(axis=1)  # the first of the largest
     rows = np.arange(len(table))
     beaten = np.arange(table.shape[1]) > top[:, None]  # classes that lose a tie against the label
@@ -64,5 +65,6 @@ def certify_deterministic(counts: Any, noise: Noise) -> Certificates:
     lower = np.array([rounded_down(int(k), copies) for k in table[rows, top]], dtype=np.float64)
     upper = np.array([rounded_up(int(k), copies) for k in others.max(axis=1)], dtype=np.float64)
     return Certificates(
-        top.astype(np.int64), steps / noise.levels, lower, 0.0, 0, copies, noise, "l1", True, upper
-    )
+        top.astype(np.int64), steps / noise.levels, lower, 0.0, 0, copies, noise, "l1", True,
+        upper, drawn,
+    )  # fmt: skip

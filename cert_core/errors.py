@@ -275,15 +275,26 @@ def choice(name: str, value: Any, options: Any) -> Any:
     return value
 
 
-MOST_VOTES = 2**53 - 1  # float64 tells them, and one more, apart
+def whole_numbers(name: str, value: Any, most: int, *, remedy: str) -> npt.NDArray[np.int64]:
+    """value as int64 from 0 to most, of any shape."""
+    given = to_numpy(name, value)
+    if given.dtype.kind not in "iu":
+        raise fail(name, "integers", given.dtype, remedy)
+    wrong = given[(given < 0) | (given > most)]
+    if wrong.size:
+        raise fail(name, f"integers in [0, {most}]", int(wrong.flat[0]), remedy)
+    return given.astype(np.int64)
+
+
+MOST_VOTES = EXACT - 1  # float64 tells them, and one more, apart
 
 
 def vote_table(name: str, value: Any) -> npt.NDArray[np.int64]:
     """value as int64 counts of votes of any shape, negative ones too, which the caller names."""
     given = to_numpy(name, value)
-    if given.dtype == bool or not np.issubdtype(given.dtype, np.integer):
+    if given.dtype.kind not in "iu":
         raise fail(name, "integers", value, "pass counts of votes")
     if (given > MOST_VOTES).any():
-        rule, remedy = "below 2**53", "count fewer samples: float64 tells no more votes apart"
+        rule, remedy = "below 2^53", "count fewer samples: float64 tells no more votes apart"
         raise fail(name, rule, int(given.max()), remedy)
     return given.astype(np.int64)

@@ -19,14 +19,30 @@ import numpy as np
 from scipy import special
 
 from cert_core.bounds import required_probability
-from cert_core.certify import ABSTAIN, two_samples
+from cert_core.certify import ABSTAIN, drawn_under, two_samples
 from cert_core.confidence import Counts
-from cert_core.errors import Float, fail, integer, to_numpy
+from cert_core.errors import (
+    MOST_VOTES,
+    Float,
+    check_callable,
+    fail,
+    size,
+    to_numpy,
+    whole_numbers,
+)
 from cert_core.errors import alpha as alpha_value
 from cert_core.noises import Noise
+from cert_core.provenance import check_apart, counted
 from cert_core.scores import by_input
 from cert_core.threats import radius_value
-from cert_core.votes import check_labels, input_rows
+from cert_core.votes import (
+    CLASSES,
+    check_labels,
+    class_count,
+    drawn_by,
+    input_rows,
+    sample_count,
+)
 
 MARGIN = 1e-9  # by which a p-value is rounded up, relatively: above the errors of its tail
 LEAST = 1e-290  # no p-value is smaller: below it a tail underflows
@@ -111,24 +127,15 @@ def certify_labels_jointly(
     """
     level, r = alpha_value(alpha), radius_value(radius)
     needed = float(required_probability(noise, attack, r))
-    n = integer("n", n, 1, remedy="pass how many samples voted")
-    counted = _whole("votes", votes, n, "pass votes for one class out of n samples")
-    chosen = _whole("labels", labels, 2**31, "pass one class a component")
-    if chosen.shape != counted.shape:
-        raise fail("labels", f"of the shape {counted.shape} of votes", chosen.shape, "pass both")
-    right = _holm(p_values(counted.reshape(-1), n, needed), level).reshape(counted.shape)
+    n = size("n", n, 1, MOST_VOTES, remedy="pass how many samples voted")
+    table = whole_numbers("votes", votes, n, remedy="pass votes for one class out of n samples")
+    chosen = whole_numbers("labels", labels, CLASSES - 1, remedy="pass one class a component")
+    if chosen.shape != table.shape:
+        raise fail("labels", f"of the shape {table.shape} of votes", chosen.shape, "pass both")
+    remedy = "choose the labels by the selection stage: by the same votes they are chosen too well"
+    check_apart("votes", "of other samples than labels", drawn_under(noise, labels, votes), remedy)
+    right = _holm(p_values(table.reshape(-1), n, needed), level).reshape(table.shape)
     return np.where(right, chosen, ABSTAIN)
-
-
-def _whole(name: str, value: Any, most: int, remedy: str) -> Counts:
-    """value as int64 from 0 to most."""
-    given = to_numpy(name, value)
-    if not np.issubdtype(given.dtype, np.integer):
-        raise fail(name, "integers", str(given.dtype), remedy)
-    wrong = given[(given < 0) | (given > most)]
-    if wrong.size:
-        raise fail(name, f"integers in [0, {most}]", int(wrong.flat[0]), remedy)
-    return given.astype(np.int64)
 
 
 def p_values(votes: Counts, n: int, p: float) -> Float:
@@ -160,6 +167,7 @@ def _label_maps(
     **options: Any,
 ) -> Iterator[tuple[int, Counts]]:
     """by_input of a function's labels."""
+    check_callable("predict", predict)
 
     def judge(batch: Any) -> Counts:
         maps = to_numpy("predict(batch)", predict(batch))
@@ -187,25 +195,25 @@ def selected_labels(
     x, noise, num_classes, n, seed
         As in count_votes.
     **options
-        indices, batch_size, backend, as in count_votes.
+        indices, batch_size, backend, start, as in count_votes.
 
     Returns
     -------
     (N, *outputs) int64
-        The most voted class, the first of those with most.
+        The most voted class, the first of those with most.  It remembers its samples, and
+        is refused with votes of the same ones.
 
     Raises
     ------
     ValueError
         An argument is out of its domain, or predict returns no labels.
     """
-    classes = integer("num_classes", num_classes, 2, remedy="pass the number of classes")
+    classes, n = class_count(num_classes), sample_count("n", n, noise)
     count = len(input_rows(x, noise))
-    n = integer("n", n, 1, remedy="pass how many samples select the class")
+    drawn = drawn_by(noise, count, n, seed, stage="selection", **options)
     chosen: list[Counts] = []
     table, seen = np.zeros((0, classes), dtype=np.int64), 0
-    options["stage"] = "selection"
-    for _, maps in _label_maps(predict, x, noise, classes, n, seed, **options):
+    for _, maps in _label_maps(predict, x, noise, classes, n, seed, stage="selection", **options):
         rows = maps.reshape(len(maps), -1)
         table = table if seen else np.zeros((rows.shape[1], classes), dtype=np.int64)
         cells = np.arange(rows.shape[1]) * classes + rows
@@ -214,7 +222,7 @@ def selected_labels(
         if seen == n:  # the last of an input
             chosen.append(table.argmax(axis=1).reshape(maps.shape[1:]))
             seen = 0
-    return np.array(chosen, dtype=np.int64) if chosen else np.zeros(count, dtype=np.int64)
+    return counted(np.array(chosen, dtype=np.int64), drawn)
 
 
 def label_votes(
@@ -246,16 +254,17 @@ def label_votes(
     ValueError
         An argument is out of its domain, or predict returns no labels.
     """
-    classes = integer("num_classes", num_classes, 2, remedy="pass the number of classes")
+    classes, n = class_count(num_classes), sample_count("n", n, noise)
     count = len(input_rows(x, noise))
+    drawn = drawn_by(noise, count, n, seed, stage="estimation", **options)
     remedy = "pass what selected_labels returned"
-    chosen = _whole("labels", labels, classes - 1, remedy)
+    chosen = whole_numbers("labels", labels, classes - 1, remedy=remedy)
     if chosen.shape[:1] != (count,):
         raise fail("labels", f"of the {count} inputs", chosen.shape, remedy)
     votes = np.zeros(chosen.shape, dtype=np.int64)
-    for i, maps in _label_maps(predict, x, noise, classes, n, seed, **options):
+    for i, maps in _label_maps(predict, x, noise, classes, n, seed, stage="estimation", **options):
         if maps.shape[1:] != chosen.shape[1:]:
             rule = f"a label for each of the outputs {chosen.shape[1:]} of labels"
             raise fail("predict(batch)", rule, maps.shape[1:], "choose labels of this function")
         votes[i] += (maps == chosen[i]).sum(axis=0)
-    return votes
+    return counted(votes, drawn)

@@ -52,6 +52,7 @@ from cert_core.records import (
     SparseFlipsRecord,
     power_term,
 )
+from cert_core.rounding import in_full, rounded_down
 from cert_core.threats import Level
 
 NORMS = (1.0, 2.0, math.inf)
@@ -543,8 +544,8 @@ class Scaled(Noise):
 
     def __repr__(self) -> str:
         return (
-            f"Scaled({self.base!r}, {self.dim} scales from {min(self.scales):g} to "
-            f"{max(self.scales):g}: radii are norms of delta/scales)"
+            f"Scaled({self.base!r}, {self.dim} scales from {in_full(min(self.scales))} "
+            f"to {in_full(max(self.scales))}: radii are norms of delta/scales)"
         )
 
     @cached_property
@@ -596,7 +597,7 @@ class Finite(Noise):
 
     def __post_init__(self) -> None:
         remedy = "pass the number of input coordinates"
-        object.__setattr__(self, "dim", integer("dim", self.dim, 1, remedy=remedy))
+        object.__setattr__(self, "dim", size("dim", self.dim, 1, EXACT, remedy=remedy))
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
@@ -659,11 +660,7 @@ class Channel(Finite):
 def _numbers(x: Any) -> np.ndarray[Any, np.dtype[Any]]:
     """Inputs as int64 where they are whole by type, else as they are."""
     values = to_numpy("x", x)
-    if values.dtype.kind in "biu":
-        return values.astype(np.int64)
-    if values.dtype.kind != "f":
-        raise fail("x", "numbers", values.dtype, "pass categories as integers")
-    return values
+    return to_numpy("x", values, np.int64) if values.dtype.kind in "iu" else values
 
 
 def on_levels(values: Any, steps: int) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -853,7 +850,7 @@ class Ablation(Channel):
         if not np.isfinite(values).all():
             raise fail("x", "finite", "NaN or infinity", "clean the inputs first")
         if (values == np.float32(self.null)).any():
-            rule = f"other than the null value {self.null:g} of hidden entries"
+            rule = f"other than the null value {in_full(self.null)} of hidden entries"
             raise fail("x", rule, self.null, "choose a null that no input has")
         return values
 
@@ -931,7 +928,8 @@ class Splitting(Channel):
         remedy = "pass the steps of an input from 0 to 1, e.g. 255"
         self._set("levels", integer("levels", self.levels, 1, MOST_LEVELS, remedy=remedy))
         if self.width > 1 << 40:
-            raise fail("scale", f"at most {2.0**39 / self.levels:g}", self.scale, "lower it")
+            most = rounded_down(2.0**39 / self.levels, 0)
+            raise fail("scale", f"at most {most}", self.scale, "lower it")
 
     @property
     def level_norm(self) -> Level:

@@ -20,7 +20,7 @@ import numpy as np
 
 from cert_core.bounds import complement_above, complement_below, inverse_bound, lower_bound
 from cert_core.confidence import betting_lower, binomial_lower
-from cert_core.errors import Float, array, fail, integer, real, scalar
+from cert_core.errors import MOST_VOTES, Float, array, fail, real, scalar, size
 from cert_core.errors import alpha as alpha_value
 from cert_core.noises import Noise
 from cert_core.threats import radius_value
@@ -58,7 +58,7 @@ def percentile_ranks(
     ----------
     Chiang et al. 2020, Section 4 (Gaussian, l2); David and Nagaraja 2003, Section 7.1.
     """
-    n = integer("n", n, 1, remedy="pass how many values were drawn")
+    n = size("n", n, 1, MOST_VOTES, remedy="pass how many values were drawn")
     remedy = "pass the percentile as a share, 0.5 for the median"
     q = real("share", share, "a number in (0, 1)", lambda x: 0 < x < 1, remedy=remedy)
     level, r = alpha_value(alpha) / 2, radius_value(radius)

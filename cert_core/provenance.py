@@ -69,8 +69,8 @@ def check_apart(name: str, rule: str, drawn: Iterable[Drawn], remedy: str) -> No
         raise fail(name, rule, twice, remedy)
 
 
-class CountedVotes(np.ndarray[Any, np.dtype[np.int64]]):
-    """Votes, (N, C) int64, that know the samples they were cast by.
+class CountedVotes(np.ndarray[Any, np.dtype[Any]]):
+    """Votes or scores, a row an input, that know the samples they are of.
 
     Attributes
     ----------

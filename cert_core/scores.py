@@ -8,9 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from cert_core.errors import EXACT, Float, array, check_callable, fail, integer, size, to_numpy
+from cert_core.errors import Float, array, check_callable, fail, integers, to_numpy
 from cert_core.noises import Noise
-from cert_core.votes import answers, class_count, input_rows, one_class_each
+from cert_core.provenance import counted
+from cert_core.votes import (
+    answers,
+    class_count,
+    drawn_by,
+    input_rows,
+    one_class_each,
+    sample_count,
+)
 
 Scores = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -100,7 +108,8 @@ def label_scores(
     Returns
     -------
     (N, n) float32
-        Rounded down; what certify_scores needs, at any alpha and attack.
+        Rounded down; what certify_scores needs, at any alpha and attack.  It remembers its
+        samples, as votes do.
 
     Raises
     ------
@@ -108,20 +117,20 @@ def label_scores(
     """
     classes = class_count(num_classes)
     check_callable("predict", predict)
-    inputs = input_rows(x, noise)
-    count = len(inputs)
+    count = len(input_rows(x, noise))
     chosen = one_class_each(labels, count, classes)
-    n = size("n", n, 1, EXACT, remedy="pass how many noisy copies to score")
+    n = sample_count("n", n, noise)
+    drawn = drawn_by(noise, count, n, seed, **options)
+
+    def judge(batch: Any) -> Scores:
+        return check_scores(predict(batch), len(batch), classes)
+
     kept = np.empty((count, n), dtype=np.float32)
     filled = np.zeros(count, dtype=np.int64)
-    for segments, said in answers(predict, inputs, noise, n, seed, **options):
-        scores = check_scores(said, sum(copies for _, copies in segments), classes)
-        low = 0
-        for i, copies in segments:
-            kept[i, filled[i] : filled[i] + copies] = scores[low : low + copies, chosen[i]]
-            filled[i] += copies
-            low += copies
-    return kept
+    for i, scores in by_input(judge, x, noise, n, seed, **options):
+        kept[i, filled[i] : filled[i] + len(scores)] = scores[:, chosen[i]]
+        filled[i] += len(scores)
+    return counted(kept, drawn)
 
 
 def by_input(
@@ -147,6 +156,7 @@ def _values(
     predict: Callable[[Any], Any], x: Any, noise: Noise, n: int, seed: int, **options: Any
 ) -> Iterator[tuple[int, Float]]:
     """by_input of a function's values."""
+    check_callable("predict", predict)
     remedy = "return real numbers, clipped where they may overflow"
 
     def judge(batch: Any) -> Float:
@@ -179,7 +189,7 @@ def sampled_values(
         An argument is out of its domain, or predict returns no such values.
     """
     count = len(input_rows(x, noise))
-    n = integer("n", n, 1, remedy="pass how many noisy copies to evaluate")
+    n = sample_count("n", n, noise)
     kept: Float | None = None
     filled = np.zeros(count, dtype=np.int64)
     for i, values in _values(predict, x, noise, n, seed, **options):
@@ -264,10 +274,10 @@ def sampled_ranks(
         An argument is out of its domain, or predict returns no such values.
     """
     count = len(input_rows(x, noise))
-    n = integer("n", n, 1, remedy="pass how many noisy copies to evaluate")
+    n = sample_count("n", n, noise)
     remedy = "pass ranks such as percentile_ranks returns"
     given = to_numpy("ranks", ranks).reshape(-1).tolist()
-    chosen = [integer("ranks", rank, 0, n + 1, remedy=remedy) for rank in given]
+    chosen = integers("ranks", given, 0, n + 1, remedy=remedy)
     rows: list[list[Float]] = []
     kept = _Ranks(chosen, n)
     for _, values in _values(predict, x, noise, n, seed, **options):

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from scipy import optimize, special
 
-from cert_core.bounds import complement_below, largest_whole, lower_bound
+from cert_core.bounds import complement_above, complement_below, largest_whole, lower_bound
 from cert_core.calibration import certified_radius
 from cert_core.errors import Float, NoBracket, broadcast, probabilities, scalar
 from cert_core.noises import Finite, Noise
@@ -101,4 +101,4 @@ def _search(pair: Float, noise: Noise, attack: str, low: float, high: float) -> 
 def _apart(pair: Float, noise: Noise, attack: str, r: float) -> bool:
     """Whether L(p, r) + L(q, r) > 1."""
     first, second = lower_bound(pair, noise, attack, r)
-    return bool(first > math.nextafter(1.0 - second, 2.0))
+    return bool(first > complement_above(second))

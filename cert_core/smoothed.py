@@ -25,9 +25,9 @@ from cert_core.confidence import Counts, votes_needed
 from cert_core.errors import Float, check_callable, fail, integer
 from cert_core.noises import Noise, checked_noise
 from cert_core.plans import checked_plan, plan_at, plan_until
-from cert_core.provenance import CountedVotes, Drawn
+from cert_core.provenance import CountedVotes
 from cert_core.scores import Scores, check_scores, label_scores, mean_scores, sampled_values
-from cert_core.votes import class_count, count_votes, input_indices, input_rows
+from cert_core.votes import class_count, count_votes, drawn_by, input_rows
 
 SAMPLES = "pass how many noisy copies to classify"
 
@@ -322,12 +322,8 @@ class Smoothed:
         labels = self.mean_scores(x, n0, seed, indices=indices, stage="selection").argmax(axis=1)
         scores = self.label_scores(x, labels, n, seed, indices=indices)
         made = certify_scores(labels, scores, self.noise, attack, n0=n0, alpha=alpha)
-        places = tuple(input_indices(indices, len(labels)))
-        drawn = tuple(
-            Drawn(self.noise, seed, stage, 0, count, places)
-            for stage, count in (("selection", n0), ("estimation", n))
-        )
-        return replace(made, drawn=drawn)
+        chosen = drawn_by(self.noise, len(labels), n0, seed, indices=indices, stage="selection")
+        return replace(made, drawn=(chosen, *made.drawn))
 
     def _stages(
         self,

@@ -145,7 +145,7 @@ def log_unanimous(n: Any, level: float) -> Any:
 
 def log_lower(k: Float, n: Float, level: float) -> Float:
     """A y as large as is known with P(X >= k) <= level for X of Binomial(n, exp y);
-    vectors, 1 <= k <= n < 2**53.
+    vectors, 1 <= k <= n < 2^53.
 
     log P(X >= k) is concave in y (a Beta law's density is, on this scale), so that the tangent
     at any y meets log level no further than the curve does: the last one is the proof, with the

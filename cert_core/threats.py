@@ -41,6 +41,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from cert_core.errors import Float, UnsupportedPair, choice, fail, real
+from cert_core.rounding import in_full
 
 Kind = Literal["axis", "diagonal", "entries"]
 Level = float | str | None  # a norm whose balls are the level sets, or a word of the table
@@ -148,7 +149,7 @@ def _included(noise: Noise, attack: str, radius: float) -> Shift:
         exponent = max(0.0, 1.0 / q - 1.0 / p)
         factor = math.pow(noise.dim, exponent)
         kind, proof = WORST[row]
-        reason = f"by inclusion in the {other} ball of radius dim^{exponent:g} r; {proof}"
+        reason = f"by inclusion in the {other} ball of radius dim^{in_full(exponent)} r; {proof}"
         return Shift(kind, math.nextafter(factor * radius, math.inf), False, reason)
     raise _no_row(noise, attack)
 

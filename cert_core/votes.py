@@ -13,6 +13,7 @@ from cert_core.confidence import Counts
 from cert_core.errors import EXACT, check_callable, fail, inputs, integer, integers, size, to_numpy
 from cert_core.noises import Channel, Noise, Splitting, checked_noise
 from cert_core.provenance import CountedVotes, Drawn, counted
+from cert_core.rounding import nearest
 
 CLASSES = 1 << 24  # at most
 
@@ -36,8 +37,8 @@ def input_rows(x: Any, noise: Noise) -> np.ndarray[Any, np.dtype[Any]]:
     rms = noise.rms * (np.ones(values) if noise.stretch is None else noise.stretch)
     if not ((least <= rms) & (rms <= 1e30)).all():
         i = int(np.where(rms <= 1e30, least / rms, np.inf).argmax())
-        rule = f"between {least[i]:.3g} and 1e30, so that float32 holds inputs up to "
-        rule += f"{largest[i]:.3g} + z"
+        rule = f"between {nearest(least[i], 3)} and 1e30, so that float32 holds inputs up to "
+        rule += f"{nearest(largest[i], 3)} + z"
         raise fail("noise.rms", rule, float(rms[i]), "scale inputs and noise alike")
     return given
 
@@ -94,6 +95,15 @@ def input_indices(indices: Sequence[int] | None, count: int) -> list[int]:
         rule = f"{count} distinct indices, one an input"
         raise fail("indices", rule, f"{len(chosen)} given", remedy)
     return chosen
+
+
+def drawn_by(
+    noise: Noise, count: int, n: int, seed: int, *, indices: Sequence[int] | None = None,
+    stage: str = "estimation", start: int = 0, **_: Any,
+) -> Drawn:  # fmt: skip
+    """The samples that answers takes of `count` inputs with these options."""
+    n, begin = kernels.span(n, start)
+    return Drawn(noise, seed, stage, begin, begin + n, tuple(input_indices(indices, count)))
 
 
 def class_count(value: Any) -> int:
@@ -300,12 +310,12 @@ def count_votes(
     given = input_rows(x, noise)
     counts = np.zeros((len(given), classes), dtype=np.int64)
     chosen = input_indices(indices, len(given))
-    found = answers(
-        predict, given, noise, n, seed, indices=chosen, batch_size=batch_size, stage=stage,
-        backend=backend, start=start,
-    )  # fmt: skip
-    for segments, said in found:
+    which: dict[str, Any] = {"indices": chosen, "stage": stage, "start": start}
+    drawn = drawn_by(noise, len(given), n, seed, **which)
+    for segments, said in answers(
+        predict, given, noise, n, seed, batch_size=batch_size, backend=backend, **which
+    ):
         labels = check_labels(said, sum(count for _, count in segments), classes)
         rows = np.repeat([i for i, _ in segments], [size for _, size in segments])
         np.add.at(counts, (rows, labels), 1)
-    return counted(counts, Drawn(noise, seed, stage, start, start + n, tuple(chosen)))
+    return counted(counts, drawn)

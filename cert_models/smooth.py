@@ -108,13 +108,14 @@ class SmoothedClassifier(cc.Smoothed):
     ) -> cc.provenance.CountedVotes:
         """As of cc.Smoothed, counted on the device."""
         inputs = self.inputs(x)
-        chosen = cc.votes.input_indices(indices, len(inputs))
+        which: dict[str, Any] = {"indices": indices, "stage": stage, "start": start}
+        drawn = cc.votes.drawn_by(self.noise, len(inputs), n, seed, **which)
         shape = len(inputs), self.num_classes + 1  # the last for rows that give no vote
         counts = torch.zeros(shape, dtype=torch.int64, device=self.device)
         with self.drawing():
             for segments, parts in cc.answers(
                 self._classify, inputs, self.noise, n, seed,
-                indices=chosen, stage=stage, start=start, **self.filling(inputs),
+                **which, **self.filling(inputs),
             ):  # fmt: skip
                 done = 0
                 for votes in parts:
@@ -122,7 +123,6 @@ class SmoothedClassifier(cc.Smoothed):
                     done += len(votes)
         table = counts.cpu().numpy()
         check_votes(int(table[:, -1].sum()))
-        drawn = cc.provenance.Drawn(self.noise, seed, stage, start, start + n, tuple(chosen))
         return cc.provenance.counted(np.ascontiguousarray(table[:, :-1]), drawn)
 
     def labels(self, batch: Any) -> Counts:

@@ -18,12 +18,13 @@ from cert_core.kernels.copies import Codes, Words, recipe
 from cert_core.noises import Channel, Noise, Splitting, Uniform
 from cert_core.radii import cosine_quantiles
 from cert_core.records import MixedRecord, RadialRecord
+from cert_core.rounding import in_full
 from cert_core.threats import Shift
 
 U64 = np.uint64
 MASK = U64(0xFFFFFFFF)
 HIGHEST = 709.0  # exp of more overflows
-RULE = f"below {HIGHEST:g}, as the exponentials average to 1"
+RULE = f"below {in_full(HIGHEST)}, as the exponentials average to 1"
 REMEDY = "pass draws of the log ratio under the unshifted noise"
 CHUNK = 1 << 20  # values drawn at a time where a row is reduced to a number
 

@@ -33,7 +33,7 @@ from cert_core.records import (
 )
 from cert_core.threats import Shift
 
-EXACT = 128  # changed entries up to which the masses are whole numbers
+EXACT_CHANGES = 128  # changed entries up to which the masses are whole numbers
 EXACT_SPLITS = 64  # ... where every split of them is tried
 TINY = 1e-290  # above what underflows to 0 in masses that sum to 1
 
@@ -300,7 +300,7 @@ def flips_law(record: FlipsRecord, r: int) -> LogRatioLaw:
     blur = 8 * EPS * r * abs(step)
     if r > record.most:
         raise NoBracket(f"radius must be at most {record.most}, got {r}: use a smaller one")
-    if r <= EXACT:
+    if r <= EXACT_CHANGES:
         base = power(moved, elsewhere, kept, r)
         levels = [k * step for k in range(-r, r + 1)]
         return AtomicLaw(base[::order], base[::-order], levels[::order], blur)
@@ -346,7 +346,7 @@ def _sparse_levels(plus: float, minus: float, added: int, deleted: int) -> tuple
 
 
 def sparse_law(
-    record: SparseFlipsRecord, added: int, deleted: int, exact: int = EXACT
+    record: SparseFlipsRecord, added: int, deleted: int, exact: int = EXACT_CHANGES
 ) -> LogRatioLaw:
     """`added` zeros set and `deleted` ones cleared: the ratio depends on q, the ones among the
     added and zeros among the deleted, alone."""
@@ -377,7 +377,7 @@ def _split_law(record: SparseFlipsRecord, r: int) -> LogRatioLaw:
         )
     if record.p_plus == record.p_minus:  # then all splits have one law
         return sparse_law(record, r, 0)
-    exact = EXACT if r <= EXACT_SPLITS else 0
+    exact = EXACT_CHANGES if r <= EXACT_SPLITS else 0
     return WorstLaw([sparse_law(record, a, r - a, exact) for a in range(r + 1)])
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import cert_core as cc
+from cert_core import rounding
 from cert_models.commands.options import (
     UsageError,
     add_noise,
@@ -66,9 +67,10 @@ class Checked:
 
     def cells(self) -> tuple[str, ...]:
         """The row."""
-        margin = f"{self.claim.p - self.required:.3e}"
+        margin = rounding.nearest(self.claim.p - self.required, 4)
+        seconds = rounding.nearest(self.seconds, 3)
         proved = "yes" if self.proved else "no"
-        return (*self.claim.key(), repr(self.required), margin, f"{self.seconds:.3f}", proved)
+        return (*self.claim.key(), repr(self.required), margin, seconds, proved)
 
 
 def check(claim: Claim) -> Checked:

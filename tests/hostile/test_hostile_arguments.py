@@ -31,6 +31,8 @@ from cert_models.results import Result
 from cert_models.smooth import SmoothedClassifier
 from cert_models.storage import StoreError
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # of compile
+
 NOISE = cc.Gaussian(4, 1.0)
 X = np.full((2, 4), 0.5, np.float32)
 PLAN = cc.plan_at(NOISE, "l2", [0.25], n_max=100)
@@ -65,6 +67,10 @@ VOTING = {
 UNTIL = {k: v for k, v in VOTING.items() if k not in ("n", "stage", "start")}
 BY = {k: v for k, v in UNTIL.items() if k != "noise"} | {"plan": PLAN, "buffer": None}
 PAIR = {"noise": NOISE, "attack": "l2"}
+LABELLING = {k: v for k, v in VOTING.items() if k != "stage"}
+SAMPLED = {k: v for k, v in VOTING.items() if k not in ("predict", "num_classes")}
+SPARSE = cc.SparseFlips(4, 0.1, 0.2)
+AT = {**PAIR, "radius": 0.1}
 STAGED = {"counts_selection": COUNTS, "counts_estimation": COUNTS * 10, **PAIR, "alpha": 0.01}
 
 Call = tuple[Callable[..., Any], dict[str, Any]]
@@ -77,9 +83,11 @@ def both_smoothed(predict: Any, scores: Any, **options: Any) -> Any:
 
 
 CALLS: dict[str, Call] = {
+    "Ablation": (cc.Ablation, {"dim": 4, "keep": 2, "null": -1.0}),
     "CustomNoise": (cc.CustomNoise, CUSTOM),
     "EmpiricalLaw": (cc.EmpiricalLaw, {"log_ratio": [0.0, 1.0]}),
     "FixedSequence": (cc.FixedSequence, {"tests": PLAN.tests}),
+    "Flips": (cc.Flips, {"dim": 4, "categories": 3, "keep": 0.8}),
     "Gaussian": (cc.Gaussian, {"dim": 4, "sigma": 1.0}),
     "L1Noise": (cc.L1Noise, {"dim": 4, "b": 1.0, "k": 1.0}),
     "L2Noise": (cc.L2Noise, {"dim": 4, "sigma": 1.0, "k": 1.0}),
@@ -101,6 +109,10 @@ CALLS: dict[str, Call] = {
             "looks": (100,),
         },
     ),
+    "Scaled": (cc.Scaled, {"base": NOISE, "scales": (1.0, 2.0, 3.0, 4.0)}),
+    "SparseFlips": (cc.SparseFlips, {"dim": 4, "p_plus": 0.1, "p_minus": 0.2}),
+    "Splitting": (cc.Splitting, {"dim": 4, "scale": 0.5, "levels": 10}),
+    "Uniform": (cc.Uniform, {"dim": 4, "scale": 0.5}),
     "WidthPlan": (cc.WidthPlan, {**PAIR, "width": 0.1, "alpha": 0.01, "n0": 10, "looks": (100,)}),
     "betting_lower": (cc.betting_lower, {"scores": [0.5, 0.6], "alpha": 0.01}),
     "binomial_lower": (cc.binomial_lower, {"k": 5, "n": 10, "alpha": 0.01}),
@@ -113,6 +125,15 @@ CALLS: dict[str, Call] = {
     "certified_radius": (cc.certified_radius, {"p": 0.9, **PAIR}),
     "certify": (cc.certify, STAGED),
     "certify_by": (cc.certify_by, BY),
+    "certify_deterministic": (
+        cc.certify_deterministic,
+        {"counts": [[7, 3], [2, 8]], "noise": cc.Splitting(4, 0.5, 10)},
+    ),
+    "certify_jointly": (cc.certify_jointly, {**STAGED, "radius": 0.1}),
+    "certify_labels_jointly": (
+        cc.certify_labels_jointly,
+        {"labels": [0, 1], "votes": [90, 80], "n": 100, **AT, "alpha": 0.01},
+    ),
     "certify_scores": (
         cc.certify_scores,
         {"labels": [0], "scores": [[0.9, 0.8]], **PAIR, "n0": 5, "alpha": 0.01},
@@ -142,9 +163,11 @@ CALLS: dict[str, Call] = {
     "gather": (cc.gather, {"plan": PLAN, "results": []}),
     "geometric_looks": (cc.geometric_looks, {"n_max": 100, "first": 10, "ratio": 2.0}),
     "hoeffding_lower": (cc.hoeffding_lower, {"mean": 0.5, "n": 10, "alpha": 0.01}),
+    "inverse_bound": (cc.inverse_bound, {"level": 0.5, **AT}),
     "is_tight": (cc.is_tight, PAIR),
     "join_certificates": (cc.join_certificates, {"parts": [TABLE]}),
     "label_scores": (cc.label_scores, {**VOTING, "predict": scores, "labels": [0, 1]}),
+    "label_votes": (cc.label_votes, {**LABELLING, "labels": [0, 1]}),
     "log_ratio": (
         cc.log_ratio,
         {
@@ -156,6 +179,7 @@ CALLS: dict[str, Call] = {
     ),
     "log_ratio_law": (cc.log_ratio_law, {**PAIR, "radius": 0.5}),
     "lower_bound": (cc.lower_bound, {"p": 0.9, **PAIR, "radius": 0.5}),
+    "mean_bounds": (cc.mean_bounds, {"samples": [0.5, 0.6], **AT, "alpha": 0.01}),
     "mean_scores": (cc.mean_scores, {**VOTING, "predict": scores}),
     "mixture_lower": (cc.mixture_lower, {"k": 5, "n": 10, "alpha": 0.01}),
     "mixture_upper": (cc.mixture_upper, {"k": 5, "n": 10, "alpha": 0.01}),
@@ -182,13 +206,15 @@ CALLS: dict[str, Call] = {
     ),
     "noisy_batches": (
         drained(cc.noisy_batches),
-        {
-            **{k: v for k, v in VOTING.items() if k not in ("predict", "num_classes")},
-            "buffer": None,
-        },
+        {**SAMPLED, "buffer": None},
     ),
     "norm_moments": (cc.norm_moments, {"noise": NOISE, "norm": 2}),
     "outcomes": (drained(cc.outcomes), BY),
+    "percentile_bounds": (
+        cc.percentile_bounds,
+        {"samples": [0.5, 0.6], "share": 0.5, **AT, "alpha": 0.01},
+    ),
+    "percentile_ranks": (cc.percentile_ranks, {"n": 100, "share": 0.5, **AT, "alpha": 0.01}),
     "plan_at": (
         cc.plan_at,
         {
@@ -208,7 +234,15 @@ CALLS: dict[str, Call] = {
     ),
     "predict_labels": (cc.predict_labels, {"counts": COUNTS, "alpha": 0.01}),
     "required_probability": (cc.required_probability, {**PAIR, "radius": 0.5}),
+    "sampled_ranks": (cc.sampled_ranks, {"predict": predict, **SAMPLED, "ranks": [0, 5]}),
+    "sampled_values": (cc.sampled_values, {"predict": predict, **SAMPLED}),
+    "selected_labels": (cc.selected_labels, LABELLING),
     "separation_radius": (cc.separation_radius, {"p_top": 0.8, "p_other": 0.1, **PAIR}),
+    "sparse_frontier": (cc.sparse_frontier, {"p": 0.9, "noise": SPARSE}),
+    "sparse_lower_bound": (
+        cc.sparse_lower_bound,
+        {"p": 0.9, "noise": SPARSE, "added": 1, "deleted": 1},
+    ),
     "split_alpha": (cc.split_alpha, {"alpha": 0.01, "shares": [1, 1]}),
     "votes_needed": (cc.votes_needed, {"alpha": 0.01, "threshold": 0.5}),
     "votes_until": (
@@ -223,7 +257,8 @@ RECORDS = {
     "SequentialCertificates", "SequentialVotes", "Shift",
 }  # fmt: skip
 OTHERS = {
-    "ABSTAIN", "ATTACKS", "NOISES", "BackendMissing", "DrawAgain", "NoBracket", "UnsupportedPair",
+    "ABSTAIN", "ATTACKS", "CHANNELS", "NOISES", "BackendMissing", "DrawAgain", "NoBracket",
+    "UnsupportedPair",
 }  # fmt: skip
 
 NEVER: dict[str, Any] = {
@@ -271,7 +306,7 @@ TAKES = {
         "indices", "buffer", "k", "labels", "center", "out", "batch_size", "device", "autocast",
         "rho", "start",
     },
-    "True": {"symmetric", "channels_last", "readonly"},
+    "True": {"symmetric", "channels_last", "compiled", "readonly"},
     "dict": {"start"},
     "text": {
         "path", "name", "note", "model", "model_fingerprint", "data", "data_fingerprint",
@@ -348,7 +383,7 @@ CLASSIFIER: dict[str, Call] = {
         SmoothedClassifier,
         {
             "base_classifier": Net().eval(), "noise": NOISE, "num_classes": 2, "batch_size": 10,
-            "device": None, "autocast": None, "channels_last": False,
+            "device": None, "autocast": None, "channels_last": False, "compiled": False,
         },
     ),
     "counts": (SMOOTHED.counts, {**COUNTING, "stage": "estimation", "start": 0}),

@@ -133,7 +133,7 @@ INPUTS = [
     Case("NaN", lambda: copies(FLIPS, [0.0, np.nan, 1.0, 1.0]), refused("x must", "nan")),
     Case("infinite", lambda: copies(SPLITTING, [0.0, np.inf, 1.0, 1.0]), refused("x must", "inf")),
     Case("huge", lambda: copies(SPARSE, [0.0, 1e300, 1.0, 1.0]), refused("x must", "1e+300")),
-    Case("words", lambda: copies(FLIPS, ["a", "b", "c", "d"]), refused("x must be numbers")),
+    Case("words", lambda: copies(FLIPS, ["a", "b", "c", "d"]), refused("center must be numbers")),
     Case("hidden already", lambda: copies(ABLATION, [0, 0.5, -1, 2]), refused("null value -1")),
     Case("NaN to hide", lambda: copies(ABLATION, [0, np.nan, 0, 2]), refused("x must be finite")),
     Case("too large to hide", lambda: copies(ABLATION, [0, 1e39, 0, 2]), refused("x must be fin")),
@@ -152,7 +152,10 @@ INPUTS = [
     Case("images scaled in float32",
          lambda: copies(cc.Flips(256, 256, 1.0), np.arange(256, dtype="f4") * np.float32(1 / 255)),
          lambda found: (np.rint(found * 255) == np.arange(256)).all()),
-    Case("yes and no", lambda: np.unique(copies(SPARSE, [True, False, True, False])), [0.0, 1.0]),
+    Case("yes and no", lambda: copies(SPARSE, [True, False, True, False]),
+         refused("center must be numbers alone", "convert what is true or false")),
+    Case("an integer that wraps", lambda: votes(ABLATION, np.full((1, 4), 2**64 - 1, np.uint64)),
+         refused("x must be integers of at most 2^53")),
     Case("every copy is counted", lambda: votes(SPLITTING, np.zeros((2, 4)), 20), [[20, 0]] * 2),
 ]  # fmt: skip
 

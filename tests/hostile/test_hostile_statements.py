@@ -217,10 +217,10 @@ USED_TWICE = [
          lambda: cc.certify(chosen(), voted(), cc.L2Noise(4, 1.0), "l2").label, [1, 1, 1]),
     Case("votes that wrap",
          lambda: cc.certify([[1, 1, 1, 1]], [[99, LARGE, LARGE, 3]], G, "l2"),
-         refused("counts_estimation", "2**53")),
+         refused("counts_estimation", "2^53")),
     Case("votes that wrap, unsigned",
          lambda: cc.certify([[1, 1]], np.array([[2**64 - 1, 101]], np.uint64), G, "l2"),
-         refused("counts_estimation", "2**53")),
+         refused("counts_estimation", "2^53")),
 ]  # fmt: skip
 
 SHARED = [
