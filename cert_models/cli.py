@@ -10,10 +10,20 @@ import warnings
 from collections.abc import Sequence
 
 import cert_core as cc
-from cert_models.commands import certify, compare, demo, figures, numbers, report, store, train
+from cert_models.commands import (
+    audit,
+    certify,
+    compare,
+    demo,
+    figures,
+    numbers,
+    report,
+    store,
+    train,
+)
 from cert_models.commands.options import Help, UsageError
 
-GROUPS = (numbers, compare, figures, certify, store, train, report, demo)
+GROUPS = (numbers, compare, figures, certify, store, audit, train, report, demo)
 USAGE = (UsageError, ValueError, cc.UnsupportedPair, cc.BackendMissing, cc.NoBracket)
 
 
