@@ -80,9 +80,9 @@ def run_audit(options: argparse.Namespace) -> int:
         )  # fmt: skip
     values = asdict(found) | {
         "store": options.store, "run": name, "seed": seed, "confidence": options.confidence,
-        "allow": options.allow, "passed": found.passed,
+        "allow": options.allow, "passed": found.passed, "data_inputs": len(data),
     }  # fmt: skip
-    emit(options, values, _text(options, name, seed, found))
+    emit(options, values, _text(options, values, found))
     return int(not found.passed)
 
 
@@ -92,10 +92,12 @@ def _shown(items: Iterable[Votes], total: int, quiet: bool) -> Iterator[Votes]:
     yield from tqdm(items, "audit", total, unit=" inputs", file=sys.stderr, disable=quiet)
 
 
-def _text(options: argparse.Namespace, name: str, seed: int, found: Audit) -> str:
+def _text(options: argparse.Namespace, values: dict[str, Any], found: Audit) -> str:
     lines = [
-        f"run {name!r} of {options.store}: {len(found.drawn)} of {found.inputs} inputs, drawn by "
-        f"seed {seed}, counted again whole: {found.recounted} of {found.votes} votes"
+        f"run {values['run']!r} of {options.store}: {found.inputs} inputs of the data's "
+        f"{values['data_inputs']}, {found.votes} votes",
+        f"{len(found.drawn)} inputs, drawn by seed {values['seed']}, counted again whole: "
+        f"{found.recounted} votes",
     ]
     for each in found.differences[:SHOWN]:
         scores = f", scores by up to {each.score:.2g}" if each.score else ""
