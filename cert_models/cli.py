@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import cert_core as cc
 from cert_models.commands import (
+    audit,
     certify,
     compare,
     demo,
@@ -23,7 +24,7 @@ from cert_models.commands import (
 )
 from cert_models.commands.options import Help, UsageError
 
-GROUPS = (numbers, compare, figures, certify, store, prove, train, report, demo)
+GROUPS = (numbers, compare, figures, certify, store, audit, prove, train, report, demo)
 USAGE = (UsageError, ValueError, cc.UnsupportedPair, cc.BackendMissing, cc.NoBracket)
 
 

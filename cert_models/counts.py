@@ -248,15 +248,17 @@ class CountStore(StoreFile):
             raise self._kind_error(name, kind.kind)
         return plan
 
-    def votes(self, name: str, kind: type[Plan]) -> Iterator[Votes]:
-        """The votes of all inputs, by ascending index, of a run of this kind of plan."""
+    def votes(self, name: str, kind: type[Plan], *, only: int | None = None) -> Iterator[Votes]:
+        """The votes of all inputs, by ascending index, of a run of this kind of plan; of one
+        alone where it is named."""
         plan = self.plan(name, kind)
         classes = self.runs()[name].num_classes
+        ends = (-(2**63), 2**63 - 1) if only is None else (only, only)
         with self._clear():
             rows = self._db.execute(
                 "SELECT idx, label, selection, estimation, seconds, path FROM counts "
-                "WHERE run = ? ORDER BY idx",
-                (self._id(name),),
+                "WHERE run = ? AND idx BETWEEN ? AND ? ORDER BY idx",
+                (self._id(name), *ends),
             )
             for index, label, selection, estimation, seconds, path in rows:
                 votes = Votes(

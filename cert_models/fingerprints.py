@@ -38,12 +38,21 @@ def data_fingerprint(data: Dataset) -> str:
     return _digest(head, np.ascontiguousarray(data.y).tobytes(), *inputs)
 
 
-def model_fingerprint(model: Any, name: str) -> str:
-    """Digest of a model.
+def model_fingerprint(model: Any, name: str, precision: str | None = None) -> str:
+    """Digest of a model; its votes in another precision are those of another classifier.
 
     A torch module by its structure and every parameter and buffer.  A function by the file
     of the module that its import path names: what that file reads in turn is not seen.
     """
+    return _model_digest(model, name) + (f"+{precision}" if precision else "")
+
+
+def precision_of(fingerprint: str) -> str | None:
+    """The precision that a model's fingerprint names."""
+    return fingerprint.partition("+")[2] or None
+
+
+def _model_digest(model: Any, name: str) -> str:
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(model, torch.nn.Module):
         tensors = sorted([*model.named_parameters(), *model.named_buffers()])

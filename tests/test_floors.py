@@ -62,6 +62,7 @@ FLOORS = [
     {"cert_models.models", "cert_models.report", "cert_models.drawings"},
     {"cert_models.page", "cert_models.envelope"},
     {"cert_models.run"},
+    {"cert_models.audit"},
     {"cert_models.commands"},
     {"cert_models.cli"},
 ]

@@ -150,6 +150,30 @@ def test_certifying_for_days(
     assert json.loads(capsys.readouterr().out)["new"] == 0  # the same counts
 
 
+def test_audited_by_a_stranger(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command as printed, on a store that `cert certify` made; the number it gives."""
+    import numpy as np
+
+    from cert_models.audit import wrong_at_most
+
+    x = np.random.default_rng(0).uniform(size=(6, 4)).astype(np.float32)
+    np.savez(tmp_path / "test.npz", x=x, y=np.array([0, 1, 0, 1, 0, 1]))
+    (tmp_path / "mymodule.py").write_text(
+        "def network(batch):\n    return (batch.sum(axis=1) > 2).astype(int)\n", encoding="utf-8"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "mymodule", raising=False)
+    section = TEXT.split("## Audited by a stranger")[1].split("\n## ")[0]
+    made = next(code for _, code in BLOCKS if "--store runs.db --out l2.tsv" in code).splitlines()
+    for line in (made[0].replace("100000", "500"), section.split("```\n")[1]):
+        assert main([*shlex.split(line)[1:], "--quiet"]) == 0
+    assert "with confidence 0.95 at most 5 of 6 inputs" in capsys.readouterr().out
+    assert wrong_at_most(50_000, 500, 0, 0.95) == 297
+    assert "500 inputs\nof 50,000, all equal, leave at most 297 wrong ones (0.6 %)" in section
+
+
 def test_fewer_samples(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -52,6 +52,9 @@ def add(commands: Any) -> None:
     add_data(parser)
     add_model(parser)
     add_run(parser)
+    parser.add_argument(
+        "--autocast", choices=("bfloat16", "float16"), help="precision of a torch module's passes"
+    )
     add_forward(parser)
     add_tests(parser)
     parser.add_argument("--store", help="file that keeps the counts; a run goes on from it")
@@ -88,11 +91,8 @@ def _rows(text: str) -> int:
 
 
 def add_forward(parser: argparse.ArgumentParser) -> None:
-    """How a torch module is run."""
-    parser.add_argument(
-        "--autocast", choices=("bfloat16", "float16"), help="precision of its forward passes"
-    )
-    parser.add_argument("--channels-last", action="store_true", help="order images by pixel")
+    """How a torch module is run, in one precision."""
+    parser.add_argument("--channels-last", action="store_true", help="order its images by pixel")
     parser.add_argument("--compile", action="store_true", help="compile it (torch.compile)")
 
 
@@ -163,11 +163,9 @@ def run_certify(options: argparse.Namespace) -> int:
     check_noise(model, noise)
     check_accuracy(model, data, indices)
     kept = options.store is not None
-    # Votes in another precision are those of another classifier.
-    precision = f"+{options.autocast}" if options.autocast else ""
     run = Run(
         plan, noise, options.seed, options.batch_size, classes,
-        options.model, model_fingerprint(model, options.model) + precision if kept else "",
+        options.model, model_fingerprint(model, options.model, options.autocast) if kept else "",
         options.data, data_fingerprint(data) if kept else "", options.attack, options.alpha,
     )  # fmt: skip
     keep_memory()
