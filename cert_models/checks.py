@@ -13,6 +13,8 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
+from cert_models.importing import first_line
+
 FEW = 8  # rows scored once more among others
 SLACK, ROUGH = 1e-3, 0.05  # what another batch may change, of the largest score
 DEPTH = 4  # how far modules are looked for in what a function holds
@@ -203,11 +205,6 @@ class Unfit(ValueError):
             f"base_classifier must score a {batch.dtype} batch of shape {shape}, got "
             f"{type(error).__name__} ({first_line(error)}): {remedy}"
         )
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, in one line."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:240]
 
 
 def remedy_for(shape: tuple[int, ...], otherwise: str) -> str:

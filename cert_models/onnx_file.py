@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from cert_models.checks import first_line
+from cert_models.importing import first_line
 
 FLOATS = {
     "tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16,

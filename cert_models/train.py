@@ -200,7 +200,7 @@ def train_checkpoint(
     """Train a network by a recipe and keep it in a checkpoint, written after every epoch.
 
     The file is {arch, state_dict, epoch, optimizer} as published ones are, with the recipe,
-    so `cert certify` needs neither --arch nor --normalize.
+    so `cert certify` needs no --normalize, and --arch only for an import path.
 
     Parameters
     ----------
