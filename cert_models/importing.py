@@ -56,7 +56,7 @@ def _check_one(top: str) -> None:
         return
     if taken.origin is None or not _same_file(taken.origin, here.origin):
         raise ImportError(
-            f"{here.origin} has the name of the installed {taken.origin or top}: rename it"
+            f"{here.origin} has the name of {taken.origin or top}, which is installed: rename it"
         )
 
 
