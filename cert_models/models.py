@@ -147,7 +147,7 @@ def load_checkpoint(
     held = fill(network, content, path, weights)
     layer = _normalization(content, held, normalize, arch, path)
     model = NormalizedNetwork(layer, network).eval()
-    model.trained_under = _noise_in(content)
+    model.trained_under, model.arch = _noise_in(content), arch
     return model
 
 
