@@ -19,9 +19,9 @@ import torch
 from torch import nn
 
 from cert_core.rounding import nearest
-from cert_models.checks import described, first_line, remedy_for
+from cert_models.checks import described, remedy_for
 from cert_models.forward import scores_of
-from cert_models.importing import import_object
+from cert_models.importing import first_line, import_object
 
 
 class Normalize(nn.Module):
@@ -51,10 +51,12 @@ class Normalize(nn.Module):
 class NormalizedNetwork(nn.Sequential):
     """A normalisation, then a network: a state dict's names begin with 1., as published.
 
-    trained_under: the noise of its training as a dict, where a checkpoint said it.
+    trained_under: the noise of its training as a dict, where a checkpoint said it; arch: the name
+    of the network, where it was loaded by one.
     """
 
     trained_under: dict[str, Any] | None = None
+    arch: str = ""
 
     def __init__(self, normalize: nn.Module, network: nn.Module) -> None:
         super().__init__(normalize, network)

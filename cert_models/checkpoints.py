@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from cert_models.architectures import Normalize
-from cert_models.checks import first_line
+from cert_models.importing import first_line
 
 State = dict[str, torch.Tensor]
 

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import dis
 import inspect
+import random
 import types
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache, partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
-FEW = 8  # rows scored once more among others
+from cert_models.importing import first_line
+
+FEW = 24  # rows of a batch that are scored once more, most of them changed
+GROWN, RARE = 1.1, 256  # a larger batch; the longest distance between passes looked at
 SLACK, ROUGH = 1e-3, 0.05  # what another batch may change, of the largest score
 DEPTH = 4  # how far modules are looked for in what a function holds
 Named = Iterator[tuple[str, nn.Module]]
@@ -145,42 +150,101 @@ def _parts(path: str, thing: Any) -> Iterator[tuple[str, Any]]:
         yield from ((f"{path}.{name}", v) for name, v in getattr(thing, "__dict__", {}).items())
 
 
+class Chance:
+    """The states of the generators that a classifier may draw from, to be put back.
+
+    Parameters
+    ----------
+    device : torch.device of the classifier
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._torch, self._numpy, self._python = (
+            torch.get_rng_state(), np.random.get_state(), random.getstate()
+        )  # fmt: skip
+        self._cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+
+    def restore(self) -> None:
+        """Let the same be drawn once more."""
+        torch.set_rng_state(self._torch)
+        np.random.set_state(self._numpy)
+        random.setstate(self._python)
+        if self._cuda is not None:
+            torch.cuda.set_rng_state(self._cuda, self._device)
+
+
+class Watch:
+    """Which batches of a run are looked at for rows that see each other.
+
+    All of the first batch, and of each that is clearly larger than those before it: the first
+    of the estimation.  Then a few rows of some, at growing distances; later a whole one in 128
+    passes on average: under 1 % of the passes.
+    """
+
+    def __init__(self) -> None:
+        self._largest, self._passes, self._next, self._distance = 0, 0, 0, 1
+        self._draw = random.Random(0)
+
+    def rows(self, size: int) -> int:
+        """How many rows of the next batch, of this size, to look at; mostly 0."""
+        self._passes += 1
+        if size > GROWN * self._largest:
+            self._largest, self._next = size, self._passes + 1
+            return size
+        if self._passes < self._next:
+            return 0
+        few = self._distance < RARE
+        self._distance = min(2 * self._distance, RARE)
+        self._next = self._passes + self._draw.randint(1, self._distance)
+        return min(size, FEW) if few else size
+
+
 def check_alone(
     score: Callable[[torch.Tensor], torch.Tensor],
     batch: torch.Tensor,
     scores: torch.Tensor,
+    chance: Chance,
     *,
     rough: bool,
 ) -> None:
-    """Refuse a classifier that scores a few rows of the batch otherwise among other rows.
+    """Refuse a classifier that scores some rows of a batch otherwise among other rows.
+
+    Both batches have the same size, and both are scored under one state of the generators: each
+    row meets the same chance, and what differs comes from the rows beside it.
 
     Parameters
     ----------
     score : the classifier, which may change what it is given
-    batch, scores : rows, untouched, and what it said of them
+    batch, scores : rows, untouched, of which the others are changed here; what it said of them
+    chance : before it did
     rough : whether scores have fewer digits than float32's
 
     Raises
     ------
     ValueError
-        Unless it answers the same batch differently as well: then it has chance of its own,
-        which does no harm, and nothing can be told.
+        Unless it answers the same batch differently as well: then it draws from a generator of
+        its own, and nothing can be told.
     """
-    count = max(1, min(FEW, len(batch) // 3))
-    few = batch[:count]
-    expected = scores[:count].double()
-    slack = (ROUGH if rough else SLACK) * (1.0 + expected.abs().amax())
+    kept = torch.linspace(0, len(batch) - 1, min(FEW // 3, len(batch) // 3) + 2).long()[1:-1]
+    same, expected = batch.clone(), scores[kept].double()
+    finite = expected[torch.isfinite(expected)].abs()
+    slack = (ROUGH if rough else SLACK) * (1.0 + (finite.amax() if len(finite) else 0.0))
+    after = Chance(batch.device)
 
-    def apart(found: torch.Tensor) -> bool:
-        return bool(((found.double() - expected).abs() > slack).any())
+    def apart(rows: torch.Tensor) -> bool:
+        chance.restore()
+        found = score(rows)[kept].double()
+        after.restore()
+        return bool(((found - expected).abs() > slack).any())
 
-    # other rows on both sides, so that a reader of the first row, of the last or of all is seen
-    among = torch.cat([1 - few, few, 1 - few])
-    if apart(score(among)[count : 2 * count]) and not apart(score(batch.clone())[:count]):
+    # the first row and the last are others, and so are the mean of all and their spread
+    others = 0.7 - 2 * batch
+    others[kept] = batch[kept]
+    if apart(others) and not apart(same):
         raise ValueError(
-            f"base_classifier must treat every row alone, got other scores for the first {count} "
-            f"rows of a batch of {len(batch)} among other rows: take out what averages over the "
-            "batch"
+            f"base_classifier must treat every row alone, got other scores for {len(kept)} rows "
+            f"of a batch of {len(batch)} among other rows: take out what averages over the batch"
         )
 
 
@@ -203,11 +267,6 @@ class Unfit(ValueError):
             f"base_classifier must score a {batch.dtype} batch of shape {shape}, got "
             f"{type(error).__name__} ({first_line(error)}): {remedy}"
         )
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, in one line."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:240]
 
 
 def remedy_for(shape: tuple[int, ...], otherwise: str) -> str:

@@ -28,6 +28,8 @@ Labels = np.ndarray[Any, np.dtype[np.int64]]
 MOST_CLASSES = 2**24  # an input's counts must fit into memory
 PARTS = {"train", "training", "val", "valid", "validation", "test", "images"}
 IMAGES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+# What these endings stand for: Pillow goes by the content, and runs a program for PostScript.
+DECODERS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP")
 
 
 class LazyArray:
@@ -221,7 +223,7 @@ def read_image(path: str | Path, resize: int = 256, crop: int = 224) -> Array:
     from PIL import Image
 
     try:
-        with Image.open(path) as file:
+        with Image.open(path, formats=DECODERS) as file:
             if file.mode.startswith(("I", "F")):
                 raise OSError(f"mode {file.mode}: more than 8 bits a channel would be clipped")
             image = file.convert("RGB")

@@ -111,7 +111,8 @@ def load_checkpoint(
     num_classes : int
     arch : str, optional
         A name of ARCHITECTURES, or module:name of a function from the number of classes to
-        a module (default: what the file says).
+        a module (default: what the file says, a name of ARCHITECTURES alone: an import path is
+        code, which is run where the caller names it and nowhere else).
     normalize : "imagenet", "cifar10", "center", "none", "m,s" or "m1,m2,m3,s1,s2,s3"
         What the network does to its inputs first.  Most published files do not say, and a
         wrong choice ruins the accuracy; files of `cert train` do, and those with entries such
@@ -133,17 +134,20 @@ def load_checkpoint(
     from cert_models.checkpoints import fill, read_checkpoint
 
     content = read_checkpoint(path)
-    arch = arch or _text(content, "arch")
+    said = _text(content, "arch")
+    arch = arch or (said if said in ARCHITECTURES else None)
     if arch is None:
+        known = ", ".join(ARCHITECTURES)
+        got = "which does not name it" if said is None else f"which names {cc.errors.shown(said)}"
         raise ValueError(
-            f"arch must be stated for {str(path)!r}, which does not name it: "
-            f"pass --arch with one of {', '.join(ARCHITECTURES)} or module:function"
+            f"arch must be stated for {str(path)!r}, {got}: pass --arch with one of {known}, or "
+            "with the module:function of your own code, which no file may name"
         )
     network = make_network(arch, num_classes)
     held = fill(network, content, path, weights)
     layer = _normalization(content, held, normalize, arch, path)
     model = NormalizedNetwork(layer, network).eval()
-    model.trained_under = _noise_in(content)
+    model.trained_under, model.arch = _noise_in(content), arch
     return model
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from cert_models.checks import first_line
+from cert_models.importing import first_line
 
 FLOATS = {
     "tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16,
@@ -54,7 +57,11 @@ class OnnxNetwork(nn.Module):
             )
         except Exception as error:  # a damaged file may raise anything
             raise self._unfit("a file that ONNX Runtime reads", first_line(error)) from error
-        self._digest = hashlib.sha256(content).hexdigest()[:32]
+        digest = hashlib.sha256(content)
+        for beside in weights_beside(content):
+            with contextlib.suppress(OSError, ValueError):  # some other text of the file
+                digest.update((Path(path).parent / beside).read_bytes())
+        self._digest = digest.hexdigest()[:32]
         inputs = self._session.get_inputs()
         if len(inputs) != 1 or inputs[0].type not in FLOATS or len(inputs[0].shape) < 2:
             got = ", ".join(f"{i.name} {i.type} {i.shape}" for i in inputs)
@@ -65,7 +72,7 @@ class OnnxNetwork(nn.Module):
         self._shape = [length if isinstance(length, int) else None for length in shape]
 
     def extra_repr(self) -> str:
-        """The content of the file, by which a run knows it again."""
+        """The content of the file and of those beside it that it names, by which a run knows it."""
         return self._digest
 
     def _unfit(self, rule: str, got: object) -> ValueError:
@@ -133,6 +140,14 @@ class OnnxNetwork(nn.Module):
                 raise self._unfit(f"of labels in [0, {self._classes})", labels.max())
             return "labels", _logits(np.eye(self._classes)[labels])
         return "other", None
+
+
+def weights_beside(content: bytes) -> list[str]:
+    """The files that the tensors of an .onnx file lie in: in its encoding, entries of a key
+    "location" (field 1) and a value (field 2) of less than 128 bytes."""
+    found = re.finditer(rb"\n\x08location\x12([\x00-\x7f])", content)
+    names = {content[each.end() : each.end() + each[1][0]] for each in found}
+    return [os.fsdecode(name) for name in sorted(names)]
 
 
 def _logits(scores: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, Self
@@ -248,6 +249,8 @@ class LogPlan(_Fields):
         raise cc.errors.fail("run", "one of counts", "a published log", "name another run")
 
 
+CODE = "-code-"  # in the fingerprint of a model, between the digests of its content and its code
+
 Plan = FixedPlan | ScorePlan | SequentialPlan | LogPlan
 PLANS: dict[str, type[Plan]] = {
     "fixed": FixedPlan,
@@ -336,9 +339,15 @@ class Run:
         """How another run differs in what decides the counts: "n 200 instead of 100".
 
         The names of data, and of a model that is a file, may change where the fingerprints
-        agree: another machine has them elsewhere.
+        agree: another machine has them elsewhere.  A record from before fingerprints told code
+        is held to the content alone.
         """
         mine, theirs = (_flat(json.loads(run.to_json())) for run in (self, other))
+        told = "model_fingerprint"
+        if (CODE in mine[told]) != (CODE in theirs[told]):
+            mine[told], theirs[told] = (
+                re.sub(f"{CODE}[0-9a-f]+", "", values[told]) for values in (mine, theirs)
+            )
         if self.plan.kind != other.plan.kind:
             return [f"plan.kind {other.plan.kind!r} instead of {self.plan.kind!r}"]
         for name in ("data",) if ":" in self.model + other.model else ("data", "model"):

@@ -11,7 +11,15 @@ import torch
 
 import cert_core as cc
 from cert_models.batches import Batches, batch_by_trial
-from cert_models.checks import Modes, Unfit, check_alone, check_votes, described
+from cert_models.checks import (
+    Chance,
+    Modes,
+    Unfit,
+    Watch,
+    check_alone,
+    check_votes,
+    described,
+)
 from cert_models.forward import Forward
 
 Counts = np.ndarray[Any, np.dtype[np.int64]]
@@ -62,9 +70,8 @@ class SmoothedClassifier(cc.Smoothed):
             cc.errors.text("autocast", autocast)
         cc.errors.flag("channels_last", channels_last)
         self._batches, self._modes = Batches(self.device), Modes(base_classifier)
-        # whether rows need no check that they do not see each other; few of them would be
-        # another shape to compile
-        self._alone = cc.errors.flag("compiled", compiled)
+        self._watch = Watch()
+        cc.errors.flag("compiled", compiled)
         self._forward = Forward(
             base_classifier, self.device,
             autocast=autocast, channels_last=channels_last, compiled=compiled,
@@ -155,7 +162,8 @@ class SmoothedClassifier(cc.Smoothed):
         rows, found = self._batches.tensor(batch), []
         for part in torch.split(rows, self.batch_size or len(rows)):
             try:
-                scores = self._scores(part) if self._alone else self._first_scores(part)
+                looked_at = self._watch.rows(len(part))
+                scores = self._looked_at(part, looked_at) if looked_at else self._scores(part)
                 found.append(self._labels(scores) if read is None else read(scores))
             except (RuntimeError, MemoryError) as error:
                 if not self._too_large(error):
@@ -167,20 +175,26 @@ class SmoothedClassifier(cc.Smoothed):
         self._modes.check_hidden()
         return found
 
-    def _first_scores(self, part: torch.Tensor) -> torch.Tensor:
-        """Scores of the first rows, which must not depend on the rows beside them."""
-        untouched = part.clone()  # the classifier may change what it is given
+    def _looked_at(self, part: torch.Tensor, count: int) -> torch.Tensor:
+        """Scores of the rows, of which the first ones must not depend on the rows beside them."""
+        rough, chance = self._forward.rough, Chance(self.device)
+        untouched = part[:count].clone()  # the classifier may change what it is given
         try:
             scores = self._scores(part)
         finally:
             self._modes.check_hidden()
         try:
-            check_alone(self._scores, untouched, scores, rough=self._forward.rough)
+            if 3 <= count == len(part):
+                check_alone(self._scores, untouched, scores, chance, rough=rough)
+                return scores
+            after = Chance(self.device)
+            few = untouched if count >= 3 else torch.cat([untouched] * 3)
+            check_alone(self._scores, few, self._scores(few.clone()), after, rough=rough)
+            after.restore()
         except (Unfit, RuntimeError, MemoryError):
             if len(part) > 2:
                 raise
             # the three rows of the check are more than what is known to fit: nothing is told
-        self._alone = True
         return scores
 
     def _labels(self, scores: torch.Tensor) -> torch.Tensor:

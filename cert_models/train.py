@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,9 @@ from cert_models.architectures import (
 )
 from cert_models.arguments import whole
 from cert_models.datasets import Dataset, digits
+from cert_models.fingerprints import data_fingerprint
 from cert_models.forward import scores_of
+from cert_models.importing import first_line
 
 Progress = Callable[[int, float, float], None]
 
@@ -125,10 +127,16 @@ def train_under_noise(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3 * learning_rate, epochs * batches)
     done = 0
     if state is not None:
-        done = int(state["epoch"])
-        module.load_state_dict(state["state_dict"])
-        optimizer.load_state_dict(state["optimizer"])
-        schedule.load_state_dict(state["schedule"])
+        try:
+            done = whole("epoch", state["epoch"], 1, epochs)
+            module.load_state_dict(state["state_dict"])
+            optimizer.load_state_dict(state["optimizer"])
+            schedule.load_state_dict(state["schedule"])
+            good = schedule.last_epoch == done * batches
+        except Exception as error:  # what a file says may be anything
+            raise _no_state(state, f"{type(error).__name__}: {first_line(error)}") from error
+        if not good:
+            raise _no_state(state, f"{schedule.last_epoch} steps in {done} epochs of {batches}")
     order = np.random.default_rng(seed)
     orders = [order.permutation(len(data)) for _ in range(epochs)]
 
@@ -170,6 +178,14 @@ def train_under_noise(
     return module.cpu().eval()
 
 
+def _no_state(state: dict[str, Any], got: str) -> ValueError:
+    where = f" in {state['file']!r}" if "file" in state else ""
+    return ValueError(
+        f"state must be that of this training after one of its epochs, got another{where} ({got}): "
+        "begin anew, or restore the checkpoint from a copy"
+    )
+
+
 def shifted_and_mirrored(x: Any, rng: np.random.Generator) -> Any:
     """Images (m, channels, rows, columns) shifted by up to 4 pixels, half of them mirrored."""
     if x.ndim != 4:
@@ -200,7 +216,7 @@ def train_checkpoint(
     """Train a network by a recipe and keep it in a checkpoint, written after every epoch.
 
     The file is {arch, state_dict, epoch, optimizer} as published ones are, with the recipe,
-    so `cert certify` needs neither --arch nor --normalize.
+    so `cert certify` needs no --normalize, and --arch only for an import path.
 
     Parameters
     ----------
@@ -235,7 +251,7 @@ def train_checkpoint(
     try_network(module, torch.from_numpy(data.x[:1]).float(), recipe.num_classes)
     described = {
         "arch": recipe.arch, "normalize": recipe.normalize, "data": data.name,
-        "recipe": recipe.to_dict(),
+        "recipe": recipe.to_dict(), "data_fingerprint": _digest(data),
     }  # fmt: skip
 
     def save(state: dict[str, Any]) -> None:
@@ -256,10 +272,11 @@ def _saved_state(path: Path, recipe: Recipe, data: Dataset) -> dict[str, Any]:
     try:
         state = dict(torch.load(path, map_location="cpu", weights_only=True))
         saved = {**state["recipe"], "data": state["data"]}
+        digest = state.get("data_fingerprint", "")  # files written before do not say
     except Exception as error:  # a damaged file may raise anything
         raise ValueError(
             f"out must be a checkpoint of cert train to resume, got {str(path)!r} "
-            f"({(str(error).splitlines() or ['unreadable'])[0][:80]}): choose another file"
+            f"({first_line(error)}): choose another file"
         ) from error
     for name, value in {**recipe.to_dict(), "data": data.name}.items():
         if saved.get(name) != value:
@@ -267,7 +284,21 @@ def _saved_state(path: Path, recipe: Recipe, data: Dataset) -> dict[str, Any]:
                 f"{name} must be {saved.get(name)!r}, as in the run to resume, got {value!r}: "
                 "pass the same options, or write to another file"
             )
-    return state
+    if digest and digest != _digest(data):
+        raise ValueError(
+            f"data must be that of the run to resume, got others under the name {data.name!r}: "
+            "restore them, or write to another file"
+        )
+    return {**state, "file": str(path)}
+
+
+def _digest(data: Dataset) -> str:
+    """What tells whether data are still the same: of inputs that are made anew at each reading,
+    as by random transforms, their labels and shape alone."""
+    found = data_fingerprint(data)
+    if isinstance(data.x, np.ndarray) or found == data_fingerprint(data):
+        return found
+    return data_fingerprint(replace(data, x=np.zeros((len(data), 1), np.float32)))
 
 
 def cache_folder() -> Path:
@@ -296,7 +327,8 @@ def digits_cnn(sigma: float = 0.25, *, progress: Progress | None = None) -> nn.M
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"digits-cnn-{name}.pt"
     with FileLock(f"{path}.lock"):
-        if not path.exists():
+        module = digits_network()
+        if not _filled(module, path):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(recipe["seed"])
                 module = digits_network()
@@ -313,6 +345,13 @@ def digits_cnn(sigma: float = 0.25, *, progress: Progress | None = None) -> nn.M
             partial = path.with_suffix(".tmp")
             torch.save(module.state_dict(), partial)
             partial.replace(path)
-    module = digits_network()
-    module.load_state_dict(torch.load(path, weights_only=True))
     return module.eval()
+
+
+def _filled(module: nn.Module, path: Path) -> bool:
+    """Whether a file had the parameters; one that was cut short is as good as none."""
+    try:
+        module.load_state_dict(torch.load(path, weights_only=True))
+    except Exception:  # a damaged file may raise anything
+        return False
+    return True

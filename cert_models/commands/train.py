@@ -103,5 +103,7 @@ def run_train(options: argparse.Namespace) -> int:
             f"last epoch, under noise, on the inputs trained on: loss {nearest(loss, 5)}, "
             f"{rounded_down(100 * right, 1)}% right\nwritten to {options.out}"
         )
+        if ":" in recipe.arch:
+            text += f"; its network is your code: load it with --arch {recipe.arch}"
     emit(options, values, text)
     return 0

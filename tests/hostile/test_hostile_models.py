@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -418,5 +419,6 @@ CASES = [*MEMORY, *FUNCTIONS, *ROWS, *ANSWERS, *NAMES]
 def test_models(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "hostile_code", raising=False)
     with np.errstate(all="ignore"):
         case.check()

@@ -157,7 +157,7 @@ VERBS: dict[str, tuple[Verb, dict[str, tuple[int, int]]]] = {
         lambda v: classifier(v).certify(X, N0, N, 0.1, "l2", SEED, **WHICH), ALL,
     ),
     "soft votes": (
-        lambda v: classifier(v).certify(X, N0, N, 0.1, "l2", SEED, votes="soft", **WHICH), ALL,
+        lambda v: classifier(v).certify_scores(X, N0, N, 0.1, "l2", SEED, **WHICH), ALL,
     ),
     "SmoothedClassifier.certify_top_k": (
         lambda v: classifier(v).certify_top_k(X, N0, N, 0.1, "l2", SEED, **WHICH), ALL,

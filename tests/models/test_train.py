@@ -229,8 +229,8 @@ def test_train_and_certify_imagenet(
     assert (trained["inputs"], trained["num_classes"]) == (12, 1000)
     assert trained["normalize"] == "imagenet"
     certified = run(
-        capsys, "certify", *common, "--model", "net.pt", "--attack", "l2", "--n0", "5", "--n",
-        "20", "--skip", "2", "--max", "5",
+        capsys, "certify", *common, "--model", "net.pt", "--arch", "smallnet:make",
+        "--attack", "l2", "--n0", "5", "--n", "20", "--skip", "2", "--max", "5",
     )  # fmt: skip
     assert certified["certified_accuracy"][0] == 1.0
 

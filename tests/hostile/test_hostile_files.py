@@ -1,0 +1,381 @@
+"""Text in files that is no program, checks where the votes are, fingerprints, names, readers."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from cases import Case, Said, cert, refused
+from torch import nn
+
+import cert_core as cc
+from cert_models.fingerprints import model_fingerprint
+from cert_models.importing import import_object
+from cert_models.smooth import SmoothedClassifier
+
+# Import paths.
+
+NET = "from torch import nn\n\n\ndef net(num_classes=3):\n    return nn.Linear(4, num_classes)\n"
+STATE = {"weight": torch.ones(3, 4), "bias": torch.zeros(3)}
+SAMPLED = ["--noise", "gaussian", "--sigma", "0.5", "--attack", "l2", "--n0", "5", "--n", "40",
+           "--quiet"]  # fmt: skip
+
+
+def code(text: str = NET, name: str = "code_of_a_user") -> None:
+    Path(f"{name}.py").write_text(text, encoding="utf-8")
+    sys.modules.pop(name, None)
+
+
+def data(x: Any = None, y: Any = None) -> str:
+    x = np.linspace(0, 1, 16).reshape(4, 4) if x is None else x
+    np.savez("data.npz", x=x, y=np.array([0, 1, 2, 0]) if y is None else y)
+    return "data.npz"
+
+
+def certify(model: str, *more: str) -> Said:
+    return cert("certify", "--data", data(), "--model", model, *SAMPLED, *more)
+
+
+def checkpoint(*more: str, arch: str = "code_of_a_user:net") -> Said:
+    code()
+    torch.save({"arch": arch, "normalize": "none", "state_dict": STATE}, "net.pt")
+    return certify("net.pt", *more)
+
+
+def here(name: str, text: str = "def net(x):\n    return [0] * len(x)\n") -> Any:
+    code(text, name) if name not in sys.modules else Path(f"{name}.py").write_text(text)
+    return import_object(f"{name}:net")
+
+
+def stands_in() -> Any:
+    """A file of a user's folder that a module of his would import for Python's own."""
+    Path("this_is_no_place.py").touch()
+    for name in ("colorsys", "code_of_a_user"):
+        sys.modules.pop(name, None)
+    Path("colorsys.py").write_text("raise SystemExit(3)\n")
+    code("import colorsys\nnet = colorsys.rgb_to_hsv\n")
+    return import_object("code_of_a_user:net")(0.0, 0.0, 0.0)
+
+
+IMPORTS = [
+    Case("arch in a file", checkpoint,
+         refused("arch must be stated for 'net.pt'", "names 'code_of_a_user:net'", "--arch")),
+    Case("the same, stated", lambda: checkpoint("--arch", "code_of_a_user:net").status, 0),
+    Case("arch in a file, many lines", lambda: checkpoint(arch="a\n" * 500), refused("a\\na\\na")),
+    Case("arch in a file, a number", lambda: checkpoint(arch=3), refused("does not name it")),
+    Case("the name of an installed package", lambda: here("filelock"),
+         refused("filelock.py has the name of", "rename it")),
+    Case("the name of a module of Python", lambda: here("colorsys"), refused("rename it")),
+    Case("the name of a module within Python", lambda: here("time"), refused("rename it")),
+    Case("a name of one's own", lambda: here("code_of_a_user")([0]), [0]),
+    Case("a file in the place of a module of Python", stands_in, (0.0, 0.0, 0.0)),
+    Case("the present folder comes last",
+         lambda: [here("code_of_a_user"), sys.path[-1] == os.getcwd(), "" in sys.path][1:],
+         [True, False]),
+]  # fmt: skip
+
+
+# Rows that see each other.
+
+X = np.random.default_rng(0).uniform(size=(3, 12)).astype(np.float32)
+NOISE = cc.Gaussian(12, 0.5)
+drop = nn.Dropout(0.5)  # in training mode: chance of its own
+
+
+def scores(x: torch.Tensor) -> torch.Tensor:
+    return 5 * x.flatten(1)[:, :3]
+
+
+def centred(x: torch.Tensor) -> torch.Tensor:
+    return scores(x) - scores(x).mean(0)
+
+
+def normalized(x: torch.Tensor) -> torch.Tensor:
+    return nn.functional.batch_norm(scores(x), None, None, training=True)
+
+
+def from_call(number: int) -> Callable[[torch.Tensor], torch.Tensor]:
+    calls = iter(range(10**9))
+    return lambda x: centred(x) if next(calls) >= number else scores(x)
+
+
+def chance(x: torch.Tensor) -> torch.Tensor:
+    return nn.functional.dropout(x, 0.5, training=True)
+
+
+def of_numpy(x: torch.Tensor) -> torch.Tensor:
+    return torch.from_numpy(np.random.normal(size=tuple(x.shape))).float()
+
+
+def counted(net: Any, inputs: int = 12, **options: Any) -> int:
+    """As certifying counts: a selection and an estimation for every input."""
+    smoothed = SmoothedClassifier(net, NOISE, 3, batch_size=600, **options)
+    votes = 0
+    for i in range(inputs):
+        votes += smoothed.counts(X[:1], 40, 0, indices=[i], stage="selection").sum()
+        votes += smoothed.counts(X[:1], 1200, 0, indices=[i]).sum()
+    return int(votes)
+
+
+def by_plan(net: Any) -> Any:
+    smoothed = SmoothedClassifier(net, NOISE, 3, batch_size=1000)
+    return smoothed.certify_at(X, [0.1, 0.2], 20000, 0.001, "l2", 0)
+
+
+def left_alone() -> Any:
+    """What a classifier that draws leaves to be drawn next, after three passes and the looks."""
+    torch.manual_seed(0)
+    counted(lambda x: scores(x) + torch.rand(()), 1)
+    return torch.rand(()).item()
+
+
+def after_draws(count: int) -> float:
+    torch.manual_seed(0)
+    return [torch.rand(()).item() for _ in range(count + 1)][-1]
+
+
+SEEING = {
+    "batch statistics": normalized,
+    "batch statistics, then dropout": lambda x: chance(normalized(x)),
+    "dropout, then batch statistics": lambda x: normalized(chance(x)),
+    "batch statistics and noise": lambda x: normalized(x) + torch.randn(len(x), 3),
+    "batch statistics and NumPy's noise": lambda x: normalized(x) + of_numpy(scores(x)),
+    "above 500 rows": lambda x: centred(x) if len(x) > 500 else scores(x),
+    "above 40 rows": lambda x: centred(x) if len(x) > 40 else scores(x),
+    "the spread alone": lambda x: scores(x) / scores(x).std(0),
+    "the largest of all": lambda x: scores(x) - scores(x).max(0).values,
+    "the row before": lambda x: scores(x) + 0.1 * scores(x).roll(1, 0),
+    "the row after": lambda x: scores(x) + 0.1 * scores(x).roll(-1, 0),
+    "a class that never wins": lambda x: torch.cat([centred(x)[:, :2], torch.full(
+        (len(x), 1), -torch.inf)], 1),
+}  # fmt: skip
+ALONE = "treat every row alone"
+WATCHED = [
+    *(Case(name, lambda net=net: counted(net, 1), refused(ALONE)) for name, net in SEEING.items()),
+    *(Case(f"from call {n}", lambda n=n: counted(from_call(n)), refused(ALONE))
+      for n in (1, 3, 4, 10, 17)),
+    Case("by a plan, above 500 rows", lambda: by_plan(SEEING["above 500 rows"]), refused(ALONE)),
+    Case("by a plan, from call 5", lambda: by_plan(from_call(5)), refused(ALONE)),
+    *(Case(f"{name}, chance alone", lambda net=net: counted(net, 2), 2480) for name, net in {
+        "dropout": lambda x: chance(scores(x)), "noise": lambda x: scores(x) + torch.randn(
+            len(x), 3), "NumPy's noise": lambda x: scores(x) + of_numpy(scores(x)),
+    }.items()),
+    Case("the generators are left as they were", lambda: left_alone() == after_draws(3), True),
+]  # fmt: skip
+
+
+# Fingerprints.
+
+MODEL = """
+import functools
+import os
+import torch
+from torch import nn
+import code_beside
+SIGN = 1.0
+TABLE = {"a": [1.0, 2.0]}
+
+
+class Net(nn.Module):
+    CLASS_WIDE = 1.0
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.lin = nn.Linear(4, 3)
+        self.gain = 1.0
+        self._hidden = [1.0]
+
+    @property
+    def sign(self):
+        return SIGN
+
+    def forward(self, b):
+        return self.sign * self.lin(b) * self.gain
+
+
+class Thing:
+    def __init__(self):
+        self.weights = torch.ones(2)
+
+    def __call__(self, x):
+        return x.sum(axis=1) * self.weights
+
+
+net = Net().eval()
+thing = Thing()
+
+
+def predict(x, flag=False):
+    return [code_beside.turned(v) for v in x.sum(axis=1) * TABLE["a"][0]]
+
+
+part = functools.partial(predict, flag=True)
+cached = functools.lru_cache(predict)
+method = net.forward
+nested = lambda x: [SIGN for v in x]
+"""
+
+
+def prints(name: str, change: str = "", beside: str = "BY = 1.0\n") -> str:
+    """The fingerprint after a change of what is held, as by another environment."""
+    code(beside + "def turned(v):\n    return BY * v\n", "code_beside")
+    code(MODEL)
+    found = import_object(f"code_of_a_user:{name}")
+    exec(change, vars(sys.modules["code_of_a_user"]))
+    return model_fingerprint(found, f"code_of_a_user:{name}")
+
+
+CHANGES = [
+    ("net", "SIGN = -1.0"), ("net", "net.gain = 2.0"), ("net", "net._hidden[0] = 2.0"),
+    ("net", "Net.CLASS_WIDE = 2.0"), ("net", "net.forward = lambda b: -net.lin(b)"),
+    ("net", "Net.forward = lambda self, b: -self.lin(b)"),
+    ("net", "net.register_forward_hook(lambda m, i, o: -o)"),
+    ("net", "net.lin.scale = 2"), ("predict", "TABLE['a'][0] = -1.0"),
+    ("predict", "code_beside.BY = -1.0"), ("predict", "predict.__defaults__ = (True,)"),
+    ("part", "part.keywords['flag'] = False"), ("part", "TABLE['a'][0] = -1.0"),
+    ("cached", "TABLE['a'][0] = -1.0"), ("method", "SIGN = -1.0"), ("method", "net.gain = 2.0"),
+    ("nested", "SIGN = -1.0"), ("thing", "thing.weights[0] = 2.0"), ("thing", "thing.more = 1"),
+]  # fmt: skip
+
+
+def started(change: str) -> Said:
+    """Two starts of one run, the module's text changed between them."""
+    text = NET + "import torch\nSIGN = 1\n\n\nclass Net(nn.Module):\n" + (
+        "    def __init__(self):\n        super().__init__()\n        torch.manual_seed(0)\n"
+        "        self.lin = nn.Linear(4, 3)\n\n    def forward(self, b):\n"
+        "        return SIGN * self.lin(b)\n\n\nmodel = Net().eval()\n"
+    )  # fmt: skip
+    first = ["--store", "runs.db", "--max", "2"]
+    code(text)
+    assert certify("code_of_a_user:model", *first).status == 0
+    code(text.replace("SIGN = 1", change))
+    return certify("code_of_a_user:model", *first[:2])
+
+
+def kept(before: str, now: str) -> bool:
+    """A run that a store knows by one fingerprint, begun by another."""
+    from cert_models.counts import CountStore
+    from cert_models.plans import FixedPlan, Run
+
+    def run(fingerprint: str) -> Run:
+        return Run(FixedPlan(5, 9), NOISE, 0, 9, 3, "m", fingerprint, "d", "", "l2", 0.1)
+
+    with CountStore("kept.db") as store:
+        store.begin("r", run(before))
+        store.begin("r", run(now))
+    return True
+
+
+def external(weight: float) -> str:
+    """An .onnx file whose weights lie in a file beside it."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    values = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["n", 4]) for n in "xy"]
+    tensor = numpy_helper.from_array(np.full((4, 4), weight, np.float32), "w")
+    made = helper.make_model(
+        helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "g", values[:1],
+                          values[1:], [tensor]),
+        opset_imports=[helper.make_opsetid("", 13)], ir_version=8,
+    )  # fmt: skip
+    Path("weights.bin").unlink(missing_ok=True)
+    onnx.save(made, "net.onnx", save_as_external_data=True, location="weights.bin",
+              size_threshold=0)  # fmt: skip
+    from cert_models.models import load_model
+
+    return model_fingerprint(load_model("net.onnx", 4), "net.onnx")
+
+
+TRAIN = ["train", "--data", "data.npz", "--arch", "code_of_a_user:net", "--noise", "gaussian",
+         "--sigma", "0.5", "--batch-size", "2", "--out", "net.pt", "--quiet"]  # fmt: skip
+
+
+def resumed(change: Callable[[], Any], *more: str) -> Said:
+    """Two epochs of training, then a change, then a start that goes on."""
+    code()
+    data()
+    assert cert(*TRAIN, "--epochs", "2").status == 0
+    change()
+    return cert(*TRAIN, "--epochs", "2", "--resume", *more)
+
+
+def edited(**values: Any) -> Callable[[], None]:
+    """A checkpoint with other entries."""
+    return lambda: torch.save({**torch.load("net.pt", weights_only=True), **values}, "net.pt")
+
+
+def without(name: str) -> Callable[[], None]:
+    def act() -> None:
+        content = torch.load("net.pt", weights_only=True)
+        del content[name]
+        torch.save(content, "net.pt")
+
+    return act
+
+
+FINGERPRINTS = [
+    *(Case(f"{name} after {change}", lambda n=name, c=change: prints(n) == prints(n, c), False)
+      for name, change in CHANGES),
+    *(Case(f"{name} once more", lambda n=name: prints(n) == prints(n), True)
+      for name in dict.fromkeys(name for name, _ in CHANGES)),
+    Case("a file that is called", lambda: prints("predict") == prints("predict", beside="BY = 2.0\n"
+                                                                      ), False),
+    Case("the sign of a module, between two starts", lambda: started("SIGN = -1"),
+         refused("run 'default'", "model_fingerprint")),
+    Case("nothing changed between two starts", lambda: started("SIGN = 1").status, 0),
+    Case("a record from before code was told", lambda: kept("ab", "ab-code-cd"), True),
+    Case("the same, of a precision",
+         lambda: kept("ab+bfloat16", "ab-code-cd+bfloat16"), True),
+    Case("a record from before code was told, of another content",
+         lambda: kept("ac", "ab-code-cd"), refused("model_fingerprint")),
+    Case("the same, of another precision",
+         lambda: kept("ab+bfloat16", "ab-code-cd"), refused("model_fingerprint")),
+    Case("another code", lambda: kept("ab-code-ce", "ab-code-cd"), refused("model_fingerprint")),
+    Case("weights beside an .onnx file", lambda: external(1.0) == external(2.0), False),
+    Case("the same weights beside an .onnx file", lambda: external(1.0) == external(1.0), True),
+    Case("training goes on with the same data", lambda: resumed(data).status, 0),
+    Case("training goes on with other inputs", lambda: resumed(lambda: data(np.ones((4, 4)))),
+         refused("data must be that of the run to resume", "'data.npz'")),
+    Case("training goes on with other labels", lambda: resumed(lambda: data(y=np.array([1, 1, 2, 0]))),
+         refused("data must be that of the run to resume")),
+    Case("a checkpoint that does not know its data",
+         lambda: resumed(without("data_fingerprint")).status, 0),
+    *(Case(f"a saved epoch of {epoch}", lambda e=epoch: resumed(edited(epoch=e)),
+           refused("state must be that of this training", "'net.pt'", "epoch"))
+      for epoch in (10**9, 3, 0, -1, 1, 1.5, "2", None)),
+    Case("a saved state of another network", lambda: resumed(edited(state_dict={"a": torch.ones(1)})),
+         refused("state must be", "'net.pt'")),
+    Case("a saved optimizer of nothing", lambda: resumed(edited(optimizer={})),
+         refused("state must be", "'net.pt'")),
+    Case("a saved schedule of words", lambda: resumed(edited(schedule={"last_epoch": "x"})),
+         refused("state must be", "'net.pt'")),
+    Case("no saved epoch", lambda: resumed(without("epoch")), refused("state must be", "epoch")),
+]  # fmt: skip
+
+
+CASES = [
+    Case(f"{kind}: {case}", case.act, case.right)
+    for kind, cases in (
+        ("imports", IMPORTS), ("rows", WATCHED), ("fingerprints", FINGERPRINTS),
+    )
+    for case in cases
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_hostile_files(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    for name in ("code_of_a_user", "code_beside"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "inputs of data.npz|the model gets")
+        case.check()
