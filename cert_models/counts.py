@@ -26,7 +26,6 @@ from cert_models.logs import Row
 from cert_models.plans import Counts, LogPlan, Plan, Run, Votes
 from cert_models.storage import WHOLE, StoreError, StoreFile, as_store_errors, refused
 
-
 # What a row says, in the order of its digest; and how many of these make another result.
 COLUMNS = {
     "counts": "idx, label, selection, estimation, path, seconds",

@@ -33,7 +33,8 @@ CREATE TABLE counts (
 ) WITHOUT ROWID;
 CREATE TABLE logged (
     run INTEGER NOT NULL REFERENCES runs, idx INTEGER NOT NULL, label INTEGER NOT NULL,
-    predict INTEGER NOT NULL, radius REAL NOT NULL, seconds REAL NOT NULL, extra TEXT NOT NULL{digest},
+    predict INTEGER NOT NULL, radius REAL NOT NULL, seconds REAL NOT NULL,
+    extra TEXT NOT NULL{digest},
     PRIMARY KEY (run, idx)
 ) WITHOUT ROWID;
 """
@@ -116,13 +117,24 @@ def _reason(error: sqlite3.Error) -> tuple[str, str]:
     return "a count store that works", "choose another, or restore it from a copy"
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+def identity(path: Path) -> tuple[int, int] | None:
     """What tells a file from another of the same name; None where there is none."""
     try:
         found = path.stat()
     except OSError:
         return None
     return found.st_dev, found.st_ino
+
+
+def check_held(path: Path, held: tuple[int, int] | None) -> None:
+    """Refuse to go on where a name stands for another file than was held under it."""
+    now = identity(path)
+    if now != held:
+        got = "it is gone" if now is None else "another is in its place"
+        raise StoreError(
+            f"store must be the file that was opened, got {str(path)!r} ({got}): bring it back "
+            f"with its {path.name}-wal, if there is one, and start again"
+        )
 
 
 class StoreFile:
@@ -142,7 +154,7 @@ class StoreFile:
             self._check_file()
         else:
             self._create()
-        self._held = _identity(self._file)
+        self.held = identity(self._file)
         with self._clear():
             self._db = sqlite3.connect(
                 self._address(), uri=True, timeout=timeout, isolation_level=None
@@ -153,7 +165,7 @@ class StoreFile:
                 self._db.execute(f"PRAGMA query_only = {int(readonly)}")
             if self.version < SCHEMA_VERSION and not readonly:
                 self._upgrade()
-            self._held_wal = _identity(self._wal)
+            self._own_wal = identity(self._wal)
             self.check_held()
         except BaseException:
             self._db.close()
@@ -188,17 +200,13 @@ class StoreFile:
                 self._db.execute("PRAGMA wal_checkpoint")
         self._db.close()
         # SQLite leaves the log of a file that is gone: beside another it would be replayed
-        replaced = _identity(self._file) not in (None, self._held)
-        if replaced and self._held_wal and _identity(self._wal) == self._held_wal:
+        replaced = identity(self._file) not in (None, self.held)
+        if replaced and self._own_wal and identity(self._wal) == self._own_wal:
             self._wal.rename(f"{self._wal}.replaced")
 
     def check_held(self) -> None:
         """Refuse to go on where the name stands for another file than was opened."""
-        now = _identity(self._file)
-        if now != self._held:
-            got = "it is gone" if now is None else "another is in its place"
-            remedy = f"bring it back with its {self._wal.name}, if there is one, and start again"
-            raise self._fail("the file that was opened", got, remedy)
+        check_held(self._file, self.held)
 
     def _fail(self, rule: str, got: str, remedy: str) -> StoreError:
         return StoreError(f"store must be {rule}, got {str(self.path)!r} ({got}): {remedy}")
