@@ -27,6 +27,7 @@ from cert_models.architectures import (
 from cert_models.arguments import whole
 from cert_models.datasets import Dataset, digits
 from cert_models.forward import scores_of
+from cert_models.outputs import refused, written
 
 Progress = Callable[[int, float, float], None]
 
@@ -216,7 +217,7 @@ def train_checkpoint(
     ValueError
         The file exists and resume is false, or it is of another recipe.
     """
-    target = Path(path)
+    target = Path(path).resolve()  # whatever folder the network's code goes to
     state = _saved_state(target, recipe, data) if resume and target.exists() else None
     if state is None and (target.exists() or not target.parent.is_dir()):
         raise ValueError(
@@ -238,10 +239,16 @@ def train_checkpoint(
         "recipe": recipe.to_dict(),
     }  # fmt: skip
 
+    own = state is not None  # the file: else another training wrote it since
+
     def save(state: dict[str, Any]) -> None:
-        partial = target.with_name(target.name + ".partial")
-        torch.save({**described, **state}, partial)
-        partial.replace(target)
+        nonlocal own
+        try:
+            with written(target, over=own) as new:
+                torch.save({**described, **state}, new)
+        except FileExistsError:
+            raise refused(path, "another training writes it") from None
+        own = True
 
     train_under_noise(
         module, data, recipe.noise, epochs=recipe.epochs, seed=recipe.seed,
