@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,24 @@ import cert_core as cc
 from cert_models.arguments import whole
 from cert_models.logs import Row
 from cert_models.plans import Counts, LogPlan, Plan, Run, Votes
-from cert_models.storage import StoreError, StoreFile, as_store_errors, refused
+from cert_models.storage import WHOLE, StoreError, StoreFile, as_store_errors, refused
+
+# What a row says, in the order of its digest; and how many of these make another result.
+COLUMNS = {
+    "counts": "idx, label, selection, estimation, path, seconds",
+    "logged": "idx, label, predict, radius, seconds, extra",
+}
+TOLD = {"counts": 5, "logged": 4}
+# What a file that somebody else wrote, or that rotted, can make its readers raise.
+STRANGE = (
+    ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError,
+    MemoryError,
+)  # fmt: skip
+
+
+@lru_cache(maxsize=256)
+def _run_of(record: str, attack: str, alpha: float) -> Run:
+    return Run.from_json(record, attack, alpha)
 
 
 def _sparse(counts: Counts) -> str:
@@ -31,9 +50,17 @@ def _sparse(counts: Counts) -> str:
 
 def _dense(text: str, num_classes: int) -> Counts:
     counts = np.zeros(num_classes, dtype=np.int64)
-    for label, votes in json.loads(text).items():
+    for label, votes in _record(text).items():
         counts[whole("class", int(label), 0, num_classes - 1)] = whole("votes", votes, 0)
     return counts
+
+
+def _record(text: str) -> dict[str, Any]:
+    """What a text keeps by names."""
+    found = json.loads(text)
+    if not isinstance(found, dict):
+        raise cc.errors.fail("record", "a JSON object", found, "restore it from a copy")
+    return found
 
 
 def check_row(row: Row) -> None:
@@ -43,6 +70,45 @@ def check_row(row: Row) -> None:
         whole(name, getattr(row, name), low, 2**62)
     for name in ("radius", "seconds"):
         cc.errors.array(name, getattr(row, name), ">= 0", lambda x: x >= 0, remedy=remedy)
+    for column, value in row.extra.items():
+        cc.errors.text(f"column {column!r}", value)
+
+
+def _digest(table: str, about: tuple[Any, ...], row: tuple[Any, ...]) -> str:
+    """What a row is known by again: no bit of it, or of its run, changes unseen."""
+    told = repr((table, about[1:], row)).encode()  # a run's id differs from store to store
+    return hashlib.blake2b(told, digest_size=8).hexdigest()
+
+
+def _check(run: Run, votes: Votes) -> None:
+    """Refuse votes that the run's plan cannot have cast, or of another number of classes."""
+    run.plan.check(votes)
+    found = len(votes.selection), len(votes.estimation)
+    if found != (run.num_classes, run.num_classes):
+        rule, remedy = f"for the {run.num_classes} classes of the run", "count them for all classes"
+        raise cc.errors.fail("votes", rule, found, remedy)
+
+
+def _votes_of(run: Run, row: tuple[Any, ...]) -> Votes:
+    index, label, selection, estimation, path, seconds = row
+    votes = Votes(
+        index, label, _dense(selection, run.num_classes), _dense(estimation, run.num_classes),
+        seconds, tuple(json.loads(path)) if path is not None else None,
+    )  # fmt: skip
+    _check(run, votes)
+    return votes
+
+
+def _row_of(run: Run, row: tuple[Any, ...]) -> Row:
+    if not isinstance(run.plan, LogPlan):
+        raise cc.errors.fail("run", "a published log", run.plan.kind, "restore it from a copy")
+    index, label, predict, radius, seconds, extra = row
+    found = Row(index, label, predict, radius, seconds, _record(extra))
+    check_row(found)
+    return found
+
+
+PARSERS = {"counts": _votes_of, "logged": _row_of}
 
 
 class CountStore(StoreFile):
@@ -72,7 +138,7 @@ class CountStore(StoreFile):
         """All runs by name, in the order they were begun."""
         with self._clear():
             rows = self._db.execute("SELECT name, record, attack, alpha FROM runs ORDER BY id")
-            return {name: Run.from_json(*record) for name, *record in rows}
+            return {cc.errors.text("name", name): _run_of(*record) for name, *record in rows}
 
     @contextlib.contextmanager
     def _clear(self) -> Iterator[None]:
@@ -82,8 +148,13 @@ class CountStore(StoreFile):
                 yield
         except StoreError:
             raise
-        except (ValueError, TypeError, LookupError, OverflowError) as error:
-            raise StoreError(f"{error} (store {str(self.path)!r})") from error
+        except STRANGE as error:
+            raise self._told(error) from error
+
+    def _told(self, error: Exception, where: str = "") -> StoreError:
+        """What is wrong in one line, and where it stands."""
+        what = str(error) or type(error).__name__
+        return StoreError(f"{what} ({where}store {str(self.path)!r})")
 
     def only(self, name: str | None = None) -> str:
         """The run of this name; without one, the store's only run."""
@@ -144,8 +215,7 @@ class CountStore(StoreFile):
         return known is not None
 
     def _id(self, name: str) -> int:
-        row = self._db.execute("SELECT id FROM runs WHERE name = ?", (name,)).fetchone()
-        return int(row[0]) if row else int(self.only(name))
+        return int(self._about(name)[0])
 
     def _insert_start(self, run: int, record: str) -> int:
         values = (run, record)
@@ -189,19 +259,14 @@ class CountStore(StoreFile):
         if not isinstance(votes, Votes):
             raise refused("votes", "Votes of one input", votes, "pass what was counted")
         with as_store_errors():
-            run.plan.check(votes)
-        if len(votes.selection) != run.num_classes or len(votes.estimation) != run.num_classes:
-            raise StoreError(
-                f"votes must be for the {run.num_classes} classes of run {name!r}, got "
-                f"{len(votes.selection)} and {len(votes.estimation)}: count them for all classes"
-            )
-        path = json.dumps(votes.path) if votes.path is not None else None
-        values = (
-            int(votes.label), _sparse(votes.selection), _sparse(votes.estimation), path,
-            float(votes.seconds), self._starts.get(name),
+            _check(run, votes)
+        path = json.dumps([int(v) for v in votes.path]) if votes.path is not None else None
+        row = (
+            int(votes.index), int(votes.label), _sparse(votes.selection),
+            _sparse(votes.estimation), path, float(votes.seconds),
         )  # fmt: skip
         with self.transaction():
-            self._insert("counts", name, int(votes.index), values)
+            self._insert("counts", name, row, self._starts.get(name))
 
     def add_logged(self, name: str, rows: Iterable[Row]) -> None:
         """Add rows of a published log to its run, all or none."""
@@ -211,28 +276,72 @@ class CountStore(StoreFile):
             for row in rows:
                 check_row(row)
                 values = (
-                    row.label, row.predict, row.radius, row.seconds,
-                    json.dumps(dict(row.extra)),
+                    int(row.index), int(row.label), int(row.predict), float(row.radius),
+                    float(row.seconds), json.dumps(dict(row.extra)),
                 )  # fmt: skip
-                self._insert("logged", name, row.index, values)
+                self._insert("logged", name, values)
 
-    def _insert(self, table: str, name: str, index: int, values: Sequence[Any]) -> bool:
+    def _about(self, name: str) -> tuple[Any, ...]:
+        """The id of a run, then all that is kept of it."""
+        query = "SELECT id, name, record, attack, alpha FROM runs WHERE name = ?"
+        found: tuple[Any, ...] | None = self._db.execute(query, (name,)).fetchone()
+        return found or (self.only(name),)
+
+    def _insert(
+        self, table: str, name: str, row: tuple[Any, ...], start: int | None = None
+    ) -> bool:
         """Whether the row is new; equal in all but time and start to one of its index if not."""
-        run = self._id(name)
-        found = self._db.execute(
-            f"SELECT * FROM {table} WHERE run = ? AND idx = ?", (run, index)
-        ).fetchone()
-        if found is None:
-            marks = ", ".join("?" * (len(values) + 2))
-            self._db.execute(f"INSERT INTO {table} VALUES ({marks})", (run, index, *values))
+        about = self._about(name)
+        known = next(self._rows(table, about, "AND idx = ?", row[0]), None)
+        if known is None:
+            more = {"start": start} if table == "counts" else {}
+            values = (about[0], *row, _digest(table, about, row), *more.values())
+            columns = ", ".join(("run", COLUMNS[table], "digest", *more))
+            marks = ", ".join("?" * len(values))
+            self._db.execute(f"INSERT INTO {table} ({columns}) VALUES ({marks})", values)
             return True
-        told = 4 if table == "counts" else 3  # columns that must agree
-        if tuple(found[2 : 2 + told]) != tuple(values[:told]):
+        told = TOLD[table]
+        if known[0][:told] != row[:told]:
             raise StoreError(
-                f"input {index} of run {name!r} must have one result, got another than "
+                f"input {row[0]} of run {name!r} must have one result, got another than "
                 f"{str(self.path)!r} holds: the model, the data or the arithmetic has changed"
             )
         return False
+
+    def _rows(
+        self, table: str, about: tuple[Any, ...], which: str = "", *values: Any
+    ) -> Iterator[tuple[tuple[Any, ...], int | None]]:
+        """The rows of a run as they were written, and their starts, by ascending index."""
+        start = "start" if table == "counts" else "NULL"
+        digest = "digest" if self.version > 1 else "NULL"
+        query = (
+            f"SELECT {start}, {digest}, {COLUMNS[table]} FROM {table} "
+            f"WHERE run = ? {which} ORDER BY idx"
+        )
+        with self._clear():
+            for begun, kept, *rest in self._db.execute(query, (about[0], *values)):
+                row = tuple(rest)
+                if kept is not None and kept != _digest(table, about, row):
+                    raise StoreError(
+                        f"input {row[0]!r} of run {about[1]!r} must be as it was written, got "
+                        f"another digest in {str(self.path)!r}: {WHOLE[1]}"
+                    )
+                yield row, begun
+
+    def _read(
+        self, table: str, name: str, *which: Any
+    ) -> Iterator[tuple[Any, tuple[Any, ...], int | None]]:
+        """What the rows of a run say, Votes or Row, with the rows: all that `add` would take,
+        whoever wrote the file."""
+        run = self.runs()[self.only(name)]
+        parse: Callable[[Run, tuple[Any, ...]], Any] = PARSERS[table]
+        for row, start in self._rows(table, self._about(name), *which):
+            try:
+                said = parse(run, row)
+            except STRANGE as error:
+                where = f"input {row[0]!r} of run {name!r}, "
+                raise self._told(error, where) from error
+            yield said, row, start
 
     def _kind_error(self, name: str, kind: str) -> StoreError:
         known = self.runs()[self.only(name)].plan.kind
@@ -251,36 +360,15 @@ class CountStore(StoreFile):
     def votes(self, name: str, kind: type[Plan], *, only: int | None = None) -> Iterator[Votes]:
         """The votes of all inputs, by ascending index, of a run of this kind of plan; of one
         alone where it is named."""
-        plan = self.plan(name, kind)
-        classes = self.runs()[name].num_classes
-        ends = (-(2**63), 2**63 - 1) if only is None else (only, only)
-        with self._clear():
-            rows = self._db.execute(
-                "SELECT idx, label, selection, estimation, seconds, path FROM counts "
-                "WHERE run = ? AND idx BETWEEN ? AND ? ORDER BY idx",
-                (self._id(name), *ends),
-            )
-            for index, label, selection, estimation, seconds, path in rows:
-                votes = Votes(
-                    index, label, _dense(selection, classes), _dense(estimation, classes), seconds,
-                    tuple(json.loads(path)) if path is not None else None,
-                )  # fmt: skip
-                plan.check(votes)  # what no run of this plan writes, no reader gets
-                yield votes
+        self.plan(name, kind)
+        which = () if only is None else ("AND idx = ?", only)
+        for votes, _, _ in self._read("counts", name, *which):
+            yield votes
 
     def logged(self, name: str) -> list[Row]:
         """The rows of a published log, by ascending index."""
         self.plan(name, LogPlan)
-        with self._clear():
-            rows = self._db.execute(
-                "SELECT idx, label, predict, radius, seconds, extra FROM logged "
-                "WHERE run = ? ORDER BY idx",
-                (self._id(name),),
-            )
-            return [
-                Row(index, label, predict, radius, seconds, json.loads(extra))
-                for index, label, predict, radius, seconds, extra in rows
-            ]
+        return [row for row, _, _ in self._read("logged", name)]
 
     def merge(self, *sources: str | Path) -> int:
         """Add all runs of other stores, all or nothing.
@@ -307,15 +395,12 @@ class CountStore(StoreFile):
         here, there = self._id(name), other._id(name)
         starts = self._merge_starts(other, here, there)
         new = 0
-        for table in ("counts", "logged"):
-            rows = other._db.execute(f"SELECT * FROM {table} WHERE run = ? ORDER BY idx", (there,))
-            for _, index, *values in rows:
-                if table == "counts":
-                    values[-1] = starts.get(values[-1])
-                new += self._insert(table, name, index, values)
+        for table in COLUMNS:
+            for _, row, start in other._read(table, name):
+                new += self._insert(table, name, row, starts.get(start))
         return new
 
-    def _merge_starts(self, other: CountStore, here: int, there: int) -> dict[int, int]:
+    def _merge_starts(self, other: CountStore, here: int, there: int) -> dict[int | None, int]:
         """The other store's starts of a run, added unless they are known: their ids here."""
         query = "SELECT record, id FROM starts WHERE run = ?"
         known = dict(self._db.execute(query, (here,)))

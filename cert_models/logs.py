@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import os
 import re
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import cert_core as cc
 from cert_core.rounding import in_full
+from cert_models.outputs import refused, written
 
 COLUMNS = ("idx", "label", "predict", "radius", "correct", "time")
 TIME = re.compile(r"(?:(?P<days>\d+) days?, )?(?P<hours>\d+):(?P<minutes>\d+):(?P<seconds>[\d.]+)")
@@ -57,20 +57,13 @@ class Row:
         return "\t".join(map(str, (*values, *self.extra.values())))
 
 
-def _refused(path: str | Path, reason: str) -> ValueError:
-    return ValueError(
-        "out must be a file that does not exist yet, in a folder that does, "
-        f"got {str(path)!r} ({reason}): choose another"
-    )
-
-
 def check_new(path: str | Path) -> None:
     """Refuse, before any work, a log that could not be written."""
     target = Path(path)
     if target.exists():
-        raise _refused(path, "File exists")
+        raise refused(path, "File exists")
     if not target.parent.is_dir():
-        raise _refused(path, "No such file or directory")
+        raise refused(path, "No such file or directory")
 
 
 class LogWriter:
@@ -87,7 +80,7 @@ class LogWriter:
         try:
             self._file = open(path, "x", encoding="utf-8")  # noqa: SIM115
         except OSError as error:
-            raise _refused(path, str(error.strerror)) from None
+            raise refused(path, str(error.strerror)) from None
         self._path, self._rows = Path(path), 0
         self._line("\t".join((*COLUMNS, *extra)))
 
@@ -101,7 +94,8 @@ class LogWriter:
         self._rows += 1
 
     def close(self) -> None:
-        """Close the file; remove it if it has no row."""
+        """Close the file, on the disk; remove it if it has no row."""
+        os.fsync(self._file.fileno())
         self._file.close()
         if self._rows == 0:
             self._path.unlink(missing_ok=True)
@@ -122,17 +116,13 @@ def write_log(path: str | Path, rows: Iterable[Row]) -> None:
         raise ValueError(f"rows must have the same columns, got {sorted(names)}: write two logs")
     lines = ["\t".join((*COLUMNS, *names.pop())), *(row.line() for row in listed)]
     content = ("\n".join(lines) + "\n").encode()
-    target = Path(path)
     try:
-        with tempfile.TemporaryDirectory(prefix=".cert-", dir=target.parent) as folder:
-            new = Path(folder, "new")
+        with written(path) as new:
             new.write_bytes(content)
-            os.link(new, target)
     except FileExistsError:
+        target = Path(path)
         if not target.is_file() or target.read_bytes() != content:
-            raise _refused(path, "File exists") from None
-    except OSError as error:
-        raise _refused(path, str(error.strerror)) from None
+            raise refused(path, "File exists") from None
 
 
 def log_name(path: str | Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import platform
@@ -9,7 +10,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from cert_models.logs import RUNNER_UP, Row
 from cert_models.models import load_model
 from cert_models.plans import SCORE_UNIT, FixedPlan, Plan, Run, ScorePlan, SequentialPlan, Votes
 from cert_models.readings import Reading, certificates_of, read_run
+from cert_models.storage import check_held
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of mallopt(3)
 ROWS = 1000  # of a batch that a function gets, unless told
@@ -197,6 +199,10 @@ class Worker:
             )
         return cls(*map(int, texts))
 
+    def others(self) -> bool:
+        """Whether a launcher is known to have started the other workers, and to mind them."""
+        return self.world > 1 and "TORCHELASTIC_RUN_ID" in os.environ
+
     def device(self, name: str | None) -> str | None:
         """The worker's own GPU where several share a node."""
         local = os.environ.get("LOCAL_RANK")
@@ -219,6 +225,7 @@ class StoredRun:
     run : Run
     indices : the inputs that this start is to have done
     worker : Worker
+    held : the files that were opened, to be the same whenever they are opened again
     """
 
     path: Path
@@ -226,6 +233,16 @@ class StoredRun:
     run: Run
     indices: Sequence[int]
     worker: Worker
+    held: dict[Path, tuple[int, int] | None] = field(default_factory=dict)
+
+    @contextlib.contextmanager
+    def opened(self, path: Path, *, readonly: bool = False) -> Iterator[CountStore]:
+        """A store of this run: that which it was when this start first opened it."""
+        if path in self.held:
+            check_held(path, self.held[path])
+        with CountStore(path, readonly=readonly) as store:
+            check_held(path, self.held.setdefault(path, store.held))
+            yield store
 
     def workers_stores(self) -> list[Path]:
         """The stores of workers of this start and of earlier ones."""
@@ -234,7 +251,7 @@ class StoredRun:
 
     def merged(self) -> set[int]:
         """Inputs that FILE holds; creates it, but no run before there is a count for it."""
-        with CountStore(self.path) as store:
+        with self.opened(self.path) as store:
             return store.done(self.name, self.run)
 
     def left(self) -> list[int]:
@@ -248,7 +265,7 @@ class StoredRun:
 
     def rows_before(self) -> list[Row]:
         """The certificates of the inputs that the file of this worker has, as rows."""
-        with CountStore(self.own_store()) as store:
+        with self.opened(self.own_store()) as store:
             done = store.done(self.name, self.run) & set(self.indices)
             return rows_of(read_run(store, self.name, done)) if done else []
 
@@ -260,7 +277,7 @@ class StoredRun:
     def keep(self, counted: Iterable[Votes]) -> Iterator[Votes]:
         """Pass on what is counted; each input is on the disk when it is yielded."""
         worker = self.worker
-        with CountStore(self.own_store()) as store:
+        with self.opened(self.own_store()) as store:
             begun = False
             for votes in counted:
                 if not begun:
@@ -270,20 +287,23 @@ class StoredRun:
                 store.add(self.name, votes)
                 yield votes
 
-    def finish(self, was_complete: bool) -> bool:
-        """Merge what the workers have; whether it is for this one to report the result.
+    def finish(self, was_complete: bool) -> tuple[int, bool]:
+        """Merge what the workers have.
 
-        That is so for the process whose merge brings the last inputs, and for the first
-        worker where FILE was complete when it started.
+        Returns
+        -------
+        missing : int, inputs that nobody has done yet
+        reports : bool
+            Whether it is for this one to report the result: for the process whose merge brings
+            the last inputs, and for the first worker where FILE was complete when it started.
         """
         wanted = set(self.indices)
-        with CountStore(self.path) as store, store.transaction():
+        with self.opened(self.path) as store, store.transaction():
             before = store.done(self.name, self.run)
             store.merge(*self.workers_stores())
-            complete = wanted <= store.done(self.name, self.run)
-        if self.worker.world == 1 or (self.worker.rank == 0 and was_complete):
-            return complete
-        return complete and not wanted <= before
+            missing = len(wanted - store.done(self.name, self.run))
+        alone = self.worker.world == 1 or (self.worker.rank == 0 and was_complete)
+        return missing, not missing and (alone or not wanted <= before)
 
 
 def versions() -> dict[str, str]:

@@ -7,18 +7,17 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-import tempfile
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
 
 import cert_core as cc
+from cert_models.outputs import scratch, sync
 
 APPLICATION = 0x43455254  # "CERT"
-SCHEMA_VERSION = 1
-SCHEMA = f"""
-PRAGMA application_id = {APPLICATION};
-PRAGMA user_version = {SCHEMA_VERSION};
+SCHEMA_VERSION = 2  # 1 had no digests
+TABLES = """
 CREATE TABLE runs (
     id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, kind TEXT NOT NULL,
     record TEXT NOT NULL, attack TEXT NOT NULL, alpha REAL NOT NULL
@@ -29,23 +28,55 @@ CREATE TABLE starts (
 CREATE TABLE counts (
     run INTEGER NOT NULL REFERENCES runs, idx INTEGER NOT NULL, label INTEGER NOT NULL,
     selection TEXT NOT NULL, estimation TEXT NOT NULL, path TEXT,
-    seconds REAL NOT NULL, start INTEGER REFERENCES starts,
+    seconds REAL NOT NULL, start INTEGER REFERENCES starts{digest},
     PRIMARY KEY (run, idx)
 ) WITHOUT ROWID;
 CREATE TABLE logged (
     run INTEGER NOT NULL REFERENCES runs, idx INTEGER NOT NULL, label INTEGER NOT NULL,
-    predict INTEGER NOT NULL, radius REAL NOT NULL, seconds REAL NOT NULL, extra TEXT NOT NULL,
+    predict INTEGER NOT NULL, radius REAL NOT NULL, seconds REAL NOT NULL,
+    extra TEXT NOT NULL{digest},
     PRIMARY KEY (run, idx)
 ) WITHOUT ROWID;
-""" + "".join(
+"""
+TRIGGERS = "".join(
     f"CREATE TRIGGER {table}_no_{verb} BEFORE {verb} ON {table} "
     "BEGIN SELECT RAISE(ABORT, 'a count store only grows'); END;\n"
     for table in ("runs", "starts", "counts", "logged")
     for verb in ("update", "delete")
 )
+UPGRADE = """
+ALTER TABLE counts ADD COLUMN digest TEXT;
+ALTER TABLE logged ADD COLUMN digest TEXT;
+"""
+LONGEST = 500  # bytes of a path that SQLite takes, with what it appends
 
 MAGIC = b"SQLite format 3\x00"
-WHOLE = ("a whole count store", "it is damaged: restore it from a copy, or start a new one")
+WHOLE = (
+    "a whole count store",
+    "it is damaged: restore it from a copy (with the copy's own -wal or none: one that lies there "
+    "would be written over the copy), or start a new one",
+)
+
+
+def schema(version: int) -> str:
+    """What makes an empty store of this version."""
+    digest = ", digest TEXT" if version > 1 else ""
+    head = f"PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {version};"
+    return head + TABLES.format(digest=digest) + TRIGGERS
+
+
+def _declared(db: sqlite3.Connection) -> set[tuple[str, ...]]:
+    """All that a store declares; what SQLite itself notes of tables is none of it."""
+    query = "SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_stat%'"
+    return {(kind, name, " ".join((sql or "").split())) for kind, name, sql in db.execute(query)}
+
+
+@lru_cache
+def _declares(version: int) -> set[tuple[str, ...]]:
+    """All that a store of this version declares."""
+    with contextlib.closing(sqlite3.connect(":memory:")) as db:
+        db.executescript(schema(version))
+        return _declared(db)
 
 
 class StoreError(ValueError):
@@ -86,42 +117,96 @@ def _reason(error: sqlite3.Error) -> tuple[str, str]:
     return "a count store that works", "choose another, or restore it from a copy"
 
 
+def identity(path: Path) -> tuple[int, int] | None:
+    """What tells a file from another of the same name; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def check_held(path: Path, held: tuple[int, int] | None) -> None:
+    """Refuse to go on where a name stands for another file than was held under it."""
+    now = identity(path)
+    if now != held:
+        got = "it is gone" if now is None else "another is in its place"
+        raise StoreError(
+            f"store must be the file that was opened, got {str(path)!r} ({got}): bring it back "
+            f"with its {path.name}-wal, if there is one, and start again"
+        )
+
+
 class StoreFile:
     """An open store; the parameters are CountStore's."""
 
     def __init__(self, path: str | Path, *, readonly: bool, timeout: float) -> None:
         if not isinstance(path, str | os.PathLike):
             raise refused("path", "the name of a file", path, "pass a text or a Path")
-        self.path = Path(path)
+        self.path, self._readonly = Path(path), readonly
         with as_store_errors():
             cc.errors.flag("readonly", readonly)
             rule = "seconds up to a year"
             cc.errors.real("timeout", timeout, rule, lambda x: 0 <= x <= 3e7, remedy="e.g. 30")
-        if readonly or self.path.exists():
+        self._file = self._resolved()
+        self._wal = Path(f"{self._file}-wal")
+        if readonly or self._file.exists():
             self._check_file()
         else:
             self._create()
+        self.held = identity(self._file)
         with self._clear():
             self._db = sqlite3.connect(
-                self._address(readonly), uri=True, timeout=timeout, isolation_level=None
+                self._address(), uri=True, timeout=timeout, isolation_level=None
             )
         try:
             with self._clear():
-                self._check_content()
+                self.version = self._checked_version()
                 self._db.execute(f"PRAGMA query_only = {int(readonly)}")
+            if self.version < SCHEMA_VERSION and not readonly:
+                self._upgrade()
+            self._own_wal = identity(self._wal)
+            self.check_held()
         except BaseException:
             self._db.close()
             raise
 
+    def _resolved(self) -> Path:
+        """The file itself: no later change of the folder or of a link leads elsewhere."""
+        try:
+            file = self.path.resolve()
+            name, whole = (len(os.fsencode(text)) for text in (file.name, str(file)))
+            file.exists()
+        except (OSError, ValueError, RuntimeError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise self._fail("a file's name", reason, "choose another") from error
+        if whole > LONGEST or name > 240:
+            rule = f"a path of at most {LONGEST} bytes and a name of at most 240"
+            raise self._fail(rule, f"{whole} and {name} bytes", "choose a shorter one")
+        return file
+
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
         self.close()
+        if kind is None:
+            self.check_held()
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file; what was written is all in it then, whoever else reads it still."""
+        if not self._readonly:
+            with contextlib.suppress(sqlite3.Error):  # it stays in the log beside the file
+                self._db.execute("PRAGMA wal_checkpoint")
         self._db.close()
+        # SQLite leaves the log of a file that is gone: beside another it would be replayed
+        replaced = identity(self._file) not in (None, self.held)
+        if replaced and self._own_wal and identity(self._wal) == self._own_wal:
+            self._wal.rename(f"{self._wal}.replaced")
+
+    def check_held(self) -> None:
+        """Refuse to go on where the name stands for another file than was opened."""
+        check_held(self._file, self.held)
 
     def _fail(self, rule: str, got: str, remedy: str) -> StoreError:
         return StoreError(f"store must be {rule}, got {str(self.path)!r} ({got}): {remedy}")
@@ -144,22 +229,28 @@ class StoreFile:
         with self._clear():
             self._db.execute("BEGIN IMMEDIATE")
             try:
+                self.check_held()
                 yield
                 self._db.execute("COMMIT")
+                self.check_held()
             except BaseException:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
 
+    def _pending(self) -> bool:
+        """Whether what was written last stands in the log beside the file."""
+        return self._wal.exists() and self._wal.stat().st_size > 0
+
     def _check_file(self) -> None:
         """SQLite itself would read a page that was cut as if it ended in zeros."""
-        if not self.path.is_file():
+        if not self._file.is_file():
             raise self._fail("an existing file", "not a file", "check the name")
-        if self.path.stat().st_size == 0:
+        if self._file.stat().st_size == 0:
             raise self._fail("a whole count store", "an empty file", "remove it to start anew")
-        idle = not Path(f"{self.path}-wal").exists()  # else its last pages may be there
+        idle = not self._pending()  # else its last pages may be there
         try:
-            with open(self.path, "rb") as file:
+            with open(self._file, "rb") as file:
                 head, size = file.read(100), os.fstat(file.fileno()).st_size
         except OSError as error:
             raise self._fail(
@@ -171,45 +262,64 @@ class StoreFile:
 
     def _create(self) -> None:
         """A new store appears under its name whole, or not at all."""
-        if Path(f"{self.path}-wal").exists() and not self.path.exists():
-            got = f"{self.path.name}-wal of a store that is gone"
+        if self._wal.exists():
+            got = f"{self._wal.name} of a store that is gone"
             raise self._fail("new or whole", got, "bring the store back, or remove that file")
         try:
-            with tempfile.TemporaryDirectory(prefix=".cert-", dir=self.path.parent) as folder:
-                new = Path(folder, "new")
+            with scratch(self._file.parent) as folder:
+                new = folder / "new"
                 with self._clear(), contextlib.closing(sqlite3.connect(new)) as db:
                     db.execute("PRAGMA synchronous = OFF")  # synced once, below
-                    db.executescript(SCHEMA)
+                    db.executescript(schema(SCHEMA_VERSION))
                     db.execute("PRAGMA journal_mode = WAL")
-                with open(new, "r+b") as file:
-                    os.fsync(file.fileno())
+                sync(new)
                 with contextlib.suppress(FileExistsError):  # another worker was faster
-                    os.link(new, self.path)
+                    os.link(new, self._file)
+                sync(self._file.parent)
         except OSError as error:
             rule = "in a folder that exists, can be written and has hard links"
             raise self._fail(rule, str(error.strerror), "choose another place") from error
 
-    def _address(self, readonly: bool) -> str:
-        """Where the file may be written, a reader too opens it so: it cleans up when it closes."""
-        address = self.path.absolute().as_uri()
-        places = self.path, self.path.absolute().parent
-        if not readonly or all(os.access(place, os.W_OK) for place in places):
+    def _address(self) -> str:
+        """A reader leaves alone a log that somebody may still need, and opens an idle file for
+        writing, where it may: so others that begin to write know of it."""
+        address = self._file.as_uri()
+        if not self._readonly:
             return address + "?mode=rw"
-        idle = not Path(f"{self.path}-wal").exists()
-        return address + ("?mode=ro&immutable=1" if idle else "?mode=ro")
+        if self._pending():
+            return address + "?mode=ro"
+        if all(os.access(place, os.W_OK) for place in (self._file, self._file.parent)):
+            return address + "?mode=rw"
+        return address + "?mode=ro&immutable=1"
 
     def _pragma(self, name: str) -> Any:
         return self._db.execute(f"PRAGMA {name}").fetchone()[0]
 
-    def _check_content(self) -> None:
+    def _checked_version(self) -> int:
+        """The version of a file that is whole and declares what one of that version does."""
         if self._pragma("application_id") != APPLICATION:
             raise self._fail("a count store", "another SQLite file", "choose another")
-        version = self._pragma("user_version")
-        if version != SCHEMA_VERSION:
+        version = int(self._pragma("user_version"))
+        if not 1 <= version <= SCHEMA_VERSION:
             remedy = "open it with the version of cert-core that wrote it, export its runs there"
-            raise self._fail(f"of schema version {SCHEMA_VERSION}", f"version {version}", remedy)
+            rule = f"of schema version 1 to {SCHEMA_VERSION}"
+            raise self._fail(rule, f"version {version}", remedy)
+        strange = _declared(self._db) ^ _declares(version)
+        if strange:
+            kind, name, _ = min(strange)
+            raise self._fail("a store's own tables", f"another {kind} {name!r}", WHOLE[1])
         damage = self._pragma("quick_check")
         if damage != "ok":
             raise self._fail(WHOLE[0], damage.splitlines()[-1], WHOLE[1])
         self._db.execute("PRAGMA foreign_keys = ON")
         self._db.execute("PRAGMA synchronous = FULL")
+        return version
+
+    def _upgrade(self) -> None:
+        """Make room for digests; rows without one are checked as they were."""
+        with self.transaction():
+            if self._pragma("user_version") < SCHEMA_VERSION:  # no other process did
+                for statement in UPGRADE.split(";"):
+                    self._db.execute(statement)
+                self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        self.version = SCHEMA_VERSION

@@ -29,6 +29,7 @@ from cert_models.datasets import Dataset, digits
 from cert_models.fingerprints import data_fingerprint
 from cert_models.forward import scores_of
 from cert_models.importing import first_line
+from cert_models.outputs import refused, written
 
 Progress = Callable[[int, float, float], None]
 
@@ -232,7 +233,7 @@ def train_checkpoint(
     ValueError
         The file exists and resume is false, or it is of another recipe.
     """
-    target = Path(path)
+    target = Path(path).resolve()  # whatever folder the network's code goes to
     state = _saved_state(target, recipe, data) if resume and target.exists() else None
     if state is None and (target.exists() or not target.parent.is_dir()):
         raise ValueError(
@@ -254,10 +255,16 @@ def train_checkpoint(
         "recipe": recipe.to_dict(), "data_fingerprint": _digest(data),
     }  # fmt: skip
 
+    own = state is not None  # the file: else another training wrote it since
+
     def save(state: dict[str, Any]) -> None:
-        partial = target.with_name(target.name + ".partial")
-        torch.save({**described, **state}, partial)
-        partial.replace(target)
+        nonlocal own
+        try:
+            with written(target, over=own) as new:
+                torch.save({**described, **state}, new)
+        except FileExistsError:
+            raise refused(path, "another training writes it") from None
+        own = True
 
     train_under_noise(
         module, data, recipe.noise, epochs=recipe.epochs, seed=recipe.seed,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,6 @@ from cert_models.commands.options import (
     noise_of,
 )
 from cert_models.commands.progress import progress
-from cert_models.counts import CountStore
 from cert_models.fingerprints import data_fingerprint, model_fingerprint
 from cert_models.logs import RUNNER_UP, LogWriter, Row, check_new, write_log
 from cert_models.plans import FixedPlan, Plan, Run, ScorePlan, SequentialPlan, Votes
@@ -146,6 +147,10 @@ def run_certify(options: argparse.Namespace) -> int:
     from cert_models.datasets import load
     from cert_models.models import check_accuracy, check_noise, load_model
 
+    # A model may change the folder; what is written is meant from here.
+    log, path = (Path(os.path.realpath(p)) if p else None for p in (options.out, options.store))
+    if log is not None and log == path:
+        raise UsageError(f"--out must be another file than --store, got {options.out!r}: name two")
     data = load(options.data)
     noise = noise_of(options, int(np.prod(data.x.shape[1:])))
     indices = chosen_inputs(options, len(data))
@@ -173,19 +178,23 @@ def run_certify(options: argparse.Namespace) -> int:
         model, run, data, device=device, autocast=options.autocast,
         channels_last=options.channels_last, compiled=options.compile,
     )  # fmt: skip
-    if not kept:
-        return _certify_unstored(options, run, sample, data.y, indices)
-    name = options.run_name or "default"
-    stored = StoredRun(Path(options.store), name, run, indices, worker)
-    return _certify_stored(options, sample, stored)
+    if path is None:
+        return _certify_unstored(options, run, sample, data.y, indices, log)
+    stored = StoredRun(path, options.run_name or "default", run, indices, worker)
+    return _certify_stored(options, sample, stored, log)
 
 
 def _certify_unstored(
-    options: argparse.Namespace, run: Run, sample: Any, labels: Any, indices: list[int]
+    options: argparse.Namespace,
+    run: Run,
+    sample: Any,
+    labels: Any,
+    indices: list[int],
+    log: Path | None,
 ) -> int:
     """Certify and keep nothing but the log."""
     extra = tuple(RUNNER_UP) if options.runner_up else ()
-    writer = LogWriter(options.out, extra) if options.out else None
+    writer = LogWriter(log, extra) if log else None
     rows: dict[int, Row] = {}
     drawn = 0
     with contextlib.closing(writer) if writer else contextlib.nullcontext():
@@ -211,12 +220,14 @@ def _right(options: argparse.Namespace, run: Run) -> Callable[[Votes], bool]:
     return lambda votes: certified_right(votes, run.plan, options.alpha)
 
 
-def _certify_stored(options: argparse.Namespace, sample: Any, stored: StoredRun) -> int:
+def _certify_stored(
+    options: argparse.Namespace, sample: Any, stored: StoredRun, log: Path | None
+) -> int:
     """Certify what the store lacks; one of the workers reports when all is there."""
     worker = stored.worker
     was_complete = set(stored.indices) <= stored.merged()
-    if options.out and not was_complete:
-        check_new(options.out)
+    if log and not was_complete:
+        check_new(log)
     left = stored.left()
     before = stored.rows_before()
     label = "certify" if worker.world == 1 else f"worker {worker.rank} of {worker.world}"
@@ -226,21 +237,36 @@ def _certify_stored(options: argparse.Namespace, sample: Any, stored: StoredRun)
         form=options.progress, done=len(before), correct=sum(row.correct for row in before),
     ):  # fmt: skip
         pass
-    if not stored.finish(was_complete):
+    missing, reports = stored.finish(was_complete)
+    if missing:
+        return _incomplete(missing, stored)
+    if not reports:
         return 0
-    with CountStore(stored.path, readonly=True) as store:
+    with stored.opened(stored.path, readonly=True) as store:
         reading = read_run(
             store, stored.name, stored.indices,
             attack=options.attack, alpha=options.alpha, runner_up=options.runner_up,
         )  # fmt: skip
-    if options.out:
-        write_log(options.out, rows_of(reading))
+    if log:
+        write_log(log, rows_of(reading))
     result = reading.certificates
     drawn = result.n0 + result.n
     if isinstance(result, cc.SequentialCertificates):
         drawn = result.samples.mean()
     _report(options, result, reading.labels, float(drawn))
     return 0
+
+
+def _incomplete(missing: int, stored: StoredRun) -> int:
+    """Say what is missing; no success unless others are known to do it."""
+    worker = stored.worker
+    print(
+        f"cert: {missing} of {len(stored.indices)} inputs are missing: RANK={worker.rank} and "
+        f"WORLD_SIZE={worker.world} leave them to the other workers; without these in the "
+        "environment one process does all",
+        file=sys.stderr,
+    )
+    return 0 if worker.others() else 1
 
 
 def _report(

@@ -16,6 +16,7 @@ from cert_models.commands.options import (
     check_targets,
     emit_table,
     listed,
+    target,
 )
 
 FAMILIES = "gaussian,laplace,l1:0.5,l2:0.5,linf,linf:0.5,mixed:0.1,mixed:0.5"
@@ -201,4 +202,5 @@ def _draw(options: argparse.Namespace, noises: Named) -> None:
     axes.grid(alpha=0.3)
     loose = any(not cc.is_tight(noise, options.attack) for _, noise in noises)
     axes.legend(fontsize="small", title="* sound, not tight" if loose else None)
-    figure.savefig(options.picture, dpi=150)
+    with target(options.picture, options) as new:
+        figure.savefig(new, dpi=150)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from cert_models.commands.options import emit_table
+from cert_models.commands.options import emit_table, target
 from cert_models.commands.sources import accuracies, radii_of, results_of_stores, shared_inputs
 
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ def run_compare_runs(options: argparse.Namespace) -> int:
     written = []
     if options.picture:
         title = f"{len(results)} runs of the same {len(results[0])} inputs"
-        report.curves(results, options.picture, title, best=True)
+        with target(options.picture, options) as new:
+            report.curves(results, new, title, best=True)
         written.append(options.picture)
     made = best_tables(results, radii)
     text = "\n\n".join(report.FORMATS[options.format](table) for table in made)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
 import cert_core as cc
 from cert_core.rounding import in_full, radius
 from cert_models.commands.certify import add_run, chosen_inputs
-from cert_models.commands.options import UsageError
+from cert_models.commands.options import UsageError, add_force
 from cert_models.commands.progress import progress
 
+PICTURE, MARK = "certified-accuracy.png", "written.json"  # the mark says what the demo wrote
+OWN = "sha256 of what cert demo wrote"
 RMS = 0.25
 DIM = 64
 RADII = {
@@ -40,12 +45,14 @@ def add(commands: Any) -> None:
     add_run(parser)
     parser.set_defaults(run=run_demo, max=100)
     parser.add_argument("--out", default="demo", help="folder to write")
+    add_force(parser)
 
 
 def run_demo(options: argparse.Namespace) -> int:
     """cert demo."""
     from cert_models.datasets import digits
     from cert_models.logs import write_log
+    from cert_models.outputs import written
     from cert_models.plans import FixedPlan, Run
     from cert_models.report import draw_curves, table
     from cert_models.run import joined_rows, row_of, sampler_of
@@ -55,14 +62,16 @@ def run_demo(options: argparse.Namespace) -> int:
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--out must be a folder, got the file {options.out!r}: choose another")
     folder.mkdir(parents=True, exist_ok=True)
+    logs = [folder / f"{attack}-{noise.name}.tsv" for attack, _, noise in entries()]
+    files = [folder / PICTURE, *logs]
+    _check_own(folder, files, options.force)
     data = digits()
     indices = chosen_inputs(options, len(data))
     sampling = {"n0": options.n0, "n": options.n, "alpha": options.alpha}
     print("digits network: loading, or training it under Gaussian noise (once, cached) ...")
     digits_cnn()
     panels: dict[str, dict[str, cc.Certificates]] = {}
-    written = []
-    for attack, name, noise in entries():
+    for (attack, name, noise), log in zip(entries(), logs, strict=True):
         cc.check_sampling(noise, attack, options.n, options.alpha)
         run = Run(
             FixedPlan(options.n0, options.n), noise, options.seed, options.batch_size, 10,
@@ -76,10 +85,8 @@ def run_demo(options: argparse.Namespace) -> int:
         )  # fmt: skip
         rows = list(shown)
         panels.setdefault(attack, {})[name] = joined_rows(rows, noise, attack, **sampling)
-        log = folder / f"{attack}-{noise.name}.tsv"
-        log.unlink(missing_ok=True)
-        write_log(log, rows)
-        written.append(log)
+        with written(log, over=True) as new:
+            write_log(new, rows)
     labels = data.y[indices]
     print(f"\nCertified accuracy of {len(indices)} test digits, noise of rms {RMS} a coordinate,")
     print(f"n = {options.n} samples, alpha = {in_full(options.alpha)} an input:\n")
@@ -92,10 +99,31 @@ def run_demo(options: argparse.Namespace) -> int:
     print(sentence(panels, labels) + "\n")
     title = f"digits, {len(indices)} inputs, rms {RMS}, n = {options.n}, "
     title += f"alpha = {in_full(options.alpha)}"
-    picture = folder / "certified-accuracy.png"
-    draw_curves(panels, labels, picture, title)
-    print("wrote " + ", ".join(str(path) for path in [picture, *written]))
+    with written(folder / PICTURE, over=True) as new:
+        draw_curves(panels, labels, new, title)
+    with written(folder / MARK, over=True) as new:
+        new.write_text(json.dumps({OWN: {file.name: _digest(file) for file in files}}))
+    print("wrote " + ", ".join(map(str, files)))
     return 0
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def _check_own(folder: Path, files: list[Path], force: bool) -> None:
+    """Refuse, before any work, to write in the place of what the demo did not write."""
+    own, mark = {}, folder / MARK
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+        own = dict(json.loads(mark.read_text(encoding="utf-8"))[OWN])
+    foreign = [file for file in files if file.exists() and own.get(file.name) != _digest(file)]
+    if mark.exists() and not own:
+        foreign.append(mark)
+    if foreign and not force:
+        raise UsageError(
+            f"--out must be a folder whose files are the demo's own, got {str(foreign[0])!r}: "
+            "choose another, or pass --force to write in their place"
+        )
 
 
 def sentence(panels: dict[str, dict[str, cc.Certificates]], labels: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+import cert_core as cc
 from cert_core.rounding import nearest, radius
 from cert_models.commands.options import (
     UsageError,
@@ -12,6 +13,7 @@ from cert_models.commands.options import (
     check_targets,
     emit_table,
     listed,
+    target,
 )
 
 if TYPE_CHECKING:
@@ -60,7 +62,8 @@ def run_figure(options: argparse.Namespace) -> int:
     if options.picture:
         from cert_models.drawings import draw
 
-        draw(numbers, options.figure, options.picture)
+        with target(options.picture, options) as new:
+            draw(numbers, options.figure, str(new))
         written.append(options.picture)
     emit_table(options, text, written, numbers.to_dict())
     return 0
@@ -79,6 +82,7 @@ def _numbers(options: argparse.Namespace) -> Numbers:
         return figures.tradeoff(options.radius, options.k)
     dims = listed("--dims", options.dims, int)
     _at_least("--dims", min(dims), 2)
+    cc.errors.size("--dims", max(dims), 2, cc.errors.EXACT, remedy="pass numbers of coordinates")
     if options.figure == "overlap":
         return figures.overlap(dims, options.share)
     if not 0.5 < options.p < 1:

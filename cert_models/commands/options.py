@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import math
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import cert_core as cc
+from cert_models.outputs import refused, written
 
 
 class UsageError(Exception):
@@ -107,8 +109,11 @@ def listed_indices(text: str, count: int) -> list[int]:
             raise UsageError(
                 f"--indices must be like 0,7,100-199, got {text!r}: list them"
             ) from None
+        if not 0 <= ends[0] <= ends[1] < count:  # before an endless range is made a list
+            found = []
+            break
         found += range(ends[0], ends[1] + 1)
-    if not found or len(set(found)) < len(found) or not 0 <= min(found) <= max(found) < count:
+    if not found or len(set(found)) < len(found):
         raise UsageError(
             f"--indices must be distinct and below {count}, the number of inputs, got {text!r}: "
             "list others"
@@ -131,7 +136,30 @@ def add_table(parser: argparse.ArgumentParser) -> None:
     """How a table is written."""
     parser.add_argument("--format", choices=("text", "markdown", "latex", "csv"), default="text")
     parser.add_argument("--out", help="file for the table")
+    add_force(parser)
     add_output(parser)
+
+
+def add_force(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--force", action="store_true", help="write in the place of files that exist"
+    )
+
+
+def write_text(path: str, text: str, options: argparse.Namespace) -> None:
+    """Write a file that check_targets let pass."""
+    with target(path, options) as new:
+        new.write_text(text, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def target(path: str, options: argparse.Namespace) -> Iterator[Path]:
+    """A name to write to, which becomes a path that check_targets let pass."""
+    try:
+        with written(path, over=options.force) as new:
+            yield new
+    except FileExistsError as error:
+        raise UsageError(str(refused(path, "File exists"))) from error
 
 
 def emit_table(
@@ -139,7 +167,7 @@ def emit_table(
 ) -> None:
     """Print the table or write it to --out, and say what has been written."""
     if options.out:
-        Path(options.out).write_text(text + "\n", encoding="utf-8")
+        write_text(options.out, text + "\n", options)
         written = [*written, options.out]
     shown = ([] if options.out else [text]) + [f"wrote {path}" for path in written]
     emit(options, values | {"written": written}, "\n\n".join(shown))
@@ -153,38 +181,56 @@ SQLITE = b"SQLite format 3\0"
 DATA = (SQLITE, b"PK\x03\x04", b"idx\t")  # how stores, archives and logs begin
 
 
-def check_targets(options: argparse.Namespace) -> None:
-    """Refuse files to write that hold data, before anything is computed: tables and pictures
-    can be made again, what they are made of cannot."""
-    for name in ("out", "picture", "html", "plot"):
+def _named(options: argparse.Namespace, *names: str) -> list[tuple[str, str]]:
+    """The paths given to options of these names, with the names."""
+    found = []
+    for name in names:
         given = getattr(options, name, None) or []
-        for path in [given] if isinstance(given, str) else given:
-            if not Path(path).parent.is_dir():
-                raise UsageError(f"--{name} must be in a folder that exists, got {path!r}: make it")
-            if Path(path).is_file():
-                with open(path, "rb") as file:
-                    held = file.read(16).startswith(DATA)
-                if held:
-                    raise UsageError(
-                        f"--{name} must not be a store, an archive or a log, got {path!r}: "
-                        "choose another name"
-                    )
-            elif Path(path).exists():
-                raise UsageError(f"--{name} must be a file, got {path!r}: choose another name")
-    picture = getattr(options, "picture", None)
-    if picture and Path(picture).suffix.lower() not in (".png", ".svg", ".pdf"):
-        raise UsageError(
-            f"--picture must be a .png, .svg or .pdf file, got {options.picture!r}: rename it"
-        )
+        found += [(name, path) for path in ([given] if isinstance(given, str) else given)]
+    return found
+
+
+def check_targets(options: argparse.Namespace) -> None:
+    """Refuse files to write that could not be, or are in another's place, before anything is
+    computed: one that exists without --force; one that is read or written twice, or holds data,
+    at all: what is made of data can be made again, data cannot."""
+    read = [path for _, path in _named(options, "sources", "store", "data")]
+    read += [path.rpartition("=")[2] for path in read]  # NAME=PATH
+    taken = {Path(path).resolve(): path for path in read if Path(path).is_file()}
+    for name, path in _named(options, "out", "picture", "html", "plot"):
+        place = Path(path).resolve()
+        if not place.parent.is_dir():
+            raise UsageError(f"--{name} must be in a folder that exists, got {path!r}: make it")
+        if place.is_file():
+            with open(place, "rb") as file:
+                held = file.read(16).startswith(DATA)
+            if held:
+                raise UsageError(
+                    f"--{name} must not be a store, an archive or a log, got {path!r}: "
+                    "choose another name"
+                )
+        if place in taken:
+            raise UsageError(
+                f"--{name} must be a file of its own, got {path!r} and {taken[place]!r}: choose "
+                "another name"
+            )
+        taken[place] = path
+        if place.exists() and not place.is_file():
+            raise UsageError(f"--{name} must be a file, got {path!r}: choose another name")
+        if place.exists() and not options.force:
+            raise UsageError(
+                f"--{name} must be a new file, got {path!r}, which exists: choose another name, "
+                "or pass --force to write in its place"
+            )
+        if name in ("picture", "plot") and place.suffix.lower() not in (".png", ".svg", ".pdf"):
+            raise UsageError(f"--{name} must be a .png, .svg or .pdf file, got {path!r}: rename it")
 
 
 def emit(options: argparse.Namespace, values: dict[str, Any], text: str) -> None:
     """Print the text, or the values as JSON."""
     if options.json:
-        json.dump(_standard(values), sys.stdout, allow_nan=False)
-        print()
-    else:
-        print(text)
+        text = json.dumps(_standard(values), allow_nan=False)
+    print(text, file=options.stdout)
 
 
 def _standard(value: Any) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +19,8 @@ from cert_models.commands.options import (
     emit,
     noise_of,
     numbers_of,
+    target,
+    write_text,
 )
 from cert_models.commands.sources import (
     accuracies,
@@ -81,11 +82,12 @@ def run_report(options: argparse.Namespace) -> int:
     written = []
     page = _page(options, results, made)
     for path in options.plot:
-        report.curves(results, path, options.title, rho=options.rho)
+        with target(path, options) as new:
+            report.curves(results, new, options.title, rho=options.rho)
         written.append(path)
     for path, content in ((options.html, page), (options.out, text + "\n")):
         if path:
-            Path(path).write_text(content, encoding="utf-8")
+            write_text(path, content, options)
             written.append(path)
     values = {"results": [_values(r, options) for r in results], "written": written}
     shown = text if not options.out else ""

@@ -87,10 +87,11 @@ def run_train(options: argparse.Namespace) -> int:
     )
     steps = recipe.epochs * -(-len(data) // recipe.batch_size)
     progress = _Progress(steps, options.quiet)
-    train_checkpoint(
-        options.out, data, recipe, resume=options.resume, device=options.device, progress=progress
-    )
-    progress.bar.close()
+    with progress.bar:
+        train_checkpoint(
+            options.out, data, recipe,
+            resume=options.resume, device=options.device, progress=progress,
+        )  # fmt: skip
     loss, right = progress.means()
     values = {**recipe.to_dict(), "data": data.name, "inputs": len(data), "loss": loss,
               "right": right, "out": options.out}  # fmt: skip
