@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import cert_core as cc
 from cert_models.commands import certify, compare, demo, figures, numbers, report, store, train
 from cert_models.commands.options import Help, UsageError
+from cert_models.names import plain
 
 GROUPS = (numbers, compare, figures, certify, store, train, report, demo)
 USAGE = (UsageError, ValueError, cc.UnsupportedPair, cc.BackendMissing, cc.NoBracket)
@@ -42,7 +43,7 @@ def _tell_defaults(parser: argparse.ArgumentParser) -> None:
 
 
 def _warn(message: Warning | str, *_: object, **__: object) -> None:
-    print(f"cert: warning: {message}", file=sys.stderr)
+    print(f"cert: warning: {plain(str(message))}", file=sys.stderr)
 
 
 def _unread() -> None:
@@ -70,10 +71,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if error.filename is None:
             _unread()
         named = f"{str(error.filename)!r} cannot be used ({error.strerror}): check its path"
-        print(f"cert: error: {named if error.filename else error}", file=sys.stderr)
+        print(f"cert: error: {plain(named if error.filename else str(error))}", file=sys.stderr)
         return 2
     except USAGE as error:
-        print(f"cert: error: {error}", file=sys.stderr)
+        print(f"cert: error: {plain(str(error))}", file=sys.stderr)
         return 2
     except ImportError as error:
         print(

@@ -175,6 +175,13 @@ def _noise(item: str, options: argparse.Namespace) -> tuple[str, cc.Noise]:
 
 def _draw(options: argparse.Namespace, noises: Named) -> None:
     """p_min against radius, on a normal scale, where a Gaussian is a straight line."""
+    from cert_models.pictures import settings
+
+    with settings():
+        _drawn(options, noises).savefig(options.picture, dpi=150)
+
+
+def _drawn(options: argparse.Namespace, noises: Named) -> Any:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from scipy.special import ndtri
@@ -201,4 +208,4 @@ def _draw(options: argparse.Namespace, noises: Named) -> None:
     axes.grid(alpha=0.3)
     loose = any(not cc.is_tight(noise, options.attack) for _, noise in noises)
     axes.legend(fontsize="small", title="* sound, not tight" if loose else None)
-    figure.savefig(options.picture, dpi=150)
+    return figure

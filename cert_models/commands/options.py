@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import cert_core as cc
+from cert_models.names import plain
 
 
 class UsageError(Exception):
@@ -107,7 +108,7 @@ def listed_indices(text: str, count: int) -> list[int]:
             raise UsageError(
                 f"--indices must be like 0,7,100-199, got {text!r}: list them"
             ) from None
-        found += range(ends[0], ends[1] + 1)
+        found += range(ends[0], min(ends[1], count) + 1)  # one too many is as wrong as more
     if not found or len(set(found)) < len(found) or not 0 <= min(found) <= max(found) < count:
         raise UsageError(
             f"--indices must be distinct and below {count}, the number of inputs, got {text!r}: "
@@ -184,7 +185,7 @@ def emit(options: argparse.Namespace, values: dict[str, Any], text: str) -> None
         json.dump(_standard(values), sys.stdout, allow_nan=False)
         print()
     else:
-        print(text)
+        print(plain(text, keep="\n\t"))
 
 
 def _standard(value: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -77,7 +76,7 @@ IMPORTS = [
     Case("a name of one's own", lambda: here("code_of_a_user")([0]), [0]),
     Case("a file in the place of a module of Python", stands_in, (0.0, 0.0, 0.0)),
     Case("the present folder comes last",
-         lambda: [here("code_of_a_user"), sys.path[-1] == os.getcwd(), "" in sys.path][1:],
+         lambda: [here("code_of_a_user"), sys.path[-1] == str(Path.cwd()), "" in sys.path][1:],
          [True, False]),
 ]  # fmt: skip
 
@@ -221,6 +220,24 @@ part = functools.partial(predict, flag=True)
 cached = functools.lru_cache(predict)
 method = net.forward
 nested = lambda x: [SIGN for v in x]
+
+
+calls = 0
+
+
+def counting(x):
+    global calls
+    calls += 1
+    return predict(x)
+
+
+class Counting(Net):
+    def forward(self, b):
+        self.calls = getattr(self, "calls", 0) + 1
+        return super().forward(b)
+
+
+counts = Counting().eval()
 """
 
 
@@ -326,6 +343,9 @@ FINGERPRINTS = [
       for name, change in CHANGES),
     *(Case(f"{name} once more", lambda n=name: prints(n) == prints(n), True)
       for name in dict.fromkeys(name for name, _ in CHANGES)),
+    *(Case(f"{name} after {change}", lambda n=name, c=change: prints(n) == prints(n, c), True)
+      for name, change in [("counting", "counting(torch.ones(1, 4).numpy())"),
+                           ("counts", "counts(torch.ones(1, 4))")]),
     Case("a file that is called", lambda: prints("predict") == prints("predict", beside="BY = 2.0\n"
                                                                       ), False),
     Case("the sign of a module, between two starts", lambda: started("SIGN = -1"),
@@ -344,14 +364,16 @@ FINGERPRINTS = [
     Case("training goes on with the same data", lambda: resumed(data).status, 0),
     Case("training goes on with other inputs", lambda: resumed(lambda: data(np.ones((4, 4)))),
          refused("data must be that of the run to resume", "'data.npz'")),
-    Case("training goes on with other labels", lambda: resumed(lambda: data(y=np.array([1, 1, 2, 0]))),
+    Case("training goes on with other labels",
+         lambda: resumed(lambda: data(y=np.ones(4, int))),
          refused("data must be that of the run to resume")),
     Case("a checkpoint that does not know its data",
          lambda: resumed(without("data_fingerprint")).status, 0),
     *(Case(f"a saved epoch of {epoch}", lambda e=epoch: resumed(edited(epoch=e)),
            refused("state must be that of this training", "'net.pt'", "epoch"))
       for epoch in (10**9, 3, 0, -1, 1, 1.5, "2", None)),
-    Case("a saved state of another network", lambda: resumed(edited(state_dict={"a": torch.ones(1)})),
+    Case("a saved state of another network",
+         lambda: resumed(edited(state_dict={"a": torch.ones(1)})),
          refused("state must be", "'net.pt'")),
     Case("a saved optimizer of nothing", lambda: resumed(edited(optimizer={})),
          refused("state must be", "'net.pt'")),
