@@ -18,6 +18,8 @@ import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from cert_models.names import plain
+
 TRACEBACK = "CERT_TRACEBACK"  # of the environment: errors are told with where they came from
 PACKAGES = [Path(__file__).parents[1] / name for name in ("cert_core", "cert_models")]
 
@@ -66,7 +68,7 @@ def _tell_defaults(parser: argparse.ArgumentParser) -> None:
 def _say(kind: str, text: object) -> None:
     """A line on stderr, if anybody reads it."""
     with contextlib.suppress(OSError, ValueError):
-        print(f"cert: {kind}{text}", file=sys.stderr)
+        print(f"cert: {kind}{plain(str(text))}", file=sys.stderr)
 
 
 def _warn(message: Warning | str, *_: object, **__: object) -> None:

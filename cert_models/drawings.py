@@ -10,6 +10,7 @@ import numpy as np
 import cert_core as cc
 from cert_core.rounding import in_full
 from cert_models.figures import FAMILIES, NORM, Numbers, rivals
+from cert_models.pictures import settings
 
 COLOUR = {"Eq. 11": "C0", "Eq. 12": "C1", "Eq. 13": "C2"}
 STYLE = {"Eq. 11": "-", "Eq. 12": "-", "Eq. 13": "--"}
@@ -27,11 +28,12 @@ def draw(numbers: Numbers, name: str, path: str) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(layout="constrained")
-    FigureCanvasAgg(figure)
-    PICTURES[name](numbers, figure)
-    figure.suptitle(numbers.title, fontsize="medium")
-    figure.savefig(path, dpi=150)
+    with settings():
+        figure = Figure(layout="constrained")
+        FigureCanvasAgg(figure)
+        PICTURES[name](numbers, figure)
+        figure.suptitle(numbers.title, fontsize="medium")
+        figure.savefig(path, dpi=150)
 
 
 def _norms(numbers: Numbers, figure: Any) -> None:

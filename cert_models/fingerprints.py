@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dis
 import hashlib
 import inspect
 import re
@@ -55,8 +56,9 @@ def model_fingerprint(model: Any, name: str, precision: str | None = None) -> st
     function the file of the module that its import path names.  The code is the source files
     of the modules of its classes and functions, of the module that the path names, and the
     values that they hold: attributes, and the globals, closures and defaults of what they call,
-    as far as these are numbers, text, arrays, containers of them or objects of such.  What
-    installed packages hold within is not seen, nor what code reads from files.
+    as far as these are numbers, text, arrays, containers of them or objects of such.  What the
+    functions assign to themselves is left out, as a count of their calls; what installed packages
+    hold within is not seen, nor what code reads from files.
     """
     return _model_digest(model, name) + (f"+{precision}" if precision else "")
 
@@ -169,7 +171,7 @@ class Held:
         else:
             yield from self.of(type(thing), depth)
             within = depth if _own(type(thing).__module__) else min(depth, SHALLOW)
-            yield from self._named(getattr(thing, "__dict__", {}), within)
+            yield from self._named(_lasting(thing), within)
 
     def _module(self, part: Any, depth: int) -> Iterator[bytes]:
         """A torch module but for its parameters, buffers and parts."""
@@ -180,7 +182,8 @@ class Held:
         import torch
 
         common = vars(torch.nn.Module()).keys()
-        yield from self._named({k: v for k, v in vars(part).items() if k not in common}, depth)
+        held = {k: v for k, v in _lasting(part).items() if k not in common}
+        yield from self._named(held, depth)
         for hooks in (part._forward_pre_hooks, part._forward_hooks):
             yield from self.of(list(hooks.values()), depth)
         if isinstance(part, torch.jit.ScriptModule):
@@ -205,8 +208,11 @@ class Held:
         yield f"{module}.{getattr(function, '__qualname__', '')}".encode()
         if inspect.isfunction(function) and _own(module):
             yield _source(module)
-            names = _names(function.__code__)
-            used = {k: v for k, v in function.__globals__.items() if k in names}
+            around = function.__globals__
+            names = _names(function.__code__).difference(
+                *(_stored(f, "STORE_GLOBAL") for f in around.values())
+            )
+            used = {k: v for k, v in around.items() if k in names}
             yield from self._named(used, depth)
             for part in used.values():
                 if isinstance(part, types.ModuleType) and _own(part.__name__):
@@ -221,3 +227,21 @@ def _names(code: types.CodeType) -> set[str]:
     """Names that code, and code within it, looks up in globals, attributes among them."""
     within = (part for part in code.co_consts if isinstance(part, types.CodeType))
     return set(code.co_names).union(*map(_names, within))
+
+
+def _stored(function: Any, operation: str) -> set[str]:
+    """Names that a function assigns to: what it counts or keeps, which says nothing of it."""
+    if not inspect.isfunction(function):
+        return set()
+    codes = [function.__code__]
+    for code in codes:
+        codes += [part for part in code.co_consts if isinstance(part, types.CodeType)]
+    steps = (step for code in codes for step in dis.get_instructions(code))
+    return {step.argval for step in steps if step.opname == operation}
+
+
+def _lasting(thing: Any) -> dict[str, Any]:
+    """The attributes of an object but for those that calling it changes."""
+    calls = (getattr(type(thing), name, None) for name in ("forward", "__call__"))
+    changed = set().union(*(_stored(call, "STORE_ATTR") for call in calls))
+    return {k: v for k, v in getattr(thing, "__dict__", {}).items() if k not in changed}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import sys
-from importlib.machinery import ModuleSpec, PathFinder
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -41,30 +41,26 @@ def import_object(path: str, argument: str = "model") -> Any:
     return value
 
 
+_added: list[str] = []  # the folder that the search path ends with
+
+
 def _look_here_last() -> None:
     """The current folder at the end of the search path: no file in it, perhaps of a data set that
     was unpacked there, stands in for a module that is installed."""
     here = Path.cwd()
-    sys.path[:] = [entry for entry in sys.path if Path(entry) not in (here, Path())] + [str(here)]
+    others = [p for p in sys.path if p not in _added and Path(p) not in (here, Path())]
+    _added[:] = [str(here)]
+    sys.path[:] = others + _added
 
 
 def _check_one(top: str) -> None:
-    """Refuse a name that the current folder gives to another file than the one imported."""
-    here = PathFinder.find_spec(top, [str(Path.cwd())])
-    taken = _spec_of(top)
-    if here is None or here.origin is None or taken is None:
+    """Refuse a name that the current folder gives to another file than the one installed."""
+    here = PathFinder.find_spec(top, _added)
+    there = PathFinder.find_spec(top, [p for p in sys.path if p not in _added])
+    taken = there.origin if there is not None else None
+    if here is None or here.origin is None or (taken and Path(taken).samefile(here.origin)):
         return
-    if taken.origin is None or not _same_file(taken.origin, here.origin):
+    if taken or top in sys.stdlib_module_names:
         raise ImportError(
-            f"{here.origin} has the name of {taken.origin or top}, which is installed: rename it"
+            f"{here.origin} has the name of {taken or top}, which is installed: rename it"
         )
-
-
-def _spec_of(top: str) -> ModuleSpec | None:
-    """Where a module is imported from, or has been."""
-    known = sys.modules.get(top)
-    return importlib.util.find_spec(top) if known is None else known.__spec__
-
-
-def _same_file(a: str, b: str) -> bool:
-    return Path(a).exists() and Path(a).samefile(b)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import html
 import io
 import re
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ import numpy as np
 import cert_core as cc
 from cert_core.rounding import confidence, radius
 from cert_models.datasets import Dataset
+from cert_models.names import markup
 from cert_models.report import Table, curves
 from cert_models.results import Result
 
@@ -157,7 +157,7 @@ def page(
     pictures : from gallery, of the same results
     rho : as in report.tables
     """
-    text = html.escape
+    text = markup
     drawing = io.BytesIO()
     curves(results, drawing, "", rho=rho, kind="svg")
     svg = drawing.getvalue().decode()
@@ -189,7 +189,7 @@ def page(
 
 
 def _list(notes: Sequence[str]) -> str:
-    items = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
+    items = "".join(f"<li>{markup(note)}</li>" for note in notes)
     return f'<ul class="notes">{items}</ul>'
 
 
@@ -198,10 +198,10 @@ def _gallery(pictures: Sequence[Sequence[Picture]], shown: Sequence[Result]) -> 
     cells = []
     names = ("clean", *(r.name for r in shown))
     for name, row in zip(names, zip(*pictures, strict=True), strict=True):
-        cells.append(f'<div class="head">{html.escape(name)}</div>')
+        cells.append(f'<div class="head">{markup(name)}</div>')
         for picture in row:
             kind = ' class="wrong"' if picture.wrong else ""
-            caption = html.escape(picture.caption)
+            caption = markup(picture.caption)
             cells.append(
                 f'<figure><img src="{_png(picture.image)}" alt="{caption}">'
                 f"<figcaption{kind}>{caption}</figcaption></figure>"

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import cert_core as cc
 from cert_core.rounding import confidence, in_full, percent, radius
+from cert_models.names import cell, latex, markdown, plain
+from cert_models.pictures import settings
 from cert_models.results import Floats, Result, default_radii, subset
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -91,8 +96,16 @@ def _notes(results: Sequence[Result], rho: float | None) -> tuple[str, ...]:
     return tuple(notes)
 
 
+def _cleaned(made: Table, clean: Callable[[str], str]) -> Table:
+    """The table with all of its text as text of one kind of output."""
+    rows = tuple(tuple(map(clean, row)) for row in made.rows)
+    header, notes = tuple(map(clean, made.header)), tuple(map(clean, made.notes))
+    return Table(clean(made.caption), header, rows, notes)
+
+
 def as_text(made: Table) -> str:
     """The table in aligned columns."""
+    made = _cleaned(made, plain)
     lines = [made.header, *made.rows]
     widths = [max(len(line[i]) for line in lines) for i in range(len(made.header))]
 
@@ -110,30 +123,26 @@ def as_text(made: Table) -> str:
 
 def as_markdown(made: Table) -> str:
     """The table for a README or an issue."""
+    made = _cleaned(made, markdown)
 
     def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+        return "| " + " | ".join(cells) + " |"
 
     marks = ["---" if i < 2 else "---:" for i in range(len(made.header))]
     body = [line(made.header), line(marks), *map(line, made.rows)]
     return "\n".join([f"**{made.caption}**", "", *body, "", *(f"- {note}" for note in made.notes)])
 
 
-LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
-    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-}  # fmt: skip
-
-
 def as_latex(made: Table) -> str:
     """The table for a paper (package booktabs)."""
 
     def line(cells: Sequence[str]) -> str:
-        return " & ".join("".join(LATEX.get(c, c) for c in cell) for cell in cells) + r" \\"
+        return " & ".join(map(latex, cells)) + r" \\"
 
     columns = "ll" + "r" * (len(made.header) - 2)
     body = [line(made.header), r"\midrule", *map(line, made.rows)]
     return "\n".join([
-        *(f"% {note}" for note in (made.caption, *made.notes)),
+        *(f"% {plain(note)}" for note in (made.caption, *made.notes)),
         rf"\begin{{tabular}}{{{columns}}}", r"\toprule", *body, r"\bottomrule", r"\end{tabular}",
     ])  # fmt: skip
 
@@ -143,6 +152,7 @@ def as_csv(made: Table) -> str:
     import csv
     import io
 
+    made = _cleaned(made, cell)
     file = io.StringIO()
     csv.writer(file, lineterminator="\n").writerows([made.header, *made.rows])
     return file.getvalue().rstrip("\n")
@@ -190,13 +200,19 @@ def curves(
     ValueError
         The file's ending is none of these.
     """
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     kind = kind or Path(path).suffix[1:].lower()
     if kind not in ("png", "svg", "pdf"):
         raise ValueError(f"plot must be a .png, .svg or .pdf file, got {str(path)!r}: rename it")
+    with settings({"text.parse_math": False, "svg.hashsalt": "cert"}):
+        figure = _curves(results, title, rho, best)
+        metadata = {"Date": None} if kind == "svg" else {"CreationDate": None}
+        figure.savefig(path, dpi=150, format=kind, metadata=metadata if kind != "png" else None)
+
+
+def _curves(results: Sequence[Result], title: str, rho: float | None, best: bool) -> Figure:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     measures = sorted({r.measure for r in results})
     names = list(dict.fromkeys(r.name for r in results))  # one colour a name, in all panels
     figure = Figure(figsize=(max(4.2 * len(measures), 6.0), 3.9), layout="constrained")
@@ -209,7 +225,7 @@ def curves(
         reach = 1.05 * min(float(max(tops)), DRAWN) + 1e-9
         for r in group:
             style: dict[str, Any] = {"color": f"C{names.index(r.name) % 10}", "linewidth": 1.6}
-            _draw(axis, r, reach, None, {"label": r.name, **style})
+            _draw(axis, r, reach, None, {"label": _in_legend(r.name), **style})
             if rho is not None:
                 _draw(axis, r, reach, rho, {"linestyle": ":", "fillstyle": "none", **style})
         free = [r for r in group if r.tested is None]
@@ -223,10 +239,13 @@ def curves(
         axis.grid(alpha=0.3)
         axis.legend(fontsize="small")
     axes[0].set_ylabel("certified accuracy")
-    figure.suptitle(title)
-    with matplotlib.rc_context({"svg.hashsalt": "cert"}):
-        metadata = {"Date": None} if kind == "svg" else {"CreationDate": None}
-        figure.savefig(path, dpi=150, format=kind, metadata=metadata if kind != "png" else None)
+    figure.suptitle(plain(title, keep="\n"))
+    return figure
+
+
+def _in_legend(name: str) -> str:
+    """The name as a label, of which matplotlib would leave out those that begin with _."""
+    return f" {plain(name)}" if name.startswith("_") else plain(name)
 
 
 def _draw(

@@ -165,12 +165,13 @@ def run_certify(options: argparse.Namespace) -> int:
         options.model, classes, arch=options.arch, normalize=options.normalize,
         weights=options.weights, device=device,
     )  # fmt: skip
+    kept = options.store is not None
+    # before it is called, which may change what it holds
+    fingerprint = model_fingerprint(model, options.model, options.autocast) if kept else ""
     check_noise(model, noise)
     check_accuracy(model, data, indices)
-    kept = options.store is not None
     run = Run(
-        plan, noise, options.seed, options.batch_size, classes,
-        options.model, model_fingerprint(model, options.model, options.autocast) if kept else "",
+        plan, noise, options.seed, options.batch_size, classes, options.model, fingerprint,
         options.data, data_fingerprint(data) if kept else "", options.attack, options.alpha,
     )  # fmt: skip
     keep_memory()

@@ -176,6 +176,13 @@ def _noise(item: str, options: argparse.Namespace) -> tuple[str, cc.Noise]:
 
 def _draw(options: argparse.Namespace, noises: Named) -> None:
     """p_min against radius, on a normal scale, where a Gaussian is a straight line."""
+    from cert_models.pictures import settings
+
+    with settings(), target(options.picture, options) as new:
+        _drawn(options, noises).savefig(new, dpi=150)
+
+
+def _drawn(options: argparse.Namespace, noises: Named) -> Any:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from scipy.special import ndtri
@@ -202,5 +209,4 @@ def _draw(options: argparse.Namespace, noises: Named) -> None:
     axes.grid(alpha=0.3)
     loose = any(not cc.is_tight(noise, options.attack) for _, noise in noises)
     axes.legend(fontsize="small", title="* sound, not tight" if loose else None)
-    with target(options.picture, options) as new:
-        figure.savefig(new, dpi=150)
+    return figure

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import cert_core as cc
+from cert_models.names import plain
 from cert_models.outputs import refused, written
 
 
@@ -230,7 +231,7 @@ def emit(options: argparse.Namespace, values: dict[str, Any], text: str) -> None
     """Print the text, or the values as JSON."""
     if options.json:
         text = json.dumps(_standard(values), allow_nan=False)
-    print(text, file=options.stdout)
+    print(text if options.json else plain(text, keep="\n\t"), file=options.stdout)
 
 
 def _standard(value: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -77,7 +76,7 @@ IMPORTS = [
     Case("a name of one's own", lambda: here("code_of_a_user")([0]), [0]),
     Case("a file in the place of a module of Python", stands_in, (0.0, 0.0, 0.0)),
     Case("the present folder comes last",
-         lambda: [here("code_of_a_user"), sys.path[-1] == os.getcwd(), "" in sys.path][1:],
+         lambda: [here("code_of_a_user"), sys.path[-1] == str(Path.cwd()), "" in sys.path][1:],
          [True, False]),
 ]  # fmt: skip
 
@@ -221,6 +220,24 @@ part = functools.partial(predict, flag=True)
 cached = functools.lru_cache(predict)
 method = net.forward
 nested = lambda x: [SIGN for v in x]
+
+
+calls = 0
+
+
+def counting(x):
+    global calls
+    calls += 1
+    return predict(x)
+
+
+class Counting(Net):
+    def forward(self, b):
+        self.calls = getattr(self, "calls", 0) + 1
+        return super().forward(b)
+
+
+counts = Counting().eval()
 """
 
 
@@ -326,6 +343,9 @@ FINGERPRINTS = [
       for name, change in CHANGES),
     *(Case(f"{name} once more", lambda n=name: prints(n) == prints(n), True)
       for name in dict.fromkeys(name for name, _ in CHANGES)),
+    *(Case(f"{name} after {change}", lambda n=name, c=change: prints(n) == prints(n, c), True)
+      for name, change in [("counting", "counting(torch.ones(1, 4).numpy())"),
+                           ("counts", "counts(torch.ones(1, 4))")]),
     Case("a file that is called", lambda: prints("predict") == prints("predict", beside="BY = 2.0\n"
                                                                       ), False),
     Case("the sign of a module, between two starts", lambda: started("SIGN = -1"),
@@ -344,14 +364,16 @@ FINGERPRINTS = [
     Case("training goes on with the same data", lambda: resumed(data).status, 0),
     Case("training goes on with other inputs", lambda: resumed(lambda: data(np.ones((4, 4)))),
          refused("data must be that of the run to resume", "'data.npz'")),
-    Case("training goes on with other labels", lambda: resumed(lambda: data(y=np.array([1, 1, 2, 0]))),
+    Case("training goes on with other labels",
+         lambda: resumed(lambda: data(y=np.ones(4, int))),
          refused("data must be that of the run to resume")),
     Case("a checkpoint that does not know its data",
          lambda: resumed(without("data_fingerprint")).status, 0),
     *(Case(f"a saved epoch of {epoch}", lambda e=epoch: resumed(edited(epoch=e)),
            refused("state must be that of this training", "'net.pt'", "epoch"))
       for epoch in (10**9, 3, 0, -1, 1, 1.5, "2", None)),
-    Case("a saved state of another network", lambda: resumed(edited(state_dict={"a": torch.ones(1)})),
+    Case("a saved state of another network",
+         lambda: resumed(edited(state_dict={"a": torch.ones(1)})),
          refused("state must be", "'net.pt'")),
     Case("a saved optimizer of nothing", lambda: resumed(edited(optimizer={})),
          refused("state must be", "'net.pt'")),
@@ -361,10 +383,170 @@ FINGERPRINTS = [
 ]  # fmt: skip
 
 
+# Names as text.
+
+HEAD = "idx\tlabel\tpredict\tradius\tcorrect\ttime\n"
+EVIL = {
+    "a new line": "a\n\\input{/etc/passwd}", "a return": "a\rb", "a paragraph": "a\u2028b",
+    "an escape": "\x1b]0;owned\x07\x1b[2J", "one of eight bits": "\x9b2J", "NUL": "a\0b",
+    "a turn of direction": "a\u202eb", "bytes of no encoding": "a\udcffb",
+    "a formula": "=cmd|' /C calc'!A0", "a sum": "+1+1", "a call": "@SUM(A1)", "less": "-1+1",
+    "a formula after a tab": "\t=1+1", "a wide formula": "\uff1d1+1", "blank and formula": " =1+1",
+    "HTML": "<script>alert(1)</script>", "an attribute": "\" onload='x", "mathematics": "$x^2$",
+    "mathematics unknown": r"$\foo$", "half of mathematics": "a$b", "TeX": r"\write18{ls}%&#_^~{}",
+    "an argument of a row": "[1cm]", "a star": "*", "a table": "a|b", "a link": "[a](javascript:b)",
+    "a bar and a slash": "a\\|b", "underscores": "__a__", "hidden from legends": "_x",
+    "blank": " ", "code": "`a`", "a picture": "![a](b)",
+}  # fmt: skip
+DRAWN = {"all at once": "".join(EVIL.values()).replace("=", ""), **{
+    name: EVIL[name] for name in ("bytes of no encoding", "mathematics unknown", "HTML", "NUL",
+                                  "half of mathematics", "an attribute", "hidden from legends")
+}}  # fmt: skip
+
+
+def named(name: str) -> Any:
+    """A result of this name, as a store may have it."""
+    from cert_models.results import Result
+
+    places = np.arange(3)
+    return Result(name, places, places, places, np.array([0.1, 0.2, 0.3]), "l2", 0.001, NOISE)
+
+
+def tabled(name: str, form: str) -> str:
+    from cert_models import report
+
+    return report.FORMATS[form](report.tables([named(name)])[0])
+
+
+def steers(text: str) -> bool:
+    """Whether text has a character that a terminal, a reader or an encoding would act on."""
+    import unicodedata
+
+    return any(unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") for c in text if c != "\n")
+
+
+def lines_as_of_a(name: str, form: str) -> bool:
+    text = tabled(name, form)
+    return len(text.splitlines()) == len(tabled("a", form).splitlines()) and not steers(text)
+
+
+def safe_latex(name: str) -> bool:
+    """Whether a row's first cell has no command but those that stand for a character."""
+    import re
+
+    text = tabled(name, "latex").split("\\midrule\n")[1].split(" & 3 inputs")[0]
+    known = (
+        r"\\textbackslash\{\}|\\textasciitilde\{\}|\\textasciicircum\{\}|\\[&%$#_{}]|\{[*\[\]]\}"
+    )
+    return not re.search(r"[\\&%$#_{}~^\n]|^[\[*]", re.sub(known, "", text))
+
+
+def csv_cells(name: str) -> list[str]:
+    import csv
+
+    return [row[0] for row in csv.reader(tabled(name, "csv").splitlines())]
+
+
+def markdown_cells(name: str) -> int:
+    """Cells of the row, and no markup in it."""
+    import re
+
+    row = tabled(name, "markdown").splitlines()[4]
+    assert not re.search(r"(?<!\\)(?:\\\\)*[*_`\[\]$<>]", row), row
+    return len(re.findall(r"(?<!\\)(?:\\\\)*\|", row))
+
+
+def drawn(name: str, kind: str = "svg") -> bytes:
+    """A picture whose title and curve have this name, without matplotlib's remarks on glyphs."""
+    import io
+
+    from cert_models import report
+
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")
+        report.curves([named(name)], file, name, kind=kind)
+    return file.getvalue()
+
+
+def in_legend(name: str) -> list[str]:
+    from cert_models import report
+
+    return [t.get_text() for t in report._curves([named(name)], "", None, False).axes[0].get_legend(
+        ).get_texts()]  # fmt: skip
+
+
+def paged(name: str) -> bool:
+    """Whether a page of this name and title has the elements of another, and can be written."""
+    import re
+
+    from cert_models import report
+    from cert_models.page import page
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")
+        found, plain = (page(n, [named(n)], report.tables([named(n)])) for n in (name, "a"))
+    found.encode()
+    body = [re.sub(r"<svg.*?</svg>", "", text, flags=re.DOTALL) for text in (found, plain)]
+    kinds = [re.findall(r"<[^>]*>", text) for text in body]
+    return kinds[0] == kinds[1] and not steers(found.replace("\t", ""))
+
+
+def told(name: str) -> Said:
+    """The report of a log of this name."""
+    Path("log.tsv").write_text(HEAD + "0\t1\t1\t0.5\t1\t0\n")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")
+        return cert("report", f"{name}=log.tsv", "--html", "a.html", "--plot", "a.png",
+                    "--title", name)  # fmt: skip
+
+
+def of_column(text: str) -> Said:
+    """What is said of a log whose column sigma has this text."""
+    Path("log.tsv").write_text(HEAD[:-1] + f"\tsigma\n0\t1\t1\t0.5\t1\t0\t{text}\n")
+    return cert("report", "log.tsv", "--noise", "gaussian", "--sigma", "1", "--dim", "4")
+
+
+def with_settings(text: str) -> bool:
+    """Whether a picture is as ever beside a file of matplotlib's settings."""
+    import matplotlib
+
+    expected = drawn("a")
+    Path("settings").write_text(text)
+    with matplotlib.rc_context(fname="settings"):
+        return drawn("a") == expected
+
+
+TEXTS = [
+    *(Case(f"{form}, {what}", lambda n=name, f=form: lines_as_of_a(n, f), True)
+      for what, name in EVIL.items() for form in ("text", "latex", "markdown", "csv")),
+    *(Case(f"LaTeX, {what}", lambda n=name: safe_latex(n), True) for what, name in EVIL.items()),
+    *(Case(f"a spreadsheet, {what}", lambda n=name: csv_cells(n)[1][:1],
+           lambda first: first not in "=+-@\uff1d\t" or not first) for what, name in EVIL.items()),
+    Case("a spreadsheet, a negative number", lambda: csv_cells("-1.5e3")[1], "-1.5e3"),
+    *(Case(f"Markdown, {what}", lambda n=name: markdown_cells(n), markdown_cells("a"))
+      for what, name in EVIL.items()),
+    *(Case(f"a picture, {what}", lambda n=name: len(drawn(n)) > 1000, True)
+      for what, name in DRAWN.items()),
+    Case("a PDF, mathematics unknown", lambda: len(drawn(r"$\foo$", "pdf")) > 1000, True),
+    Case("mathematics is text", lambda: drawn("$x$") == drawn("x"), False),
+    *(Case(f"a legend, {name!r}", lambda n=name: [t.strip() for t in in_legend(n)], [name])
+      for name in ("_x", "__", "x", "$x$")),
+    *(Case(f"a page, {what}", lambda n=name: paged(n), True) for what, name in DRAWN.items()),
+    *(Case(f"the command, {what}", lambda n=name: told(n),
+           lambda said: said.status == 0 and not steers(said.out + said.err))
+      for what, name in DRAWN.items()),
+    Case("a column that steers the terminal", lambda: of_column("\x1b[2J"),
+         lambda said: said.status == 2 and not steers(said.err)),
+    Case("settings of the folder", lambda: with_settings("text.usetex: True\nfont.size: 30\n"),
+         True),
+]  # fmt: skip
+
+
 CASES = [
     Case(f"{kind}: {case}", case.act, case.right)
     for kind, cases in (
-        ("imports", IMPORTS), ("rows", WATCHED), ("fingerprints", FINGERPRINTS),
+        ("imports", IMPORTS), ("rows", WATCHED), ("fingerprints", FINGERPRINTS), ("names", TEXTS),
     )
     for case in cases
 ]  # fmt: skip
