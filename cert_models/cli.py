@@ -17,6 +17,7 @@ import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from cert_models.names import plain
 
@@ -108,10 +109,18 @@ def _interruptible(last: bool) -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         raise KeyboardInterrupt
 
+    def unraisable(what: Any) -> None:
+        """An interrupt that fell where nothing can be raised ends the process all the same."""
+        if what.exc_type is KeyboardInterrupt:
+            signal.raise_signal(signal.SIGINT)
+        told(what)
+
+    told, sys.unraisablehook = sys.unraisablehook, unraisable
     signal.signal(signal.SIGINT, first)
     try:
         yield
     finally:
+        sys.unraisablehook = told
         signal.signal(signal.SIGINT, signal.SIG_DFL if last else usual)
 
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import sys
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import cert_core as cc
 from cert_models.outputs import scratch, sync
@@ -69,6 +70,17 @@ def _declared(db: sqlite3.Connection) -> set[tuple[str, ...]]:
     """All that a store declares; what SQLite itself notes of tables is none of it."""
     query = "SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_stat%'"
     return {(kind, name, " ".join((sql or "").split())) for kind, name, sql in db.execute(query)}
+
+
+def _checksum(head: bytes) -> bytes:
+    """SQLite's of the head of a log, in the byte order that its magic number names."""
+    order: Literal["big", "little"] = "big" if head[3] & 1 else "little"
+    words = [int.from_bytes(head[i : i + 4], order) for i in range(0, len(head), 4)]
+    a = b = 0
+    for x, y in zip(words[::2], words[1::2], strict=True):
+        a = (a + x + b) % 2**32
+        b = (b + y + a) % 2**32
+    return a.to_bytes(4) + b.to_bytes(4)
 
 
 @lru_cache
@@ -152,6 +164,7 @@ class StoreFile:
         self._wal = Path(f"{self._file}-wal")
         if readonly or self._file.exists():
             self._check_file()
+            self._check_log()
         else:
             self._create()
         self.held = identity(self._file)
@@ -260,6 +273,32 @@ class StoreFile:
         if idle and head.startswith(MAGIC) and size != page * pages:
             raise self._fail(WHOLE[0], f"{size} bytes instead of {page * pages}", WHOLE[1])
 
+    def _check_log(self) -> None:
+        """SQLite itself would take a damaged page of the log for its end.  One transaction that
+        it does not take may be that which a power cut fell into; more are damage."""
+        if not self._pending():
+            return
+        with (
+            self._clear(),
+            contextlib.closing(sqlite3.connect(self._address("ro"), uri=True)) as db,
+        ):
+            log = self._wal.read_bytes()
+            db.execute("PRAGMA schema_version").fetchone()  # takes what is whole
+            index = Path(f"{self._file}-shm")
+            known = index.read_bytes()[:40] if index.exists() else b""
+        salts, page = log[16:24], int.from_bytes(log[8:12]) + 24
+        commits = [
+            i for i in range((len(log) - 32) // page)
+            if log[32 + i * page + 8 :][:8] == salts and any(log[32 + i * page + 4 :][:4])
+        ]  # fmt: skip
+        taken = int.from_bytes(known[16:20], sys.byteorder)
+        lost = sum(i >= taken for i in commits) if known[32:40] == salts else 0
+        if lost > 1 or (len(log) > 32 and _checksum(log[:24]) != log[24:32]):
+            remedy = (
+                "restore both from a copy, or remove that file: a run counts again what it held"
+            )
+            raise self._fail(WHOLE[0], f"damage in {self._wal.name}", remedy)
+
     def _create(self) -> None:
         """A new store appears under its name whole, or not at all."""
         if self._wal.exists():
@@ -280,10 +319,12 @@ class StoreFile:
             rule = "in a folder that exists, can be written and has hard links"
             raise self._fail(rule, str(error.strerror), "choose another place") from error
 
-    def _address(self) -> str:
+    def _address(self, mode: str = "") -> str:
         """A reader leaves alone a log that somebody may still need, and opens an idle file for
         writing, where it may: so others that begin to write know of it."""
         address = self._file.as_uri()
+        if mode:
+            return f"{address}?mode={mode}"
         if not self._readonly:
             return address + "?mode=rw"
         if self._pending():
