@@ -62,7 +62,7 @@ def make(plan: Plan = FIXED, model: str = "labels", name: str = "a", **changed: 
     data = load("data.npz")
     run = run_of(plan, model, data, **changed)
     sample = sampler_of(globals()[model], run_of(plan, model, data), data, device=None)
-    with CountStore("s.db") as store:
+    with CountStore("s.db") as store, store.transaction():
         store.begin(name, run)
         for votes in sample(range(6)):
             store.add(name, votes)

@@ -164,6 +164,8 @@ DIFFERING = [
      votes([9, 1], [81, 19], (81,)), 101),
     ("stopped later", SEQUENTIAL, votes([9, 1], [81, 19], (81,)),
      votes([9, 1], [150, 50], (80, 150)), 101),
+    ("stopped elsewhere, votes of the rest", SEQUENTIAL, votes([9, 1, 0], [60, 40, 0], (60,)),
+     votes([9, 1, 0], [120, 0, 80], (60, 120)), 140),
     ("another class", SEQUENTIAL, votes([6, 4], [150, 50], (80, 150)),
      votes([4, 6], [50, 150], (20, 50)), 202),
     ("another class, stopped elsewhere", SEQUENTIAL, votes([6, 4], [80, 20], (80,)),
@@ -191,35 +193,55 @@ def path_of(index: int) -> Votes:
     return votes([9, 1], [path[-1], looks[-1] - path[-1]], path, index)
 
 
-def audited(path: Path, recount: Callable[[int], Votes], **how: Any) -> Any:
+def audited(path: Path, recount: Callable[[int], Votes], *, inputs: int = 12, **how: Any) -> Any:
     """The audit of twelve such inputs, of 12 * (100 + 200 + 400) / 3 + 120 votes."""
     with CountStore(path) as store:
         if "a" not in store.runs():
             store.begin("a", run_of(SEQUENTIAL))
-            for index in range(12):
-                store.add("a", path_of(index))
+            with store.transaction():
+                for index in range(inputs):
+                    store.add("a", path_of(index))
         given = {"share": 1.0, "seed": 0, "confidence": 0.95} | how
-        return audit_run(store, "a", np.zeros(12), lambda drawn: map(recount, drawn), **given)
+        return audit_run(
+            store, "a", np.zeros(inputs), lambda drawn: map(recount, drawn[::-1]), **given
+        )
 
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("allow", [0, 30, 300])
+@pytest.mark.parametrize("wrong", [0, 1, 2])
 def test_what_is_unseen_may_be_wrong_wherever_it_is_most(
-    tmp_path: Path, seed: int, allow: int
+    tmp_path: Path, seed: int, allow: int, wrong: int
 ) -> None:
-    found = audited(tmp_path / "s.db", path_of, share=0.5, seed=seed, allow=allow)
-    assert (found.inputs, found.votes, len(found.drawn)) == (12, 2920, 6)
-    assert found.passed
-    assert not found.differences
-    assert found.wrong_at_most == wrong_at_most(12, 6, 0, 0.95) == 3
-    sizes = {i: 10 + (100, 200, 400)[i % 3] for i in range(12)}
-    assert found.recounted == sum(sizes[i] for i in found.drawn)
-    unseen = [sizes[i] for i in range(12) if i not in found.drawn]
+    """The first inputs drawn are wrong in 5 votes more than is allowed, or in all."""
+    sizes = [10 + (100, 200, 400)[i % 3] for i in range(12)]
+    drawn = draw_inputs(range(12), 6, seed)
+    differ = [min(allow + 5, int(path_of(i).estimation[0])) for i in drawn[:wrong]]
+
+    def recount(index: int) -> Votes:
+        v = path_of(index)
+        if index not in drawn[:wrong]:
+            return v
+        other = differ[drawn.index(index)]
+        path = tuple(max(0, n - other) for n in v.path or ())
+        return dataclasses.replace(
+            v, estimation=v.estimation + np.array([-other, other]), path=path
+        )
+
+    found = audited(tmp_path / "s.db", recount, share=0.5, seed=seed, allow=allow)
+    assert (found.inputs, found.votes, found.drawn) == (12, 2920, tuple(drawn))
+    assert found.recounted == sum(sizes[i] for i in drawn)
+    assert [each.votes for each in found.differences] == differ
+    assert len(found.wrong) == sum(d > allow for d in differ)
+    assert found.passed == (not found.wrong)
+    assert found.wrong_at_most == wrong_at_most(12, 6, len(found.wrong), 0.95)
+    hidden = found.wrong_at_most - len(found.wrong)
+    unseen = [sizes[i] for i in range(12) if i not in drawn]
     most = max(
         sum(size if i in chosen else min(allow, size) for i, size in enumerate(unseen))
-        for chosen in combinations(range(6), 3)
+        for chosen in combinations(range(6), hidden)
     )
-    assert found.wrong_votes_at_most == most
+    assert found.wrong_votes_at_most == sum(differ) + most
 
 
 def test_differences_up_to_what_is_allowed_are_shown_and_counted(tmp_path: Path) -> None:
@@ -255,6 +277,8 @@ def test_inputs_drawn(tmp_path: Path) -> None:
 
     assert [drawn(share=s) for s in (1e-9, 1 / 12, 0.09, 0.25, 0.251, 1)] == [1, 1, 2, 3, 4, 12]
     assert [drawn(share=1, most=m) for m in (1, 5, 12, 99)] == [1, 5, 12, 12]
+    found = audited(tmp_path / "hundred.db", path_of, inputs=100, share=0.07)
+    assert len(found.drawn) == 7  # though 0.07 * 100 is above, in floats
 
 
 # The command.
