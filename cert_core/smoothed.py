@@ -212,11 +212,16 @@ class Smoothed:
             rule = f"for the classifier's noise {self.noise!r}"
             raise fail("plan", rule, plan.noise, "make it for this noise")
         inputs = self.inputs(x)
-        found = outcomes(
-            plan, self.labels, inputs, self.num_classes, seed,
-            indices=indices, **self.filling(inputs),
+        return self._drawn(
+            outcomes(
+                plan, self.labels, inputs, self.num_classes, seed,
+                indices=indices, **self.filling(inputs),
+            )
         )  # fmt: skip
-        while True:  # each is made in that context; between them the caller's own holds
+
+    def _drawn(self, found: Iterator[Outcome]) -> Iterator[Outcome]:
+        """What is found, each made in the context of drawing; between them the caller's holds."""
+        while True:
             with self.drawing():
                 outcome = next(found, None)
             if outcome is None:
