@@ -30,6 +30,7 @@ class Table:
 
 
 DRAWN = 1e300  # the largest radius that an axis can hold
+LABEL = 60  # characters of a name in a picture
 UNTESTED = "\N{EN DASH}"  # in the place of a number that a run did not ask for
 
 
@@ -244,8 +245,10 @@ def _curves(results: Sequence[Result], title: str, rho: float | None, best: bool
 
 
 def _in_legend(name: str) -> str:
-    """The name as a label, of which matplotlib would leave out those that begin with _."""
-    return f" {plain(name)}" if name.startswith("_") else plain(name)
+    """The name as a label: cut where it would leave no room, and seen where it begins with _,
+    which matplotlib takes for hidden."""
+    shown = plain(name) if len(name) <= LABEL else plain(name[:LABEL]) + "..."
+    return f" {shown}" if shown.startswith("_") else shown
 
 
 def _draw(

@@ -435,9 +435,7 @@ def safe_latex(name: str) -> bool:
     import re
 
     text = tabled(name, "latex").split("\\midrule\n")[1].split(" & 3 inputs")[0]
-    known = (
-        r"\\textbackslash\{\}|\\textasciitilde\{\}|\\textasciicircum\{\}|\\[&%$#_{}]|\{[*\[\]]\}"
-    )
+    known = r"\\text(backslash|asciitilde|asciicircum)\{\}|\\[&%$#_{}]|\{[*\[\]]\}"
     return not re.search(r"[\\&%$#_{}~^\n]|^[\[*]", re.sub(known, "", text))
 
 
