@@ -175,7 +175,7 @@ def impatient() -> Iterator[Callable[..., Said]]:
 
 
 def answered(said: Said) -> bool:
-    """A result, or one line that says what is wrong, and no error that ours were not meant to be."""
+    """A result, or one line that says what is wrong, and that our code meant to say."""
     lines = [line for line in said.err.splitlines() if re.match(r"cert.*: error: ", line)]
     one = said.status in (0, 1, 130) or len(lines) == 1
     meant = not re.search(r"raised at .*(cert_core|cert_models|site-packages)", said.err)
