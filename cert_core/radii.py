@@ -20,6 +20,7 @@ from cert_core.errors import Float
 
 REACH = 9.25  # scores beyond +-REACH, of probability 2e-20, are drawn as +-REACH
 INTERVALS = 1024
+CLOSE = 0.09  # dim - k below which the panels of log rho are graded: longer than 1 if equal
 POWER = 80.0  # logarithms below its mode where the density of log rho is a power to all digits
 SCORES = np.linspace(-REACH, REACH, INTERVALS + 1)
 
@@ -93,18 +94,22 @@ class MaxLaw:
 def max_log_density(y: Float, dim: int, k: float) -> Float:
     """log of rho^(1-k) exp(-rho^2/2) erf(rho/sqrt 2)^(dim-1) at rho = exp(y)."""
     rho = np.exp(y)
-    # log(erf(x)/x), where erf(x) = 1 - erfc(x), and 2x/sqrt(pi) as x -> 0
+    # erf(x) = 1 - erfc(x), and 2x/sqrt(pi) as x -> 0
     with np.errstate(divide="ignore"):
-        log_share = np.where(
+        log_erf = np.where(
             rho < 1e-9,
-            0.5 * np.log(2 / np.pi),
+            y + 0.5 * np.log(2 / np.pi),
             np.where(
                 rho < 1.0,
-                np.log(special.erf(rho / np.sqrt(2))) - y,
-                np.log1p(-special.erfc(rho / np.sqrt(2))) - y,
+                np.log(special.erf(rho / np.sqrt(2))),
+                np.log1p(-special.erfc(rho / np.sqrt(2))),
             ),
         )
-    result: Float = (dim - k) * y - 0.5 * rho * rho + (dim - 1) * log_share
+    if dim - k < CLOSE:  # y of millions, of which dim - k times as much is left
+        log_share = np.where(rho < 1e-9, 0.5 * np.log(2 / np.pi), log_erf - y)
+        near: Float = (dim - k) * y - 0.5 * rho * rho + (dim - 1) * log_share
+        return near
+    result: Float = (1 - k) * y - 0.5 * rho * rho + (dim - 1) * log_erf
     return result
 
 
@@ -144,10 +149,10 @@ def max_law(dim: int, k: float) -> MaxLaw:
 
     low, mode, high = _support(density, 80.0)
     edges = np.concatenate([np.linspace(low, mode, 801), np.linspace(mode, high, 801)[1:]])
-    if low < mode - POWER:  # else long panels miss what bends beside the mode
+    if dim - k < CLOSE:  # long panels miss what bends beside the mode, and leave the table gaps
         edges = np.concatenate(
             [
-                np.linspace(low, mode - POWER, 801)[:-1],
+                mode - np.geomspace(mode - low, POWER, 801)[:-1],
                 np.linspace(mode - POWER, mode, 801)[:-1],
                 edges[800:],
             ]

@@ -36,11 +36,11 @@ class LogRatioLaw(ABC):
 
     def cdf(self, t: Any) -> Any:
         """F(t) = P(l <= t); the middle of its enclosure, t of any shape."""
-        return self._each("t", t, lambda x: self._pair(x)[0])
+        return self._each("t", t, lambda x: self._split(x)[0])
 
     def sf(self, t: Any) -> Any:
         """P(l > t), in its own digits, t of any shape."""
-        return self._each("t", t, lambda x: self._pair(x)[1])
+        return self._each("t", t, lambda x: self._split(x)[1])
 
     def ppf(self, p: Any) -> Any:
         """inf {t : F(t) >= p}, p in [0, 1] of any shape; to about 1e-9 of the law's spread
@@ -51,9 +51,20 @@ class LogRatioLaw(ABC):
     def enclose(self, t: Any) -> tuple[Any, Any]:
         """(lower, upper) of F(t), t of any shape: F(t) lies between them."""
         points = _thresholds("t", t)
-        ends = np.array([self._interval(float(x)) for x in points.flat]).reshape(-1, 2).T
+        found = [self._enclosed(float(x)) for x in points.flat]
+        ends = np.array(found).reshape(-1, 2).T
         lower, upper = (scalar(end.reshape(points.shape)) for end in ends)
         return lower, upper
+
+    def _sure(self, t: float) -> bool:
+        """Whether F(t) is 0 or 1 whatever the law is: l is finite where the supports agree."""
+        return self.full_support and math.isinf(t)
+
+    def _split(self, t: float) -> tuple[float, float]:
+        return (float(t > 0), float(t < 0)) if self._sure(t) else self._pair(t)
+
+    def _enclosed(self, t: float) -> tuple[float, float]:
+        return (float(t > 0), float(t > 0)) if self._sure(t) else self._interval(t)
 
     @staticmethod
     def _each(name: str, values: Any, function: Callable[[float], float]) -> Any:
@@ -62,11 +73,11 @@ class LogRatioLaw(ABC):
 
     @abstractmethod
     def _pair(self, t: float) -> tuple[float, float]:
-        """F(t) and P(l > t)."""
+        """F(t) and P(l > t), t finite where the supports agree."""
 
     @abstractmethod
     def _interval(self, t: float) -> tuple[float, float]:
-        """An enclosure of F(t)."""
+        """An enclosure of F(t), t likewise."""
 
     @abstractmethod
     def _quantile(self, p: float, q: float) -> float:

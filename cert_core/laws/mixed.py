@@ -22,6 +22,7 @@ from cert_core.laws.sums import LEFT_OUT, tables
 from cert_core.native import NODES, panel_integral
 
 FINE, COARSE = 1e-8, 2e-2  # tolerances of the integrals: of answers, of searches
+ROUNDING = 16 * EPS  # of the density of log rho, times dim: the terms of its logarithm
 LOSS = 1e-9  # what a bound may lose by its lambda
 SHARP = math.log(1e-13)  # what rho/r may add to l unseen
 RESOLVED = 1e-7  # quantiles nearer to 0 or 1 are not told apart
@@ -52,13 +53,11 @@ class MixedLaw(LogRatioLaw):
         return self._seen[key]
 
     def _integral(self, t: float, tolerance: float) -> tuple[float, float]:
-        if math.isinf(t):
-            return (1.0 if t > 0 else 0.0), 0.0
         table, log_r, floor = self._tables, math.log(self._r), self._floor()
         edges = table.edges(floor, search=tolerance > FINE)
         if table.others < 5 and edges[0] < log_r < edges[-1]:  # l peaks there in few dimensions
             edges = sorted({*edges, log_r})
-        total, error = self._beneath(t, floor), LEFT_OUT
+        total, error = self._beneath(t, floor), LEFT_OUT + ROUNDING * table.dim
         seen: dict[float, tuple[float, float]] = {}
         waiting = list(pairwise(edges))
         while waiting:

@@ -44,14 +44,14 @@ class QuadratureLaw(LogRatioLaw):
 
     def _pair(self, t: float) -> tuple[float, float]:
         low, high = self._support
-        if math.isinf(t) or t >= high or t < low:
+        if t >= high or t < low:
             return (1.0, 0.0) if t > 0 else (0.0, 1.0)
         below, above, _, _ = self._engine.distribution(t)
         return (below, 1.0 - below) if below <= above else (1.0 - above, above)
 
     def _interval(self, t: float) -> tuple[float, float]:
         low, high = self._support
-        if math.isinf(t) or t >= high or t < low:
+        if t >= high or t < low:
             return (1.0, 1.0) if t > 0 else (0.0, 0.0)
         # The thresholds are roots found to rounding: enclose F over that much of t.
         slack = 0.0 if self._jumps else 16 * EPS * abs(t)

@@ -95,10 +95,13 @@ class Tables:
         self.low = float(self.law.edges[first])
         self.high = float(self.law.edges[min(last + 1, len(self.law.edges) - 1)])
         middle = float(self.law.edges[int(np.searchsorted(cumulative, 0.5))])
-        ends = np.array([self.low, self.high])
-        near, far = (share * ends + (1 - share) * middle for share in (0.3, 0.6))
-        self.panels_search = [self.low, near[0], middle, near[1], self.high]
-        self.panels = [self.low, far[0], *self.panels_search[1:4], far[1], self.high]
+
+        def at(end: float, *shares: float) -> list[float]:
+            return [share * end + (1 - share) * middle for share in shares]
+
+        near = [self.low, *at(self.low, 0.3), middle, *at(self.high, 0.3), self.high]
+        fine = *at(self.low, 0.6, 0.4, 0.2), middle, *at(self.high, 0.2, 0.4, 0.6)
+        self.panels_search, self.panels = near, [self.low, *fine, self.high]
 
     def node(self, y: float) -> tuple[Any, float]:
         """(node, its series' error) at rho = exp(y)."""

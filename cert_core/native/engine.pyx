@@ -218,7 +218,9 @@ cdef void edge_split(const Law *law, double u, double w, double blur, bint stric
     else:
         top, top_below = -expm1(power), -exp(power) * expm1(atom - power)
     out.below = law.paired * top_below
-    out.noise = law.paired * exp(power) * (law.dim * blur - 2.0 * EPS * power) if top_below > 0.0 else 0.0
+    out.noise = 0.0
+    if top_below > 0.0 and u <= blur:  # beyond, the power is 1 whatever the threshold is
+        out.noise = law.paired * exp(power) * (law.dim * blur - 2.0 * EPS * power)
     if u > 0.0 or (u == 0.0 and strict):
         moved = 0.5 * (rho - expm1(u)) if w >= -40.0 else (1.0 if u + w <= 0.0 else 0.0)
         moved = 0.0 if moved < 0.0 else (1.0 if moved > 1.0 else moved)
@@ -248,6 +250,8 @@ cdef inline void split(
         cone_split(law, u, w, blur, out)
     else:
         edge_split(law, u, w, blur, strict, out)
+    if not out.noise < 1.0:  # nor can a probability err by more, where a threshold is anywhere
+        out.noise = 1.0
 
 
 # ---- integrands ----
@@ -496,7 +500,7 @@ cdef void total(Job *job, const Panel *panels, int count) noexcept nogil:
         job.value[j] = job.error[j] = 0.0
         for i in range(count):
             job.value[j] += panels[i].value[j]
-            job.error[j] += max(panels[i].error[j], panels[i].noise[j])
+            job.error[j] += panels[i].error[j] + panels[i].noise[j]
 
 
 cdef int refine(Job *job, Panel *panels, int count, int parts) noexcept nogil:

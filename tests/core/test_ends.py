@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 
 import cert_core as cc
-from cert_core.laws import log_ratio_law
+from cert_core import proof
+from cert_core.laws import MixedLaw, log_ratio_law
+from cert_core.laws.base import EPS
+from cert_core.laws.quadrature import QuadratureLaw, margin
 
 SHORT = (1e-9, 1e-6, 1e-3, 0.01, 0.1, 0.5)  # d - k
 FAMILIES = [
@@ -22,22 +25,33 @@ FAMILIES = [
 ]
 
 
+def stated(law: Any, t: float) -> float:
+    """The error that the law states of F(t)."""
+    if isinstance(law, MixedLaw):
+        return law.probability(t)[1]
+    if isinstance(law, QuadratureLaw):
+        below, _, error, _ = law._engine.distribution(t)
+        return margin(below, error)
+    return 0.0  # closed
+
+
 def ends(noise: cc.Noise, attack: str, radius: float) -> None:
-    """F and the bounds at both ends, to their stated errors."""
+    """F, which is 0 and 1 there, and D, which is 0 and lam, less 1 at the most."""
     law = log_ratio_law(noise, attack, radius)
+    assert law.enclose(-np.inf) == (0.0, 0.0)
+    assert law.enclose(np.inf) == (1.0, 1.0)
+    assert (law.cdf(-np.inf), law.sf(-np.inf)) == (0.0, 1.0)
+    assert (law.cdf(np.inf), law.sf(np.inf)) == (1.0, 0.0)
     rest = noise.dim - getattr(noise, "k", 0.0)
-    assert law.enclose(-np.inf)[0] == 0.0 <= law.enclose(-np.inf)[1] <= 1e-300
-    assert law.enclose(np.inf)[0] >= 1 - 1e-14
-    assert law.enclose(np.inf)[1] == 1.0
     far = 1e6 * noise.dim / rest  # l falls below -k log(s/r), s with the power d - k
-    low, high = law.enclose(-far)
-    assert low == 0.0 <= high <= 1e-6
-    low, high = law.enclose(1e6)
-    assert 1 - 1e-6 <= low <= high
-    assert high >= 1 - 1e-15
-    # the other measure: P(l >= -t) under it, and D between its limits
-    assert 0 <= cc.discrepancy(1e-9, noise, attack, radius) <= 1e-9
-    assert 1e9 - 1.0001 <= cc.discrepancy(1e9, noise, attack, radius) <= 1e9
+    for t, truth in ((-far, 0.0), (1e6, 1.0)):
+        low, high = law.enclose(t)
+        assert 0.0 <= low <= truth <= high <= 1.0
+        assert high - low <= 2 * stated(law, t) + 4 * EPS
+        assert high - low <= 1e-8
+    for lam in (1e-9, 1e9):
+        found = cc.discrepancy(lam, noise, attack, radius)
+        assert max(lam - 1.0, 0.0) <= found <= lam
 
 
 @pytest.mark.parametrize("dim", [1, 2, 3, 10, 64, 784])
@@ -56,6 +70,31 @@ def test_both_ends(row: Any, dim: int) -> None:
 def test_both_ends_of_closed_laws(dim: int, radius: float) -> None:
     ends(cc.Gaussian(dim, 1.0), "l2", radius)
     ends(cc.Laplace(dim, 1.0), "l1", radius)
+
+
+@pytest.mark.parametrize("rest", [1e-12, 1e-9, 1e-6, 1e-3, 0.1])
+@pytest.mark.parametrize("row", FAMILIES, ids=lambda row: f"{row[0].__name__}-{row[1]}")
+def test_lower_ends_lie_below_upper_ends(row: Any, rest: float) -> None:
+    """Where the density is hardly normalised, over all of the line."""
+    family, attack = row
+    for dim in (2, 3, 784):
+        law = log_ratio_law(family(dim, 1.0, dim - rest), attack, 1.0)
+        low, high = law.enclose([-dim / rest, -1e3, -1.0, -1e-9, 0.0, 1e-9, 1.0, 1e3])
+        assert np.all((low >= 0.0) & (low <= high) & (high <= 1.0))
+        assert np.all(np.diff(high) >= -1e-15) or isinstance(law, MixedLaw)
+        assert np.all(low[1:] >= low[:-1] - 1e-15) or isinstance(law, MixedLaw)
+        assert np.max(high - low) <= 1e-8
+
+
+@pytest.mark.parametrize("rest", [1e-6, 0.01])
+@pytest.mark.parametrize("row", FAMILIES[:-1], ids=lambda row: f"{row[0].__name__}-{row[1]}")
+def test_discrepancies_are_those_of_proofs(row: Any, rest: float) -> None:
+    family, attack = row
+    noise = family(3, 1.0, 3 - rest)
+    for lam in (1e-9, 0.5, 1e9):
+        low, high = proof.discrepancy(lam, noise, attack, 0.3)
+        found = cc.discrepancy(lam, noise, attack, 0.3)
+        assert low <= found <= high + 1e-13 * max(lam, 1.0)
 
 
 def test_a_mixed_law_whose_scale_underflows() -> None:
