@@ -216,7 +216,7 @@ BAD = [
         lambda: cc.certify_scores([0], [0.5, 0.5], NOISE, "l2", n0=1),
         "scores must be an (n_inputs, n) array",
     ),
-    (lambda: cc.certify_scores([0.5], [[0.5]], NOISE, "l2", n0=1), "labels must be class numbers"),
+    (lambda: cc.certify_scores([0.5], [[0.5]], NOISE, "l2", n0=1), "labels must be integers"),
     (
         lambda: cc.separation_radius(0.5, 1.5, NOISE, "l2"),
         "p_other must be in [0, 1], got 1.5",

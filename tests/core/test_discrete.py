@@ -232,15 +232,19 @@ def test_the_log_ratio_is_that_of_its_atoms() -> None:
     assert law.cdf(t[0] - 1e-9) == 0.0
 
 
-WHOLE = atomic.EXACT_CHANGES
+def sparse(p_plus: float, p_minus: float, added: int, deleted: int) -> Callable[[], Any]:
+    noise = cc.SparseFlips(9, p_plus, p_minus)
+    return lambda: atomic.sparse_law(noise.record, added, deleted, atomic.EXACT_CHANGES)
+
+
 LONG: list[tuple[Any, Callable[[], Any]]] = [
     (cc.Flips(10**5, 2, 0.6), lambda: atomic.flips_law(cc.Flips(1, 2, 0.6).record, 201)),
     (cc.Flips(10**5, 256, 0.3), lambda: atomic.flips_law(cc.Flips(1, 256, 0.3).record, 90)),
     (cc.Flips(10**5, 3, 0.2), lambda: atomic.flips_law(cc.Flips(1, 3, 0.2).record, 301)),
     (cc.Flips(10**5, 2, 0.501), lambda: atomic.flips_law(cc.Flips(1, 2, 0.501).record, 900)),
-    (None, lambda: atomic.sparse_law(cc.SparseFlips(9, 0.1, 0.4).record, 70, 61, WHOLE)),
-    (None, lambda: atomic.sparse_law(cc.SparseFlips(9, 0.7, 0.6).record, 40, 80, WHOLE)),
-    (None, lambda: atomic.sparse_law(cc.SparseFlips(9, 0.0, 0.4).record, 3, 61, WHOLE)),
+    (None, sparse(0.1, 0.4, 70, 61)),
+    (None, sparse(0.7, 0.6, 40, 80)),
+    (None, sparse(0.0, 0.4, 3, 61)),
 ]
 
 
@@ -249,9 +253,9 @@ def test_masses_in_doubles_enclose_the_exact_ones(
     monkeypatch: pytest.MonkeyPatch, case: int
 ) -> None:
     build = LONG[case][1]
-    monkeypatch.setattr(atomic, "EXACT", 1000)
+    monkeypatch.setattr(atomic, "EXACT_CHANGES", 1000)
     exact = build()
-    monkeypatch.setattr(atomic, "EXACT", 0)
+    monkeypatch.setattr(atomic, "EXACT_CHANGES", 0)
     long = build()
     assert isinstance(exact, AtomicLaw)
     assert isinstance(long, LongLaw)
@@ -308,9 +312,9 @@ def test_random_laws_are_safe_to_the_last_bit(monkeypatch: pytest.MonkeyPatch, s
     rng = random.Random(seed)
     for _ in range(30):
         atoms, build = random_law(rng)
-        monkeypatch.setattr(atomic, "EXACT", 128)
+        monkeypatch.setattr(atomic, "EXACT_CHANGES", 128)
         exact = build()
-        monkeypatch.setattr(atomic, "EXACT", 0)
+        monkeypatch.setattr(atomic, "EXACT_CHANGES", 0)
         long = build()
         base, moved = (dict(enumerate(masses)) for masses in zip(*atoms, strict=True))
         tail = 10 ** -rng.uniform(1, 15)
