@@ -4,16 +4,22 @@ VENV := .venv
 BIN := $(VENV)/bin
 NATIVE := $(wildcard cert_core/native/*.pyx cert_core/native/*.h) cert_core/native/CMakeLists.txt
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
+# A worker a core, each with one thread for arithmetic: half the time on two cores.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 8 --dist worksteal
 
-.PHONY: demo test bench lint clean
+.PHONY: demo test test-all bench lint clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.models
 	$(BIN)/cert demo
 
-# A worker a core, each with one thread for arithmetic: half the time on two cores.
+# All tests but those marked slow.
 test: $(VENV)/.test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 8 --dist worksteal
+	$(PYTEST) -m "not slow"
+
+# Those as well, half an hour on two cores.
+test-all: test
+	$(PYTEST) -m slow
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m pytest -q bench --benchmark-only --benchmark-disable-gc

@@ -141,6 +141,35 @@ FORGED = [
 ]  # fmt: skip
 
 
+SPLITTING = cc.Splitting(4, 0.5, 10)
+
+
+def scored() -> Any:
+    return cc.label_scores(lambda b: np.eye(2)[first(b)], X, G, 2, [1, 1, 1], 1000, 0)
+
+
+def soft(scores: Any, noise: cc.Noise) -> Any:
+    return cc.certify_scores([1, 1, 1], scores, noise, "l2", n0=10)
+
+
+def split(n: int) -> Any:
+    return cc.count_votes(first, np.zeros((1, 4)), SPLITTING, 2, n, 0)
+
+
+def picked() -> Any:
+    return cc.selected_labels(first, X, G, 2, 100, 0)
+
+
+def voices(n: int = 100, **options: Any) -> Any:
+    return cc.label_votes(first, X, G, 2, [1, 1, 1], n, 0, **options)
+
+
+def labelled(votes: Any = None, noise: cc.Noise = G) -> Any:
+    """Labels certified by 100 votes each."""
+    cast = voices() if votes is None else votes
+    return cc.certify_labels_jointly(picked(), cast, 100, noise, "l2", 0.01, alpha=0.1)
+
+
 def unchanged() -> Any:
     """A table to which its own votes were added in vain."""
     table = voted()
@@ -215,6 +244,31 @@ USED_TWICE = [
          refused("noise", "Gaussian(dim=4, sigma=1.0)")),
     Case("votes under the same noise of another family",
          lambda: cc.certify(chosen(), voted(), cc.L2Noise(4, 1.0), "l2").label, [1, 1, 1]),
+    Case("scores under a narrower noise", lambda: soft(scored(), cc.Gaussian(4, 2.0)),
+         refused("noise", "Gaussian(dim=4, sigma=1.0)")),
+    Case("scores under their own noise", lambda: soft(scored(), G).label, [1, 1, 1]),
+    Case("all copies of another splitting",
+         lambda: cc.certify_deterministic(split(10), cc.Splitting(4, 0.25, 20)),
+         refused("noise", "Splitting(dim=4, scale=0.5, levels=10)")),
+    Case("all copies of its own", lambda: cc.certify_deterministic(split(10), SPLITTING).drawn,
+         lambda found: found == split(10).drawn),
+    Case("joint labels of their own votes",
+         lambda: cc.certify_jointly(voted(100), voted(), G, "l2", 0.1, alpha=0.01),
+         refused("counts_estimation", "other samples")),
+    Case("joint labels under a narrower noise",
+         lambda: cc.certify_jointly(chosen(), voted(), cc.Gaussian(4, 2.0), "l2", 0.1, alpha=0.01),
+         refused("noise", "Gaussian(dim=4, sigma=1.0)")),
+    Case("labels counted under a narrower noise", lambda: labelled(noise=cc.Gaussian(4, 2.0)),
+         refused("noise", "Gaussian(dim=4, sigma=1.0)")),
+    Case("labels of the samples that bound them", lambda: labelled(
+             votes=cc.provenance.counted(np.full((3,), 99), *picked().drawn)),
+         refused("votes", "other samples", "'selection'")),
+    Case("labels of their own", lambda: labelled(), [1, 1, 1]),
+    Case("labels counted in two parts", lambda: voices(60) + voices(40, start=60),
+         lambda found: np.array_equal(found, voices()) and found.drawn == voices().drawn),
+    Case("labels counted twice", lambda: voices(60) + voices(40), refused("samples", "start=")),
+    Case("a stage of labels' own", lambda: voices(stage="selection"),
+         refused("stage", error=TypeError)),
     Case("votes that wrap",
          lambda: cc.certify([[1, 1, 1, 1]], [[99, LARGE, LARGE, 3]], G, "l2"),
          refused("counts_estimation", "2^53")),
