@@ -191,8 +191,7 @@ def _points(z: Any, dim: int) -> Float:
 def checked_noise(noise: Any) -> Noise:
     """noise if it is one of the built-in families."""
     if not isinstance(noise, Noise):
-        rule = "a noise of cert_core.NOISES or CHANNELS"
-        raise fail("noise", rule, noise, "e.g. L2Noise(3072, 1.0, 8)")
+        raise fail("noise", "a noise of cert_core", noise, "e.g. L2Noise(3072, 1.0, 8)")
     return noise
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from cert_core import balls
 from cert_core.balls import BITS, HALF, arb, ball, ctx, ends
-from cert_core.errors import UnsupportedPair, fail, integer, real
+from cert_core.errors import MOST_VOTES, UnsupportedPair, fail, integer, positive, real, size
 from cert_core.laws import log_ratio_law
 from cert_core.noises import (
     Gaussian,
@@ -134,6 +134,7 @@ def discrepancy(
     """
     lam = _exact("lam", lam, "a number > 0", lambda x: x > 0)
     radius = _exact("radius", radius, "a number in (0, 1e80]", lambda x: 0 < x <= FARTHEST)
+    tolerance = positive("tolerance", tolerance, remedy="pass the width to aim at, e.g. 1e-12")
     with ctx.workprec(BITS):
         law = _law(checked_noise(noise), attack, radius)
         return ends(_discrepancy(law, ball(lam), tolerance / 100))
@@ -253,7 +254,7 @@ def prove_votes(votes: int, n: int, alpha: Any, p_lower: Any) -> VotesProof:
     ----------
     Clopper and Pearson 1934.
     """
-    n = integer("n", n, 1, remedy="pass the number of noisy copies")
+    n = size("n", n, 1, MOST_VOTES, remedy="pass the number of noisy copies")
     votes = integer("votes", votes, 0, n, remedy="pass the class's votes among them")
     alpha = _exact("alpha", alpha, "a number in (0, 0.5]", lambda x: 0 < x <= Fraction(1, 2))
     p = _exact("p_lower", p_lower, "a number in [0, 1]", lambda x: 0 <= x <= 1)

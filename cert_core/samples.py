@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from cert_core import kernels
-from cert_core.errors import EXACT, Float, array, choice, fail, flag, size, to_numpy
+from cert_core.errors import EXACT, Float, array, check_callable, choice, fail, flag, size, to_numpy
 from cert_core.noises import Noise
 from cert_core.rounding import in_full
 from cert_core.threats import ATTACKS, ORDER, Shift, worst_shift
@@ -52,8 +52,7 @@ class CustomNoise:
     def __post_init__(self) -> None:
         size("dim", self.dim, 1, EXACT, remedy="pass the number of input coordinates")
         for name in ("log_density", "sampler", "worst_shift"):
-            if not callable(getattr(self, name)):
-                raise fail(name, "callable", getattr(self, name), "pass a function")
+            check_callable(name, getattr(self, name))
         flag("symmetric", self.symmetric)
         if not isinstance(self.justification, str) or len(self.justification.split()) < 3:
             remedy = "state the proof or citation that the shift is worst"

@@ -233,6 +233,15 @@ CALLS: dict[str, Call] = {
     ),
     "worst_shift": (cc.worst_shift, {**PAIR, "radius": 0.5}),
 }
+# Numbers there may be text as well: fractions, decimals.
+PROOFS: dict[str, Call] = {
+    "prove": (cc.proof.prove, {"p": 0.9, **PAIR, "radius": 0.5, "tau": 0.1}),
+    "prove_votes": (cc.proof.prove_votes, {"votes": 90, "n": 100, "alpha": 0.01, "p_lower": 0.8}),
+    "discrepancy": (
+        cc.proof.discrepancy,
+        {"lam": 1.0, **PAIR, "radius": 0.5, "tolerance": 1e-9},
+    ),
+}
 # What functions return, not what they take; and what is no function.
 RECORDS = {
     "Boundaries", "Certificates", "LogRatioLaw", "MonteCarloBound", "Noise", "Outcome",
@@ -286,7 +295,7 @@ VALUES: dict[str, Any] = NEVER | {
 TAKES = {
     "None": {
         "indices", "buffer", "k", "labels", "center", "out", "batch_size", "device", "autocast",
-        "rho", "start",
+        "rho", "start", "tau",
     },
     "True": {"symmetric", "channels_last", "compiled", "readonly"},
     "dict": {"start"},
@@ -458,6 +467,12 @@ def test_public_functions(name: str, argument: str) -> None:
 @pytest.mark.parametrize(("name", "argument"), places(CLASSIFIER))
 def test_classifier(name: str, argument: str) -> None:
     assert not faults(CLASSIFIER[name], argument)
+
+
+@pytest.mark.parametrize(("name", "argument"), places(PROOFS))
+def test_proofs(name: str, argument: str) -> None:
+    found = faults(PROOFS[name], argument)
+    assert not [fault for fault in found if not fault.startswith(f"{argument} = text: taken")]
 
 
 @pytest.mark.parametrize(("name", "argument"), places(STORE))
