@@ -33,7 +33,8 @@ def certify_deterministic(counts: Any, noise: Noise) -> Certificates:
     Raises
     ------
     ValueError
-        Another noise, one whose copies are random, or counts of other copies than all.
+        Another noise than that of the votes, one whose copies are random, or counts of other
+        copies than all.
 
     Notes
     -----

@@ -119,7 +119,8 @@ def certify_labels_jointly(
     ------
     UnsupportedPair
     ValueError
-        Labels or votes that are none, or an argument out of its domain.
+        Labels or votes that are none, that say they are of the same samples or of another
+        noise, or an argument out of its domain.
 
     References
     ----------

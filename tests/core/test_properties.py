@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,11 +11,20 @@ from hypothesis import strategies as st
 from strategies import threats
 
 import cert_core as cc
+from cert_core.bounds import complement_above, complement_below
 
 P = np.array([1e-6, 0.01, 0.2, 0.45, 0.5, 0.6, 0.9, 0.999, 1 - 1e-6])
 SLACK = 1e-12
 
 Threat = tuple[cc.Noise, str, float]
+
+
+@given(st.floats(0.0, 1.0))
+def test_complements_are_the_nearest_on_their_side(p: float) -> None:
+    truth, values = 1 - Fraction(p), np.array(p)
+    above, below = float(complement_above(values)), float(complement_below(values))
+    assert Fraction(np.nextafter(above, -1.0)) < truth <= Fraction(above)
+    assert Fraction(below) <= truth < Fraction(np.nextafter(below, 2.0))
 
 
 @given(threats())
