@@ -121,7 +121,7 @@ def test_the_runner_up_certifies_more() -> None:
 BAD = [
     (lambda: smoothed().certify(X, 9, 50, 0.1, "l1", 0, votes="mean"), "votes must be 'hard' or"),
     (lambda: smoothed().certify_at(X, [], 50, 0.1, "l1", 0), "radii must be one or more"),
-    (lambda: smoothed().certify_at(X, 0.1, 50, 0.1, "l0", 0), "attack must be one of"),
+    (lambda: smoothed().certify_at(X, 0.1, 50, 0.1, "l3", 0), "attack must be one of"),
     (lambda: smoothed().certify_until(X, 2.0, 50, 0.1, "l1", 0), "width must be a number in"),
     (lambda: smoothed().certify_top_k(X, 9, 50, 0.1, "l1", 0, k=3), "k must be an integer in"),
     (
