@@ -82,7 +82,6 @@ def test_two_dimensions() -> None:
 CASES = [(64, 10**6), (784, 10**6), (3072, 10**5)]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.3, 0.9])
 @pytest.mark.parametrize(("dim", "n"), CASES)
 def test_against_monte_carlo(dim: int, n: int, share: float) -> None:

@@ -89,7 +89,6 @@ def test_certified_radius(row: dict[str, Any]) -> None:
     assert row["r"] * (1 - 1e-9) <= radius <= row["r"] * (1 + 1e-14 / float(row["excess"]))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("index", range(0, len(ROWS), 60))
 def test_table_is_reproduced(index: int) -> None:
     row = ROWS[index]

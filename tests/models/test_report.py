@@ -341,7 +341,6 @@ def test_pictures_of_other_data_are_refused() -> None:
         gallery(data, [result(noise=None)], 3)
 
 
-@pytest.mark.slow
 def test_the_page_in_a_browser(tmp_path: Path) -> None:
     browser = shutil.which("chromium")
     if browser is None:

@@ -136,7 +136,7 @@ BAD = [
     (lambda: SmoothedClassifier(module(), NOISE, 4).counts(X, 10, 0), "must be a tensor of shape"),
     (lambda: smoothed(lambda b: b.numpy()).counts(X, 10, 0), "got ndarray"),
     (lambda: smoothed().certify(X, 10, 5, 0.001, "l1", 0), "n must be at least 10 for alpha"),
-    (lambda: smoothed().certify(X, 10, 50, 0.001, "l0", 0), "attack must be one of"),
+    (lambda: smoothed().certify(X, 10, 50, 0.001, "l3", 0), "attack must be one of"),
 ]
 
 

@@ -235,7 +235,6 @@ def test_train_and_certify_imagenet(
     assert certified["certified_accuracy"][0] == 1.0
 
 
-@pytest.mark.slow
 def test_certify_a_resnet50_in_the_published_layout(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
