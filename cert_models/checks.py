@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
-from cert_models.importing import first_line
+from cert_models.boundary import first_line
 
 FEW = 24  # rows of a batch that are scored once more, most of them changed
 GROWN, RARE = 1.1, 256  # a larger batch; the longest distance between passes looked at

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import cert_core as cc
 from cert_core.rounding import in_full
+from cert_models.boundary import reading
 
 COLUMNS = ("idx", "label", "predict", "radius", "correct", "time")
 TIME = re.compile(r"(?:(?P<days>\d+) days?, )?(?P<hours>\d+):(?P<minutes>\d+):(?P<seconds>[\d.]+)")
@@ -153,13 +154,8 @@ def read_log(path: str | Path) -> list[Row]:
     ValueError
         No such file, or no log: the line is named.
     """
-    try:
+    with reading("log", "a readable text file", path, "check the name"):
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not text"
-        raise ValueError(
-            f"log must be a readable text file, got {str(path)!r} ({reason}): check the name"
-        ) from None
     names = [name.strip() for name in lines[0].split("\t")] if lines else []
     missing = [name for name in COLUMNS[:-1] if name not in names]
     if missing or len(set(names)) < len(names):

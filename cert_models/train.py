@@ -25,10 +25,10 @@ from cert_models.architectures import (
     usable_device,
 )
 from cert_models.arguments import whole
+from cert_models.boundary import first_line, reading
 from cert_models.datasets import Dataset, digits
 from cert_models.fingerprints import data_fingerprint
 from cert_models.forward import scores_of
-from cert_models.importing import first_line
 
 Progress = Callable[[int, float, float], None]
 
@@ -269,15 +269,10 @@ def train_checkpoint(
 
 def _saved_state(path: Path, recipe: Recipe, data: Dataset) -> dict[str, Any]:
     """The state in a checkpoint of this recipe and data."""
-    try:
+    with reading("out", "a checkpoint of cert train to resume", path, "choose another file"):
         state = dict(torch.load(path, map_location="cpu", weights_only=True))
         saved = {**state["recipe"], "data": state["data"]}
         digest = state.get("data_fingerprint", "")  # files written before do not say
-    except Exception as error:  # a damaged file may raise anything
-        raise ValueError(
-            f"out must be a checkpoint of cert train to resume, got {str(path)!r} "
-            f"({first_line(error)}): choose another file"
-        ) from error
     for name, value in {**recipe.to_dict(), "data": data.name}.items():
         if saved.get(name) != value:
             raise ValueError(

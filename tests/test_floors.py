@@ -33,7 +33,12 @@ FLOORS = [
     {"cert_core.certify"},
     {"cert_core.adaptive"},
     {"cert_core"},
-    {"cert_models.arguments", "cert_models.names", "cert_models.pictures"},
+    {
+        "cert_models.arguments",
+        "cert_models.boundary",
+        "cert_models.names",
+        "cert_models.pictures",
+    },
     {"cert_models.formats", "cert_models.importing", "cert_models.plans"},
     {"cert_models.batches", "cert_models.checks", "cert_models.forward"},
     {
