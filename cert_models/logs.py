@@ -115,13 +115,19 @@ def write_log(path: str | Path, rows: Iterable[Row]) -> None:
     ------
     ValueError
         The file exists and says something else, it cannot be written, or the rows have
-        different columns.
+        different columns, or text in them that would end a cell or a line.
     """
     listed = list(rows)
     names = {tuple(row.extra) for row in listed} or {()}
     if len(names) > 1:
         raise ValueError(f"rows must have the same columns, got {sorted(names)}: write two logs")
     lines = ["\t".join((*COLUMNS, *names.pop())), *(row.line() for row in listed)]
+    for line in lines:
+        if len(line.splitlines()) > 1 or line.count("\t") != lines[0].count("\t"):
+            raise ValueError(
+                f"columns must be text without tabs and ends of lines, got {line!r:.120} for "
+                f"{str(path)!r}: leave that column out"
+            )
     content = ("\n".join(lines) + "\n").encode()
     target = Path(path)
     try:

@@ -297,10 +297,21 @@ def _digest(data: Dataset) -> str:
 
 
 def cache_folder() -> Path:
-    """The user's cache folder of this package."""
+    """The user's cache folder of this package.
+
+    Raises
+    ------
+    ValueError
+        The system knows no home of the user, and CERT_CACHE names no folder.
+    """
     from platformdirs import user_cache_path
 
-    return Path(os.environ.get("CERT_CACHE") or user_cache_path("cert"))
+    try:
+        return Path(os.environ.get("CERT_CACHE") or user_cache_path("cert"))
+    except RuntimeError as error:
+        raise cc.errors.fail(
+            "CERT_CACHE", "a folder where there is no home", first_line(error), "set it"
+        ) from None
 
 
 def digits_cnn(sigma: float = 0.25, *, progress: Progress | None = None) -> nn.Module:

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -124,6 +125,12 @@ def counted(net: Any, inputs: int = 12, **options: Any) -> int:
     return int(votes)
 
 
+def compiled(net: Any) -> int:
+    """The same of a network that is compiled, which is not done here."""
+    with mock.patch.object(torch, "compile", lambda net: net):
+        return counted(net, 1, compiled=True)
+
+
 def by_plan(net: Any) -> Any:
     smoothed = SmoothedClassifier(net, NOISE, 3, batch_size=1000)
     return smoothed.certify_at(X, [0.1, 0.2], 20000, 0.001, "l2", 0)
@@ -161,6 +168,8 @@ WATCHED = [
     *(Case(name, lambda net=net: counted(net, 1), refused(ALONE)) for name, net in SEEING.items()),
     *(Case(f"from call {n}", lambda n=n: counted(from_call(n)), refused(ALONE))
       for n in (1, 3, 4, 10, 17)),
+    *(Case(f"{name}, compiled", lambda net=SEEING[name]: compiled(net), refused(ALONE))
+      for name in ("batch statistics", "above 500 rows")),
     Case("by a plan, above 500 rows", lambda: by_plan(SEEING["above 500 rows"]), refused(ALONE)),
     Case("by a plan, from call 5", lambda: by_plan(from_call(5)), refused(ALONE)),
     *(Case(f"{name}, chance alone", lambda net=net: counted(net, 2), 2480) for name, net in {
@@ -626,6 +635,25 @@ def turned(change: Callable[[torch.Tensor], torch.Tensor]) -> dict[str, Any]:
     return {"normalize": "none", "state_dict": {k: change(v) for k, v in STATE.items()}}
 
 
+def homeless() -> Any:
+    """The folder of a user without a home."""
+    from cert_models.train import cache_folder
+
+    with (
+        mock.patch.dict(os.environ, {"CERT_CACHE": ""}),
+        mock.patch("platformdirs.user_cache_path", side_effect=RuntimeError("no home\nat all")),
+    ):
+        return cache_folder()
+
+
+def exported(cell: str) -> Any:
+    """A log with such a cell, as a store may have it."""
+    from cert_models.logs import Row, read_log, write_log
+
+    write_log("out.tsv", [Row(0, 1, 1, 0.5, 1.0, {"more": cell})])
+    return read_log("out.tsv")[0].extra["more"]
+
+
 def cached_network() -> bool:
     """Whether a file that was cut short is no network, and leaves one that is."""
     from cert_models.architectures import digits_network
@@ -670,6 +698,10 @@ READERS = [
                       (10**5).to_bytes(8, "little") + b"[" * 10**5)),
     *(Case(f"ONNX, {len(content)} bytes", lambda c=content: of_bytes("n.onnx", c),
            refused("model must", "'n.onnx'")) for content in (b"", b"\xff" * 100)),
+    Case("no home", homeless, refused("CERT_CACHE must be a folder", "no home")),
+    *(Case(f"a log, {cell!r}", lambda c=cell: exported(c), refused("columns must", "'out.tsv'"))
+      for cell in ("a\tb", "a\nb", "a\u2028b", "a\rb")),
+    Case("a log, text", lambda: exported("a b"), "a b"),
     Case("a cached network, cut short", cached_network, True),
     Case("a name of no encoding", lambda: told_of_bytes(b"l\xff.tsv"),
          lambda said: said.status == 0 and not steers(said.out)),
