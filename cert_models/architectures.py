@@ -19,9 +19,10 @@ import torch
 from torch import nn
 
 from cert_core.rounding import nearest
+from cert_models.boundary import first_line
 from cert_models.checks import described, remedy_for
 from cert_models.forward import scores_of
-from cert_models.importing import first_line, import_object
+from cert_models.importing import import_object
 
 
 class Normalize(nn.Module):

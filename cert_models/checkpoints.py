@@ -15,9 +15,12 @@ import torch
 from torch import nn
 
 from cert_models.architectures import Normalize
-from cert_models.importing import first_line
+from cert_models.boundary import reading
 
 State = dict[str, torch.Tensor]
+KIND = "a file of tensors and plain values"
+DEEPEST = 20  # entries within entries
+REMEDY = "save {'arch': name, 'state_dict': model.state_dict()} alone, or a .safetensors file"
 
 # Where published files keep the parameters, the first preferred.
 CONTAINERS = ("state_dict", "model_state_dict", "model", "net")
@@ -38,22 +41,40 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """
     if not Path(path).is_file():
         raise ValueError(f"model must be a file, got {str(path)!r} (no such file): check the path")
-    try:
+    with reading("model", KIND, path, REMEDY):
         if str(path).endswith(".safetensors"):
             from safetensors import safe_open
 
             with safe_open(path, framework="pt") as file:
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
                 return {**(file.metadata() or {}), "state_dict": tensors}
+        content = _load(path)
+        if not isinstance(content, dict):
+            raise ValueError(f"it holds a {type(content).__name__}")
+        _check_entries(content)
+        return content
+
+
+def _check_entries(content: Any, depth: int = DEEPEST) -> None:
+    """Refuse tensors without values of their own, and entries within entries without end."""
+    if isinstance(content, torch.Tensor):
+        if content.layout != torch.strided or content.is_meta or content.is_quantized:
+            raise ValueError(f"a tensor that is not dense, {content.layout} on {content.device}")
+    elif isinstance(content, Mapping):
+        if not depth:
+            raise ValueError(f"entries within entries, more than {DEEPEST} deep")
+        for value in content.values():
+            _check_entries(value, depth - 1)
+
+
+def _load(path: str | Path) -> Any:
+    """What torch.save wrote; an error names the class that a file asks for."""
+    try:
         with torch.serialization.safe_globals(_harmless()):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except ImportError:
-        raise
-    except Exception as error:  # a damaged file may raise anything
-        raise _unreadable(path, error) from error
-    if not isinstance(content, dict):
-        raise _unreadable(path, f"it holds a {type(content).__name__}")
-    return content
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        name = re.search(r"GLOBAL (\S+)", str(error))
+        raise ValueError(f"it asks for the class {name[1]}") if name else error from None
 
 
 def _harmless() -> list[Any]:
@@ -66,18 +87,6 @@ def _harmless() -> list[Any]:
         Namespace, np.dtype, np.dtypes.Float64DType, np.dtypes.Float32DType, np.dtypes.Int64DType,
         scalar, (scalar, "numpy.core.multiarray.scalar"),
     ]  # fmt: skip
-
-
-def _unreadable(path: str | Path, error: object) -> ValueError:
-    name = re.search(r"GLOBAL (\S+)", str(error))
-    if isinstance(error, pickle.UnpicklingError) and name:
-        reason = f"it asks for the class {name[1]}"
-    else:
-        reason = first_line(error) if isinstance(error, Exception) else str(error)
-    return ValueError(
-        f"model must be a file of tensors and plain values, got {str(path)!r} ({reason}): "
-        "save {'arch': name, 'state_dict': model.state_dict()} alone, or a .safetensors file"
-    )
 
 
 def states_in(content: Mapping[Any, Any], path: str = "") -> Iterator[tuple[str, State]]:
@@ -143,6 +152,9 @@ def _difference(own: State, found: State, needed: set[str]) -> str:
         return f"lacks {missing[0]}"
     if extra:
         return f"has besides {extra[0]}"
+    turned = [key for key in own.keys() & found.keys() if found[key].is_complex()]
+    if real := sorted(key for key in turned if not own[key].is_complex()):
+        return f"has in complex numbers {real[0]}"
     if shapes:
         key = shapes[0]
         return f"has in another shape {key} {tuple(found[key].shape)}, not {tuple(own[key].shape)}"
@@ -186,7 +198,10 @@ def fill(
     states = dict(states_in(content))
     if not states:
         entries = ", ".join(map(str, list(content)[:9]))
-        raise _unreadable(path, f"no state dict among its entries {entries}")
+        raise ValueError(
+            f"model must be {KIND}, got {str(path)!r} (no state dict among its entries {entries}): "
+            f"{REMEDY}"
+        )
     if weights is not None and weights not in states:
         raise ValueError(
             f"weights must be an entry of {str(path)!r} with parameters "

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
-from cert_models.importing import first_line
+from cert_models.boundary import first_line
 
 FEW = 24  # rows of a batch that are scored once more, most of them changed
 GROWN, RARE = 1.1, 256  # a larger batch; the longest distance between passes looked at
@@ -227,7 +227,7 @@ def check_alone(
         its own, and nothing can be told.
     """
     kept = torch.linspace(0, len(batch) - 1, min(FEW // 3, len(batch) // 3) + 2).long()[1:-1]
-    same, expected = batch.clone(), scores[kept].double()
+    expected = scores[kept].double()
     finite = expected[torch.isfinite(expected)].abs()
     slack = (ROUGH if rough else SLACK) * (1.0 + (finite.amax() if len(finite) else 0.0))
     after = Chance(batch.device)
@@ -241,7 +241,7 @@ def check_alone(
     # the first row and the last are others, and so are the mean of all and their spread
     others = 0.7 - 2 * batch
     others[kept] = batch[kept]
-    if apart(others) and not apart(same):
+    if apart(others) and not apart(batch):
         raise ValueError(
             f"base_classifier must treat every row alone, got other scores for {len(kept)} rows "
             f"of a batch of {len(batch)} among other rows: take out what averages over the batch"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +14,7 @@ import numpy as np
 
 import cert_core as cc
 from cert_core.rounding import nearest
+from cert_models.boundary import first_line, reading
 from cert_models.formats import (
     Labels,
     LazyArray,
@@ -22,7 +24,7 @@ from cert_models.formats import (
     mnist,
     warn_of_order,
 )
-from cert_models.importing import first_line, import_object
+from cert_models.importing import import_object
 
 SPOTS = 8  # items of a torch data set that are looked at when it is loaded
 
@@ -132,15 +134,16 @@ def npz(path: str | Path) -> Dataset:
     ValueError
         The file cannot be read or lacks an array, or what it holds is no data set.
     """
-    try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+    kind, remedy = (
+        "an .npz file with arrays x and y",
+        "write it with numpy.savez(path, x=..., y=...)",
+    )
+    with reading("data", kind, path, remedy), open(path, "rb") as file:
+        if not zipfile.is_zipfile(file):
+            raise ValueError("no archive")
+        file.seek(0)
+        with np.load(file, allow_pickle=False) as archive:
             x, y = archive["x"], archive["y"]
-    except Exception as error:  # a damaged archive may raise anything
-        reason = first_line(error)
-        raise ValueError(
-            f"data must be an .npz file with arrays x and y, got {str(path)!r} ({reason}): "
-            "write it with numpy.savez(path, x=..., y=...)"
-        ) from error
     if y.ndim != 1 or y.dtype.kind not in "iu" or x.ndim < 2:
         raise ValueError(
             f"data must have x of shape (N, ...) and integer y of shape (N,), got x {x.shape} "

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import gzip
 import io
+import math
 import os
 import pickle
 import re
 import struct
 import warnings
-import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,12 +22,14 @@ from typing import Any
 import numpy as np
 
 import cert_core as cc
+from cert_models.boundary import reading
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Labels = np.ndarray[Any, np.dtype[np.int64]]
 MOST_CLASSES = 2**24  # an input's counts must fit into memory
 PARTS = {"train", "training", "val", "valid", "validation", "test", "images"}
 IMAGES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+LONGEST = 100  # times its height that a picture may be wide, or high: all of it is resized
 # What these endings stand for: Pillow goes by the content, and runs a program for PostScript.
 DECODERS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP")
 
@@ -156,16 +158,13 @@ def cifar(
     folder = _folder(path, [subfolder], batches[0], kind)
     pixels, labels = [], []
     for name in batches:
-        try:
+        with reading("data", kind, folder / name, "fetch the file again"):
             raw = _ArraysOnly(io.BytesIO((folder / name).read_bytes()), encoding="bytes").load()
             data = np.asarray(raw[b"data"])
             if data.dtype != np.uint8:
                 raise ValueError(f"pixels of type {data.dtype}, not bytes")
             pixels.append(data.reshape(-1, 3, 32, 32))
             labels.append(class_numbers(raw[label_key], name).reshape(len(data)))
-        except Exception as error:  # a broken pickle may raise anything
-            reason = f"{type(error).__name__}: {error}"
-            raise _unusable(kind, folder / name, reason, "fetch the file again") from error
     y = np.concatenate(labels)
     if len(y) and not 0 <= y.min() <= y.max() < num_classes:
         raise _unusable(kind, folder, f"labels up to {y.max()}", "check which of the two it is")
@@ -180,20 +179,16 @@ def idx(path: Path) -> Array:
     Magic number 0, 0, 8 (unsigned byte), number of axes; then each size as a big-endian
     uint32; then the values: LeCun, Cortes and Burges, the MNIST database.
     """
-    kind, remedy = "an idx file of bytes", "fetch the file again"
-    try:
+    with reading("data", "an idx file of bytes", path, "fetch the file again"):
         content = path.read_bytes()
         if content[:2] == b"\x1f\x8b":
             content = gzip.decompress(content)
         zeros, code, axes = struct.unpack_from(">HBB", content)
         shape = struct.unpack_from(f">{axes}I", content, 4)
-    except (OSError, EOFError, zlib.error, struct.error) as error:
-        raise _unusable(kind, path, error, remedy) from error
-    values = np.frombuffer(content, dtype=np.uint8, offset=4 + 4 * axes)
-    if (zeros, code) != (0, 8) or values.size != int(np.prod(shape)):
-        reason = f"type {code:#x}, {values.size} values for the shape {shape}"
-        raise _unusable(kind, path, reason, remedy)
-    return values.reshape(shape)
+        values = np.frombuffer(content, dtype=np.uint8, offset=4 + 4 * axes)
+        if (zeros, code) != (0, 8) or values.size != math.prod(shape):
+            raise ValueError(f"type {code:#x}, {values.size} values for the shape {shape}")
+        return values.reshape(shape)
 
 
 def mnist(path: str | Path, prefix: str) -> tuple[LazyArray, Labels]:
@@ -222,13 +217,13 @@ def read_image(path: str | Path, resize: int = 256, crop: int = 224) -> Array:
     """
     from PIL import Image
 
-    try:
-        with Image.open(path, formats=DECODERS) as file:
-            if file.mode.startswith(("I", "F")):
-                raise OSError(f"mode {file.mode}: more than 8 bits a channel would be clipped")
-            image = file.convert("RGB")
-    except OSError as error:
-        raise _unusable("an image", Path(path), error, "remove or replace the file") from error
+    remedy = "remove or replace the file"
+    with reading("data", "an image", path, remedy), Image.open(path, formats=DECODERS) as file:
+        if file.mode.startswith(("I", "F")):
+            raise ValueError(f"mode {file.mode}: more than 8 bits a channel would be clipped")
+        if max(file.size) > LONGEST * min(file.size):
+            raise ValueError(f"{file.size[0]} x {file.size[1]} pixels: nothing is to be seen of it")
+        image = file.convert("RGB")
     width, height = image.size
     short = min(width, height)
     size = (int(resize * width / short), int(resize * height / short))

@@ -8,10 +8,7 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
-
-def first_line(error: BaseException) -> str:
-    """What an error says, in one line."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:240]
+from cert_models.boundary import first_line
 
 
 def import_object(path: str, argument: str = "model") -> Any:

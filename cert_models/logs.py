@@ -13,6 +13,7 @@ from pathlib import Path
 
 import cert_core as cc
 from cert_core.rounding import in_full
+from cert_models.boundary import reading
 from cert_models.outputs import refused, written
 
 COLUMNS = ("idx", "label", "predict", "radius", "correct", "time")
@@ -108,13 +109,19 @@ def write_log(path: str | Path, rows: Iterable[Row]) -> None:
     ------
     ValueError
         The file exists and says something else, it cannot be written, or the rows have
-        different columns.
+        different columns, or text in them that would end a cell or a line.
     """
     listed = list(rows)
     names = {tuple(row.extra) for row in listed} or {()}
     if len(names) > 1:
         raise ValueError(f"rows must have the same columns, got {sorted(names)}: write two logs")
     lines = ["\t".join((*COLUMNS, *names.pop())), *(row.line() for row in listed)]
+    for line in lines:
+        if len(line.splitlines()) > 1 or line.count("\t") != lines[0].count("\t"):
+            raise ValueError(
+                f"columns must be text without tabs and ends of lines, got {line!r:.120} for "
+                f"{str(path)!r}: leave that column out"
+            )
     content = ("\n".join(lines) + "\n").encode()
     try:
         with written(path) as new:
@@ -143,13 +150,8 @@ def read_log(path: str | Path) -> list[Row]:
     ValueError
         No such file, or no log: the line is named.
     """
-    try:
+    with reading("log", "a readable text file", path, "check the name"):
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not text"
-        raise ValueError(
-            f"log must be a readable text file, got {str(path)!r} ({reason}): check the name"
-        ) from None
     names = [name.strip() for name in lines[0].split("\t")] if lines else []
     missing = [name for name in COLUMNS[:-1] if name not in names]
     if missing or len(set(names)) < len(names):

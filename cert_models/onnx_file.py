@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from cert_models.importing import first_line
+from cert_models.boundary import first_line, reading
 
 FLOATS = {
     "tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16,
@@ -50,13 +50,11 @@ class OnnxNetwork(nn.Module):
         self._path, self._classes = str(path), num_classes
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # what is wrong is raised as well
-        try:
+        with reading("model", "a file that ONNX Runtime reads", path, "export it anew"):
             content = Path(path).read_bytes()
             self._session = onnxruntime.InferenceSession(
                 self._path, options, providers=["CPUExecutionProvider"]
             )
-        except Exception as error:  # a damaged file may raise anything
-            raise self._unfit("a file that ONNX Runtime reads", first_line(error)) from error
         digest = hashlib.sha256(content)
         for beside in weights_beside(content):
             with contextlib.suppress(OSError, ValueError):  # some other text of the file

@@ -25,10 +25,10 @@ from cert_models.architectures import (
     usable_device,
 )
 from cert_models.arguments import whole
+from cert_models.boundary import first_line, reading
 from cert_models.datasets import Dataset, digits
 from cert_models.fingerprints import data_fingerprint
 from cert_models.forward import scores_of
-from cert_models.importing import first_line
 from cert_models.outputs import refused, written
 
 Progress = Callable[[int, float, float], None]
@@ -276,15 +276,10 @@ def train_checkpoint(
 
 def _saved_state(path: Path, recipe: Recipe, data: Dataset) -> dict[str, Any]:
     """The state in a checkpoint of this recipe and data."""
-    try:
+    with reading("out", "a checkpoint of cert train to resume", path, "choose another file"):
         state = dict(torch.load(path, map_location="cpu", weights_only=True))
         saved = {**state["recipe"], "data": state["data"]}
         digest = state.get("data_fingerprint", "")  # files written before do not say
-    except Exception as error:  # a damaged file may raise anything
-        raise ValueError(
-            f"out must be a checkpoint of cert train to resume, got {str(path)!r} "
-            f"({first_line(error)}): choose another file"
-        ) from error
     for name, value in {**recipe.to_dict(), "data": data.name}.items():
         if saved.get(name) != value:
             raise ValueError(
@@ -309,10 +304,21 @@ def _digest(data: Dataset) -> str:
 
 
 def cache_folder() -> Path:
-    """The user's cache folder of this package."""
+    """The user's cache folder of this package.
+
+    Raises
+    ------
+    ValueError
+        The system knows no home of the user, and CERT_CACHE names no folder.
+    """
     from platformdirs import user_cache_path
 
-    return Path(os.environ.get("CERT_CACHE") or user_cache_path("cert"))
+    try:
+        return Path(os.environ.get("CERT_CACHE") or user_cache_path("cert"))
+    except RuntimeError as error:
+        raise cc.errors.fail(
+            "CERT_CACHE", "a folder where there is no home", first_line(error), "set it"
+        ) from None
 
 
 def digits_cnn(sigma: float = 0.25, *, progress: Progress | None = None) -> nn.Module:

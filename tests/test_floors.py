@@ -41,7 +41,12 @@ FLOORS = [
     {"cert_core.adaptive", "cert_core.deterministic", "cert_core.joint"},
     {"cert_core.smoothed"},
     {"cert_core"},
-    {"cert_models.arguments", "cert_models.names", "cert_models.pictures"},
+    {
+        "cert_models.arguments",
+        "cert_models.boundary",
+        "cert_models.names",
+        "cert_models.pictures",
+    },
     {"cert_models.formats", "cert_models.importing", "cert_models.plans"},
     {"cert_models.batches", "cert_models.checks", "cert_models.forward"},
     {

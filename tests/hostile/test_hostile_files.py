@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -123,6 +125,12 @@ def counted(net: Any, inputs: int = 12, **options: Any) -> int:
     return int(votes)
 
 
+def compiled(net: Any) -> int:
+    """The same of a network that is compiled, which is not done here."""
+    with mock.patch.object(torch, "compile", lambda net: net):
+        return counted(net, 1, compiled=True)
+
+
 def by_plan(net: Any) -> Any:
     smoothed = SmoothedClassifier(net, NOISE, 3, batch_size=1000)
     return smoothed.certify_at(X, [0.1, 0.2], 20000, 0.001, "l2", 0)
@@ -160,6 +168,8 @@ WATCHED = [
     *(Case(name, lambda net=net: counted(net, 1), refused(ALONE)) for name, net in SEEING.items()),
     *(Case(f"from call {n}", lambda n=n: counted(from_call(n)), refused(ALONE))
       for n in (1, 3, 4, 10, 17)),
+    *(Case(f"{name}, compiled", lambda net=SEEING[name]: compiled(net), refused(ALONE))
+      for name in ("batch statistics", "above 500 rows")),
     Case("by a plan, above 500 rows", lambda: by_plan(SEEING["above 500 rows"]), refused(ALONE)),
     Case("by a plan, from call 5", lambda: by_plan(from_call(5)), refused(ALONE)),
     *(Case(f"{name}, chance alone", lambda net=net: counted(net, 2), 2480) for name, net in {
@@ -541,10 +551,176 @@ TEXTS = [
 ]  # fmt: skip
 
 
+# What readers raise.
+
+
+def header(shape: tuple[int, ...], dtype: str = "<f4") -> bytes:
+    """The beginning of an array of this shape in NumPy's format."""
+    import io
+
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        file, {"descr": dtype, "fortran_order": False, "shape": shape}
+    )
+    return file.getvalue()
+
+
+def archive(content: bytes | None = None, x: bytes = b"", y: bytes = b"") -> Said:
+    """The command on an .npz file of these bytes, or of entries of these."""
+    import zipfile
+
+    with zipfile.ZipFile("x.npz", "w") as file:
+        file.writestr("x.npy", x or header((2, 4)) + bytes(32))
+        file.writestr("y.npy", y or header((2,), "<i8") + bytes(16))
+    if content is not None:
+        Path("x.npz").write_bytes(content)
+    return of_data("x.npz")
+
+
+def of_data(source: str, *more: str) -> Said:
+    code("def net(x):\n    return (x.reshape(len(x), -1).sum(axis=1) > 2).astype(int)\n")
+    return cert("certify", "--data", source, "--model", "code_of_a_user:net", *SAMPLED, *more)
+
+
+def encrypted() -> Said:
+    """The bit of every entry that says so."""
+    archive()
+    content = bytearray(Path("x.npz").read_bytes())
+    for mark, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        at = content.find(mark)
+        while at >= 0:
+            content[at + place] |= 1
+            at = content.find(mark, at + 4)
+    return archive(bytes(content))
+
+
+def renamed() -> Said:
+    np.save("x.npy", np.ones((2, 4)))
+    return archive(Path("x.npy").read_bytes())
+
+
+def picture(content: bytes = b"", size: tuple[int, int] = (300, 300)) -> Said:
+    from PIL import Image
+
+    for folder in ("a", "b"):
+        Path("images", folder).mkdir(parents=True)
+        path = Path("images", folder, "1.png")
+        Image.new("RGB", size).save(path)
+        if content:
+            whole = path.read_bytes()
+            path.write_bytes(whole[:60] + content + whole[60 + len(content) : -40])
+    return of_data("imagenet:images")
+
+
+def held(content: Any) -> Said:
+    code()
+    torch.save(content, "net.pt")
+    return certify("net.pt", "--arch", "code_of_a_user:net")
+
+
+def of_bytes(name: str, content: bytes) -> Said:
+    code()
+    Path(name).write_bytes(content)
+    more = [] if name.endswith("onnx") else ["--arch", "code_of_a_user:net", "--normalize", "none"]
+    return certify(name, *more)
+
+
+def within_itself() -> dict[str, Any]:
+    content: dict[str, Any] = {}
+    content["a"] = content
+    return content
+
+
+def turned(change: Callable[[torch.Tensor], torch.Tensor]) -> dict[str, Any]:
+    return {"normalize": "none", "state_dict": {k: change(v) for k, v in STATE.items()}}
+
+
+def homeless() -> Any:
+    """The folder of a user without a home."""
+    from cert_models.train import cache_folder
+
+    with (
+        mock.patch.dict(os.environ, {"CERT_CACHE": ""}),
+        mock.patch("platformdirs.user_cache_path", side_effect=RuntimeError("no home\nat all")),
+    ):
+        return cache_folder()
+
+
+def exported(cell: str) -> Any:
+    """A log with such a cell, as a store may have it."""
+    from cert_models.logs import Row, read_log, write_log
+
+    write_log("out.tsv", [Row(0, 1, 1, 0.5, 1.0, {"more": cell})])
+    return read_log("out.tsv")[0].extra["more"]
+
+
+def cached_network() -> bool:
+    """Whether a file that was cut short is no network, and leaves one that is."""
+    from cert_models.architectures import digits_network
+    from cert_models.train import _filled
+
+    torch.save(digits_network().state_dict(), "whole.pt")
+    Path("cut.pt").write_bytes(Path("whole.pt").read_bytes()[:500])
+    found = [_filled(digits_network(), Path(n)) for n in ("whole.pt", "cut.pt", "none.pt")]
+    return found == [True, False, False]
+
+
+NPZ = refused("data must be", "'x.npz'")
+IMAGE = refused("data must be an image", "1.png'")
+MODEL = refused("model must", "'net.pt'")
+READERS = [
+    Case("npz, empty", lambda: archive(b""), NPZ),
+    Case("npz, text", lambda: archive(b"hello"), refused("'x.npz'", "no archive")),
+    Case("npz, cut", lambda: archive(b"PK\x03\x04" + bytes(50)), NPZ),
+    Case("npz, encrypted", encrypted, NPZ),
+    Case("npz, an array renamed", renamed, refused("'x.npz'", "no archive")),
+    *(Case(f"npz, {shape}", lambda s=shape: archive(x=header(s)), NPZ)
+      for shape in ((10**13, 4), (-1, 4), (10**30, 4))),
+    Case("npz, no header", lambda: archive(x=b"\x93NUMPY\x01\x00\xff\xff{{{"), NPZ),
+    *(Case(f"npz, {kind}", lambda k=kind: archive(x=header((2, 4), k) + bytes(128)), refused(
+        "inputs must be", "x.npz")) for kind in ("<c8", "|V2", "<U1", "<M8[s]")),
+    Case("a folder as npz", lambda: (Path("d.npz").mkdir(), of_data("d.npz"))[1],
+         refused("'d.npz'")),
+    Case("a picture of 1 x 30000", lambda: picture(size=(1, 30000)), IMAGE),
+    Case("a picture of 30000 x 1", lambda: picture(size=(30000, 1)), IMAGE),
+    Case("a picture, damaged", lambda: picture(b"\xff" * 40), IMAGE),
+    Case("integer keys", lambda: held({1: STATE, 2: 3}), refused("normalize must be stated")),
+    Case("integer keys of tensors", lambda: held({"state_dict": {1: torch.ones(2)}}), MODEL),
+    Case("an entry within itself", lambda: held(within_itself()), MODEL),
+    Case("tensors without values", lambda: held(turned(lambda v: v.to("meta"))), MODEL),
+    Case("sparse tensors", lambda: held(turned(lambda v: v.to_sparse())), MODEL),
+    Case("complex tensors", lambda: held(turned(lambda v: v * 1j)),
+         refused("'net.pt'", "complex numbers")),
+    Case("a checkpoint, empty", lambda: of_bytes("net.pt", b""), MODEL),
+    *(Case(f"safetensors, {len(content)} bytes", lambda c=content: of_bytes("n.safetensors", c),
+           refused("model must", "'n.safetensors'"))
+      for content in (b"", b"\0" * 7 + b"\x40{}", b"\2" + b"\0" * 7 + b"[]",
+                      (10**5).to_bytes(8, "little") + b"[" * 10**5)),
+    *(Case(f"ONNX, {len(content)} bytes", lambda c=content: of_bytes("n.onnx", c),
+           refused("model must", "'n.onnx'")) for content in (b"", b"\xff" * 100)),
+    Case("no home", homeless, refused("CERT_CACHE must be a folder", "no home")),
+    *(Case(f"a log, {cell!r}", lambda c=cell: exported(c), refused("columns must", "'out.tsv'"))
+      for cell in ("a\tb", "a\nb", "a\u2028b", "a\rb")),
+    Case("a log, text", lambda: exported("a b"), "a b"),
+    Case("a cached network, cut short", cached_network, True),
+    Case("a name of no encoding", lambda: told_of_bytes(b"l\xff.tsv"),
+         lambda said: said.status == 0 and not steers(said.out)),
+    Case("indices without end", lambda: of_data(data(), "--indices", "0-99999999999"),
+         refused("--indices must be", "below 4")),
+]  # fmt: skip
+
+
+def told_of_bytes(name: bytes) -> Said:
+    path = os.fsdecode(name)
+    Path(path).write_text(HEAD + "0\t1\t1\t0.5\t1\t0\n")
+    return cert("report", path, "--html", "a.html", "--plot", "a.png")
+
+
 CASES = [
     Case(f"{kind}: {case}", case.act, case.right)
     for kind, cases in (
         ("imports", IMPORTS), ("rows", WATCHED), ("fingerprints", FINGERPRINTS), ("names", TEXTS),
+        ("readers", READERS),
     )
     for case in cases
 ]  # fmt: skip

@@ -261,7 +261,7 @@ def test_bad_files(tmp_path: Path) -> None:
     batch.write_bytes(python2_pickle({b"data": CIFAR.reshape(7, 3072)}))
     refused(f"cifar10:{good}", "KeyError")
     batch.write_bytes(python2_pickle({b"data": CIFAR.reshape(7, 3072), b"labels": [1]}))
-    refused(f"cifar10:{good}", "ValueError")
+    refused(f"cifar10:{good}", "cannot reshape")
     entries = {b"data": CIFAR.reshape(7, 3072), b"labels": [77] * 7}
     batch.write_bytes(python2_pickle(entries))
     refused(f"cifar10:{good}", "labels up to 77")
