@@ -396,6 +396,7 @@ CERTIFY = [
          lambda: certify("", "--store", "s.db", "--out", "./s.db"), refused("--out", "--store")),
     Case("no end of inputs", lambda: certify("", "--indices", "0-99999999999"),
          refused("--indices", "below 8")),
+    Case("rows without end", lambda: certify("", "--batch-size", "9" * 30), refused("nine digits")),
     Case("dimensions without end", lambda: cert("figures", "overlap", "--dims", "1" + "0" * 400),
          refused("--dims", "at most")),
 ]  # fmt: skip
