@@ -34,9 +34,9 @@ def _lock(folder: Path) -> int:
     return held
 
 
-def _sweep(folder: Path) -> None:
+def sweep(folder: Path) -> None:
     """Remove what killed processes left: folders of ours that nobody holds."""
-    for left in folder.iterdir():
+    for left in folder.glob(f"{PREFIX}*"):
         if SCRATCH.fullmatch(left.name):
             with contextlib.suppress(OSError):
                 held = _lock(left)
@@ -59,7 +59,7 @@ def _claim(folder: Path) -> tuple[Path, int]:
 @contextlib.contextmanager
 def scratch(folder: Path) -> Iterator[Path]:
     """A folder within this one, so on its disk, for files called new..., gone at the end."""
-    _sweep(folder)
+    sweep(folder)
     new, held = _claim(folder)
     try:
         yield new

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import cert_core as cc
-from cert_models.outputs import scratch, sync
+from cert_models.outputs import scratch, sweep, sync
 
 APPLICATION = 0x43455254  # "CERT"
 SCHEMA_VERSION = 2  # 1 had no digests
@@ -161,10 +161,12 @@ class StoreFile:
             rule = "seconds up to a year"
             cc.errors.real("timeout", timeout, rule, lambda x: 0 <= x <= 3e7, remedy="e.g. 30")
         self._file = self._resolved()
-        self._wal = Path(f"{self._file}-wal")
+        self._wal, self._shared = (Path(f"{self._file}{end}") for end in ("-wal", "-shm"))
         if readonly or self._file.exists():
             self._check_file()
             self._check_log()
+            if not readonly:
+                sweep(self._file.parent)
         else:
             self._create()
         self.held = identity(self._file)
@@ -273,30 +275,39 @@ class StoreFile:
         if idle and head.startswith(MAGIC) and size != page * pages:
             raise self._fail(WHOLE[0], f"{size} bytes instead of {page * pages}", WHOLE[1])
 
+    def _index(self) -> tuple[bytes, int, int]:
+        """The salts of the log that its index, which outlives a killed process, was made of, how
+        many frames it had at least, and how many of them the file itself has."""
+        found = self._shared.read_bytes()[:100] if self._shared.exists() else b""
+        if len(found) < 100 or found[:48] != found[48:96]:  # none, or half written
+            return b"", 0, 0
+        frames, copied = (int.from_bytes(found[i : i + 4], sys.byteorder) for i in (16, 96))
+        return found[32:40], frames, copied
+
     def _check_log(self) -> None:
-        """SQLite itself would take a damaged page of the log for its end.  One transaction that
-        it does not take may be that which a power cut fell into; more are damage."""
-        if not self._pending():
+        """SQLite itself would take a damaged frame of the log for its end, and no log for none.
+        One transaction that it does not take, and the index does not know of, may be that which
+        a power cut fell into; more are damage."""
+        pending, (salts, frames, copied) = self._pending(), self._index()
+        remedy = (
+            f"restore {self._wal.name} and the file from a copy, or remove it and "
+            f"{self._shared.name}: a run counts again what it held"
+        )
+        if frames > copied and not self._pending():
+            raise self._fail(WHOLE[0], f"{self._wal.name} is gone", remedy)
+        if not pending:
             return
-        with (
-            self._clear(),
-            contextlib.closing(sqlite3.connect(self._address("ro"), uri=True)) as db,
-        ):
+        with self._clear(), contextlib.closing(
+            sqlite3.connect(self._address("ro"), uri=True)
+        ) as db:  # fmt: skip
             log = self._wal.read_bytes()
             db.execute("PRAGMA schema_version").fetchone()  # takes what is whole
-            index = Path(f"{self._file}-shm")
-            known = index.read_bytes()[:40] if index.exists() else b""
-        salts, page = log[16:24], int.from_bytes(log[8:12]) + 24
-        commits = [
-            i for i in range((len(log) - 32) // page)
-            if log[32 + i * page + 8 :][:8] == salts and any(log[32 + i * page + 4 :][:4])
-        ]  # fmt: skip
-        taken = int.from_bytes(known[16:20], sys.byteorder)
-        lost = sum(i >= taken for i in commits) if known[32:40] == salts else 0
-        if lost > 1 or (len(log) > 32 and _checksum(log[:24]) != log[24:32]):
-            remedy = (
-                "restore both from a copy, or remove that file: a run counts again what it held"
-            )
+        now, taken, _ = self._index()
+        page = int.from_bytes(log[8:12]) + 24
+        places = range(32, len(log) - page + 1, page)
+        ends = [log[i + 8 : i + 16] == log[16:24] and any(log[i + 4 : i + 8]) for i in places]
+        lost = now == log[16:24] and (sum(ends[taken:]) > 1 or (salts == now and frames > taken))
+        if lost or (len(log) > 32 and _checksum(log[:24]) != log[24:32]):
             raise self._fail(WHOLE[0], f"damage in {self._wal.name}", remedy)
 
     def _create(self) -> None:

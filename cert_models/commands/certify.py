@@ -86,8 +86,9 @@ def _rows(text: str) -> int:
     """Rows of a forward pass; 0 for those found by trial."""
     if text == "auto":
         return 0
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"must be an integer >= 1 or auto, got {text!r}")
+    if not text.isdecimal() or len(text) > 9 or int(text) == 0:
+        rule = "must be an integer >= 1 of nine digits at most, or auto"
+        raise argparse.ArgumentTypeError(f"{rule}, got {text[:40]!r}")
     return int(text)
 
 

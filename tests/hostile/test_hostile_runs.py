@@ -237,6 +237,25 @@ def readers_change_nothing() -> bool:
     return before == [Path(name).read_bytes() for name in ("k.db", "k.db-wal")]
 
 
+def lost_log(damage: Callable[[Path], object]) -> Callable[[], Any]:
+    """What a killed run wrote last, all three files, and something done to its log."""
+
+    def act() -> Any:
+        with CountStore(store("run.db", range(3))) as kept:
+            for index in range(3, 30):
+                kept.add("a", votes(index))
+            for end in ("", "-wal", "-shm"):
+                shutil.copy(f"run.db{end}", f"k.db{end}")
+        damage(Path("k.db-wal"))
+        return said("k.db")
+
+    return act
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-5000])
+
+
 def through_a_link() -> int:
     Path("far").mkdir()
     killed("far/k.db")
@@ -282,6 +301,10 @@ HELD = [
     Case("every bit of a count", bits, True),
     Case("a store of the first version", lambda: len(earlier()), 3),
     Case("a reader beside a killed run's log", readers_change_nothing, True),
+    Case("a killed run's log", lambda: len(lost_log(Path.stat)()), 30),
+    Case("a killed run's log removed", lost_log(Path.unlink),
+         refused("k.db-wal is gone", error=StoreError)),
+    Case("a killed run's log cut", lost_log(cut_short), refused("k.db-wal", error=StoreError)),
     Case("through a symbolic link", through_a_link, 30),
     Case("removed during a run", during(lambda: Path("s.db").unlink()),
          refused("s.db", "it is gone", "s.db-wal", error=StoreError)),
@@ -373,6 +396,7 @@ CERTIFY = [
          lambda: certify("", "--store", "s.db", "--out", "./s.db"), refused("--out", "--store")),
     Case("no end of inputs", lambda: certify("", "--indices", "0-99999999999"),
          refused("--indices", "below 8")),
+    Case("rows without end", lambda: certify("", "--batch-size", "9" * 30), refused("nine digits")),
     Case("dimensions without end", lambda: cert("figures", "overlap", "--dims", "1" + "0" * 400),
          refused("--dims", "at most")),
 ]  # fmt: skip

@@ -22,6 +22,7 @@ from cert_models.plans import FixedPlan
 from cert_models.storage import StoreError
 
 INPUTS = 60
+ENDS = ("", "-wal", "-shm")  # of the files that a killed run leaves
 CODE = """
 import time
 import torch
@@ -190,9 +191,8 @@ def swapped(path: Path, rng: random.Random) -> None:
         shutil.copy(other, path)
 
 
-# And the least that a reader may see of 50 inputs: of a log that is cut short nobody can tell,
-# but a run counts again what it held; of one bit at most the last input, as after a power cut.
-DAMAGES = {flipped: 49, cut: 0, zeroed: 0, removed: 0, swapped: 30}
+# And the least that a reader may see of 50 inputs.
+DAMAGES = {flipped: 50, cut: 50, zeroed: 50, removed: 50, swapped: 30}
 
 
 def left(folder: str, parts: list[int]) -> None:
@@ -206,7 +206,7 @@ def left(folder: str, parts: list[int]) -> None:
         store.begin("default", source.runs()["default"], {})
         for votes in list(source.votes("default", FixedPlan))[first:last]:
             store.add("default", votes)
-        for end in ("", "-wal"):
+        for end in ENDS:
             shutil.copy(f"{folder}/run.db{end}", f"{folder}/s.db{end}")
 
 
@@ -221,7 +221,7 @@ def test_damaged_stores(damage: Callable[[Path, random.Random], None], whole: li
     for _ in range(40):
         for path in Path().glob("s.db*"):
             path.unlink()
-        for end in ("", "-wal"):
+        for end in ENDS:
             shutil.copy(f"now/s.db{end}", f"s.db{end}")
         damage(Path(rng.choice(["s.db", "s.db-wal"])), rng)
         with contextlib.suppress(StoreError):  # which it is where the file is gone, too
@@ -231,4 +231,6 @@ def test_damaged_stores(damage: Callable[[Path, random.Random], None], whole: li
         answers.append(cert(*CERTIFY, "--store", "s.db"))
         if answers[-1].status == 0:
             assert content("s.db") == whole
-    assert {answer.status for answer in answers} == {0, 2}
+    statuses = {answer.status for answer in answers}
+    assert 2 in statuses  # it did damage
+    assert statuses <= {0, 2}
