@@ -63,6 +63,31 @@ def test_mixed(dim: int, k: float) -> None:
         assert below == pytest.approx(special.ndtr(score), rel=1e-6, abs=1e-12)
 
 
+@pytest.mark.parametrize("rest", [1e-9, 1e-6, 1e-3, 0.01, 0.05])
+def test_mixed_where_it_is_hardly_normalised(rest: float) -> None:
+    """Far down the mass below y is a power of exp(y)."""
+    dim, k = 3, 3 - rest
+    table, rest = max_log_quantiles(dim, k), dim - k  # as rounded
+    # log rho <= -30: rho^rest/rest (2/pi)^((dim-1)/2), to all digits
+    log_power = 0.5 * (dim - 1) * np.log(2 / np.pi) - np.log(rest) - max_law(dim, k).log_mass
+    scores = np.linspace(-6.0, 4.0, 40)
+    deep = table(scores) < -30.0
+    assert deep.sum() >= 20
+    found = log_power + rest * table(scores[deep])
+    np.testing.assert_allclose(np.exp(found), special.ndtr(scores[deep]), rtol=0, atol=3e-9)
+
+
+def test_mixed_draws_keep_their_tables() -> None:
+    """Seeds of earlier versions give the same votes."""
+    known = {
+        (2, 1.9): -4.867436201617458,
+        (64, 60.0): -0.8149634234045486,
+        (3072, 300.0): 0.9029260654820335,
+    }
+    for (dim, k), value in known.items():
+        assert float(max_log_quantiles(dim, k)(np.array(0.3))) == pytest.approx(value, rel=1e-13)
+
+
 def test_mixed_without_k_is_the_largest_of_normals() -> None:
     score = np.array([-6.0, -1.0, 0.0, 2.0, 5.0])
     rho = np.exp(max_log_quantiles(3072, 0.0)(score))
