@@ -12,7 +12,6 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 import cert_core as cc
-from cert_core.votes import CLASSES
 from cert_models.arguments import whole
 
 Counts = np.ndarray[Any, np.dtype[np.int64]]
@@ -298,7 +297,7 @@ class Run:
         for name in ("model", "model_fingerprint", "data", "data_fingerprint"):
             cc.errors.text(name, getattr(self, name))
         whole("seed", self.seed, 0, 2**32 - 1)
-        for name, most in (("batch_size", None), ("num_classes", CLASSES)):
+        for name, most in (("batch_size", None), ("num_classes", cc.votes.CLASSES)):
             whole(name, getattr(self, name), 0, most)
         cc.errors.choice("attack", self.attack, cc.ATTACKS)
         cc.errors.alpha(self.alpha)

@@ -45,6 +45,7 @@ FLOORS = [
         "cert_models.arguments",
         "cert_models.boundary",
         "cert_models.names",
+        "cert_models.outputs",
         "cert_models.pictures",
     },
     {"cert_models.formats", "cert_models.importing", "cert_models.plans"},

@@ -212,7 +212,7 @@ class _Table:
 
     def __init__(self, path: str) -> None:
         self.path, self.rows = Path(path), dict[tuple[str, ...], tuple[str, ...]]()
-        check_targets(argparse.Namespace(out=path))
+        check_targets(argparse.Namespace(out=path, force=True))  # a table goes on
         if not self.path.exists():
             self.path.write_text(HEAD + "\n", encoding="utf-8")
         whole, _, torn = self.path.read_text(encoding="utf-8").rpartition("\n")

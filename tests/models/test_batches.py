@@ -54,7 +54,7 @@ def test_counts_of_noise_drawn_on_the_device(device: Any, batch_size: int) -> No
     before = device.launched
     counts = smoothed(batch_size=batch_size).counts(X, 300, 9)
     assert device.launched > before
-    predict = smoothed()._votes
+    predict = smoothed().labels
     np.testing.assert_array_equal(counts, cc.count_votes(predict, X, NOISE, 3, 300, 9))
 
 
@@ -66,10 +66,10 @@ def test_scores_and_tests_of_noise_drawn_on_the_device(device: Any) -> None:
     radii = ours.certify_at(X, 0.05, 400, 0.01, "l1", 3)
     before = device.launched
     fixed: dict[str, Any] = {"noise": NOISE, "num_classes": 3}
-    np.testing.assert_allclose(means, cc.mean_scores(ours._softmax, X, n=50, seed=3, **fixed))
-    other = cc.label_scores(ours._softmax, X, labels=[0] * 5, n=50, seed=3, **fixed)
+    np.testing.assert_allclose(means, cc.mean_scores(ours.scores, X, n=50, seed=3, **fixed))
+    other = cc.label_scores(ours.scores, X, labels=[0] * 5, n=50, seed=3, **fixed)
     np.testing.assert_allclose(kept, other, rtol=1e-6)
-    expected = cc.certify_by(plan, ours._votes, X, 3, 3)
+    expected = cc.certify_by(plan, ours.labels, X, 3, 3)
     np.testing.assert_array_equal(radii.radius, expected.radius)
     assert device.launched == before  # the CPU's, all three
 
@@ -180,4 +180,4 @@ def test_the_command_takes_them(
     for wrong in ("0", "x"):
         with pytest.raises(SystemExit):
             main([*stored, "--batch-size", wrong])
-        assert "must be an integer >= 1 or auto" in capsys.readouterr().err
+        assert "must be an integer >= 1 of nine digits at most, or auto" in capsys.readouterr().err
