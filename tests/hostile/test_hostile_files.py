@@ -375,7 +375,7 @@ FINGERPRINTS = [
     Case("training goes on with other inputs", lambda: resumed(lambda: data(np.ones((4, 4)))),
          refused("data must be that of the run to resume", "'data.npz'")),
     Case("training goes on with other labels",
-         lambda: resumed(lambda: data(y=np.ones(4, int))),
+         lambda: resumed(lambda: data(y=np.array([2, 1, 2, 0]))),
          refused("data must be that of the run to resume")),
     Case("a checkpoint that does not know its data",
          lambda: resumed(without("data_fingerprint")).status, 0),
@@ -667,7 +667,7 @@ def cached_network() -> bool:
 
 NPZ = refused("data must be", "'x.npz'")
 IMAGE = refused("data must be an image", "1.png'")
-MODEL = refused("model must", "'net.pt'")
+UNREAD = refused("model must", "'net.pt'")
 READERS = [
     Case("npz, empty", lambda: archive(b""), NPZ),
     Case("npz, text", lambda: archive(b"hello"), refused("'x.npz'", "no archive")),
@@ -685,13 +685,13 @@ READERS = [
     Case("a picture of 30000 x 1", lambda: picture(size=(30000, 1)), IMAGE),
     Case("a picture, damaged", lambda: picture(b"\xff" * 40), IMAGE),
     Case("integer keys", lambda: held({1: STATE, 2: 3}), refused("normalize must be stated")),
-    Case("integer keys of tensors", lambda: held({"state_dict": {1: torch.ones(2)}}), MODEL),
-    Case("an entry within itself", lambda: held(within_itself()), MODEL),
-    Case("tensors without values", lambda: held(turned(lambda v: v.to("meta"))), MODEL),
-    Case("sparse tensors", lambda: held(turned(lambda v: v.to_sparse())), MODEL),
+    Case("integer keys of tensors", lambda: held({"state_dict": {1: torch.ones(2)}}), UNREAD),
+    Case("an entry within itself", lambda: held(within_itself()), UNREAD),
+    Case("tensors without values", lambda: held(turned(lambda v: v.to("meta"))), UNREAD),
+    Case("sparse tensors", lambda: held(turned(lambda v: v.to_sparse())), UNREAD),
     Case("complex tensors", lambda: held(turned(lambda v: v * 1j)),
          refused("'net.pt'", "complex numbers")),
-    Case("a checkpoint, empty", lambda: of_bytes("net.pt", b""), MODEL),
+    Case("a checkpoint, empty", lambda: of_bytes("net.pt", b""), UNREAD),
     *(Case(f"safetensors, {len(content)} bytes", lambda c=content: of_bytes("n.safetensors", c),
            refused("model must", "'n.safetensors'"))
       for content in (b"", b"\0" * 7 + b"\x40{}", b"\2" + b"\0" * 7 + b"[]",
