@@ -87,7 +87,7 @@ def _rows(text: str) -> int:
     if text == "auto":
         return 0
     if not text.isdecimal() or len(text) > 9 or int(text) == 0:
-        rule = "must be an integer >= 1 of nine digits at most, or auto"
+        rule = "must be an integer >= 1 or auto, of nine digits at most"
         raise argparse.ArgumentTypeError(f"{rule}, got {text[:40]!r}")
     return int(text)
 
