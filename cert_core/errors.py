@@ -51,11 +51,15 @@ def fail(name: str, rule: str, value: object, remedy: str) -> ValueError:
 
 def _is_bool(value: Any) -> bool:
     """Whether value, or its entries in any framework, are truth values and no numbers."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.dtype.kind == "b"
     return isinstance(value, bool) or str(getattr(value, "dtype", "")).endswith("bool")
 
 
 def integer(name: str, value: Any, low: int, high: int | None = None, *, remedy: str) -> int:
     """value as an int in [low, high]."""
+    if type(value) is int and low <= value <= (value if high is None else high):
+        return value
     rule = f"an integer >= {low}" if high is None else f"an integer in [{low}, {high}]"
     try:
         result = operator.index(value)
