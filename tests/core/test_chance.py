@@ -256,7 +256,7 @@ def test_inner_integral_where_two_rules_agree(k: float) -> None:
 def test_inner_integral_where_two_rules_agree_by_the_hundred() -> None:
     rng = np.random.default_rng(16)
     count = sum(
-        inner_search(k, float(10 ** rng.uniform(-1, 0.4)), float(10 ** rng.uniform(-1, 0.5)), 400)
+        inner_search(k, float(10 ** rng.uniform(-1, 0.4)), float(10 ** rng.uniform(-1, 0.5)), 100)
         for k in (0.3, 1.5, 2.7)
         for _ in range(20)
     )
