@@ -1,6 +1,6 @@
 """Certificates proved in ball arithmetic: slow, and asking for no belief in tests.
 
-The engine is fast and tested; its errors are differences of two rules.  Here nothing is shared
+The engine is fast and tested; its errors are distances from polynomials.  Here nothing is shared
 with it but the threat table and a lambda, which may be any: by Theorem 1, for every lam > 0,
 
     p_min <= (1/2 + D(lam))/lam,   D(lam) = lam P(l <= tau) - P(l >= -tau),  tau = log lam,

@@ -41,7 +41,7 @@ cdef double FLAT = 1e-8  # radii over which a normal's density is level to the l
 NODES, RULE = lobatto(COUNT)
 cdef double[::1] X = NODES
 cdef double[::1] W = RULE
-# a bend like a square root errs by 1.13 distances where it is worst placed, a step by .70
+# where worst placed, a fourth root errs by 1.13 distances, a square root by 1.09, a step by .70
 cdef double[:, ::1] FAR = 1.25 * distance(NODES, RULE, DEGREE)
 
 

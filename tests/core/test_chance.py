@@ -237,13 +237,13 @@ def inner_search(k: float, rho: float, r: float, points: int) -> int:
     x, w = np.polynomial.legendre.leggauss(24)
     for t in found:
         integrand, kinks = plain_three(k, rho, r, t)
-        edges = np.unique(np.concatenate([np.linspace(a, b, 9) for a, b in pairwise(kinks)]))
+        edges = np.unique(np.concatenate([np.linspace(a, b, 401) for a, b in pairwise(kinks)]))
         half = 0.5 * np.diff(edges)[:, None]
         places = 0.5 * (edges[1:] + edges[:-1])[:, None] + half * x
         truth = float((half * w * integrand(places)).sum())
         value, error = node.conditional(t, math.log(r), 1e-8)
-        # the dense panels meet each kink to 3e-4, and err by less than its square
-        assert abs(value - truth) <= error + 2e-7
+        # the dense panels meet each kink to 3e-4: refined alone they move by up to 9e-9
+        assert abs(value - truth) <= error + 5e-8
     return len(found)
 
 
@@ -256,7 +256,7 @@ def test_inner_integral_where_two_rules_agree(k: float) -> None:
 def test_inner_integral_where_two_rules_agree_by_the_hundred() -> None:
     rng = np.random.default_rng(16)
     count = sum(
-        inner_search(k, float(10 ** rng.uniform(-1, 0.4)), float(10 ** rng.uniform(-1, 0.5)), 400)
+        inner_search(k, float(10 ** rng.uniform(-1, 0.4)), float(10 ** rng.uniform(-1, 0.5)), 100)
         for k in (0.3, 1.5, 2.7)
         for _ in range(20)
     )

@@ -54,7 +54,7 @@ def ends(noise: cc.Noise, attack: str, radius: float) -> None:
         assert max(lam - 1.0, 0.0) <= found <= lam
 
 
-@pytest.mark.parametrize("dim", [1, 2, 3, 10, 64, 784])
+@pytest.mark.parametrize("dim", [1, 2, 10, 784])
 @pytest.mark.parametrize("row", FAMILIES, ids=lambda row: f"{row[0].__name__}-{row[1]}")
 def test_both_ends(row: Any, dim: int) -> None:
     family, attack = row
@@ -72,12 +72,12 @@ def test_both_ends_of_closed_laws(dim: int, radius: float) -> None:
     ends(cc.Laplace(dim, 1.0), "l1", radius)
 
 
-@pytest.mark.parametrize("rest", [1e-12, 1e-9, 1e-6, 1e-3, 0.1])
+@pytest.mark.parametrize("rest", [1e-12, 1e-6, 0.1])
 @pytest.mark.parametrize("row", FAMILIES, ids=lambda row: f"{row[0].__name__}-{row[1]}")
 def test_lower_ends_lie_below_upper_ends(row: Any, rest: float) -> None:
     """Where the density is hardly normalised, over all of the line."""
     family, attack = row
-    for dim in (2, 3, 784):
+    for dim in (3, 784):
         law = log_ratio_law(family(dim, 1.0, dim - rest), attack, 1.0)
         low, high = law.enclose([-100 * dim / rest, -1e3, -1.0, -1e-9, 0.0, 1e-9, 1.0, 1e3])
         assert np.all((low >= 0.0) & (low <= high) & (high <= 1.0))
