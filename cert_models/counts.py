@@ -69,7 +69,9 @@ def check_row(row: Row) -> None:
     for name, low in (("index", 0), ("label", 0), ("predict", -1)):
         whole(name, getattr(row, name), low, 2**62)
     for name in ("radius", "seconds"):
-        cc.errors.array(name, getattr(row, name), ">= 0", lambda x: x >= 0, remedy=remedy)
+        level = cc.errors.array(name, getattr(row, name), ">= 0", lambda x: x >= 0, remedy=remedy)
+        if level.ndim:
+            raise cc.errors.fail(name, "one number", level.shape, remedy)
     for column, value in row.extra.items():
         cc.errors.text(f"column {column!r}", value)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from typing import Any
 
-from cert_core.rounding import in_full, percent
+from cert_core.rounding import in_full, percent, upper
 from cert_models.audit import Audit, audit_run, check_source, counted_run
 from cert_models.commands.certify import add_forward
 from cert_models.commands.options import add_data, add_model, add_output, emit
@@ -100,7 +100,7 @@ def _text(options: argparse.Namespace, values: dict[str, Any], found: Audit) -> 
         f"{found.recounted} votes",
     ]
     for each in found.differences[:SHOWN]:
-        scores = f", scores by up to {each.score:.2g}" if each.score else ""
+        scores = f", scores by up to {upper(each.score)}" if each.score else ""
         judged = "WRONG" if each.index in found.wrong else "allowed"
         lines.append(f"input {each.index}: {each.votes} votes differ{scores}: {judged}")
     if len(found.differences) > SHOWN:

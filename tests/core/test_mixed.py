@@ -102,7 +102,7 @@ def test_against_monte_carlo(dim: int, n: int, share: float) -> None:
     for q in np.linspace(0.025, 0.975, 20):
         t = float(draws[int(q * n)])
         low, high = law.enclose(t)
-        assert 0 <= high - low <= 1e-8
+        assert 0 <= high - low <= 2e-8  # the tolerance, and what is added to it on both sides
         seen = np.searchsorted(draws, t, side="right") / n
         assert abs(law.cdf(t) - seen) <= 7 * math.sqrt(q * (1 - q) / n) + 2 / n
 

@@ -520,8 +520,8 @@ def test_every_public_name_is_in_a_table() -> None:
     [
         (SmoothedClassifier, CLASSIFIER, {"drawing", "filling", "inputs", "labels", "scores"}),
         (CountStore, STORE, {
-            "close", "done", "indices", "logged", "merge", "only", "plan", "runs", "starts",
-            "transaction", "votes",
+            "check_held", "close", "done", "indices", "logged", "merge", "only", "plan", "runs",
+            "starts", "transaction", "votes",
         }),
     ],
 )  # fmt: skip

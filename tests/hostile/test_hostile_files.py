@@ -380,15 +380,15 @@ FINGERPRINTS = [
     Case("a checkpoint that does not know its data",
          lambda: resumed(without("data_fingerprint")).status, 0),
     *(Case(f"a saved epoch of {epoch}", lambda e=epoch: resumed(edited(epoch=e)),
-           refused("state must be that of this training", "'net.pt'", "epoch"))
+           refused("state must be that of this training", "net.pt'", "epoch"))
       for epoch in (10**9, 3, 0, -1, 1, 1.5, "2", None)),
     Case("a saved state of another network",
          lambda: resumed(edited(state_dict={"a": torch.ones(1)})),
-         refused("state must be", "'net.pt'")),
+         refused("state must be", "net.pt'")),
     Case("a saved optimizer of nothing", lambda: resumed(edited(optimizer={})),
-         refused("state must be", "'net.pt'")),
+         refused("state must be", "net.pt'")),
     Case("a saved schedule of words", lambda: resumed(edited(schedule={"last_epoch": "x"})),
-         refused("state must be", "'net.pt'")),
+         refused("state must be", "net.pt'")),
     Case("no saved epoch", lambda: resumed(without("epoch")), refused("state must be", "epoch")),
 ]  # fmt: skip
 
@@ -667,7 +667,7 @@ def cached_network() -> bool:
 
 NPZ = refused("data must be", "'x.npz'")
 IMAGE = refused("data must be an image", "1.png'")
-UNREAD = refused("model must", "'net.pt'")
+UNREAD = refused("model must", "net.pt'")
 READERS = [
     Case("npz, empty", lambda: archive(b""), NPZ),
     Case("npz, text", lambda: archive(b"hello"), refused("'x.npz'", "no archive")),
@@ -690,7 +690,7 @@ READERS = [
     Case("tensors without values", lambda: held(turned(lambda v: v.to("meta"))), UNREAD),
     Case("sparse tensors", lambda: held(turned(lambda v: v.to_sparse())), UNREAD),
     Case("complex tensors", lambda: held(turned(lambda v: v * 1j)),
-         refused("'net.pt'", "complex numbers")),
+         refused("net.pt'", "complex numbers")),
     Case("a checkpoint, empty", lambda: of_bytes("net.pt", b""), UNREAD),
     *(Case(f"safetensors, {len(content)} bytes", lambda c=content: of_bytes("n.safetensors", c),
            refused("model must", "'n.safetensors'"))

@@ -452,7 +452,7 @@ def test_one_vote_is_found(
 def test_scores_show_how_far_they_differ(store: str, capsys: pytest.CaptureFixture[str]) -> None:
     rewrite(store, "soft", in_score(stored(store, "soft")[4]))
     assert main([*audit(store, "soft"), "--share", "1"]) == 1
-    assert "input 4: 1 votes differ, scores by up to 1.5e-05: WRONG" in capsys.readouterr().out
+    assert "input 4: 1 votes differ, scores by up to 0.000016: WRONG" in capsys.readouterr().out
 
 
 def test_true_classes_are_compared_of_all_inputs(
