@@ -70,7 +70,7 @@ def begin(command, rank):
 for kill in range(kills):
     children = [begin(command, rank) for rank, command in enumerate(commands)]
     for child in rng.sample(children, len(children)):
-        time.sleep(rng.uniform(0.0, longest))
+        time.sleep(rng.uniform(0.0, longest * (kill + 1) / kills))  # soon at first: work is left
         os.kill(child, rng.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT]))
     ends += [os.waitpid(child, 0)[1] for child in children]
 children = [begin(command, rank) for rank, command in enumerate(commands)]
@@ -102,7 +102,7 @@ def killed(commands: list[list[str]], longest: float, kills: int, ready: list[st
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr, done.stderr
     died, last = json.loads(done.stdout.splitlines()[-1])
-    assert died > kills // 3
+    assert died > 2
     assert 0 in last  # of workers, the one that ends last
     assert not list(Path().glob(".cert-*"))
 
