@@ -125,3 +125,21 @@ def test_a_framework_brings_its_own_batches() -> None:
         smoothed().certify_at(X, 0.1, 500, 0.01, "l2", 0).samples,
     )
     assert Device.entered
+
+
+def test_votes_under_stretched_noise_certify_nothing_under_its_base() -> None:
+    stretched = NOISE.scaled([1.0, 2.0, 1.0, 1.0])
+    model = cc.Smoothed(labels, stretched, 2)
+    stages = [model.counts(X, n, 0, stage=stage) for n, stage in (
+        (50, "selection"), (300, "estimation"),
+    )]  # fmt: skip
+    assert cc.certify(*stages, stretched, "l2").n == 300
+    for other in (NOISE, NOISE.scaled([2.0, 1.0, 1.0, 1.0])):
+        with pytest.raises(ValueError, match="noise must be that of the votes"):
+            cc.certify(*stages, other, "l2")
+    plain = [smoothed().counts(X, n, 0, stage=stage) for n, stage in (
+        (50, "selection"), (300, "estimation"),
+    )]  # fmt: skip
+    assert cc.certify(*plain, cc.L2Noise(4, 0.5), "l2").n == 300  # one law, two families
+    with pytest.raises(ValueError, match="noise must be that of the votes"):
+        cc.certify(*plain, stretched, "l2")
