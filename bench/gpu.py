@@ -23,8 +23,8 @@ import torch
 
 import cert_core as cc
 from cert_core import kernels
-from cert_core.kernels import launches
-from cert_models.architectures import cifar_resnet110
+from cert_core.kernels.gpu import launches
+from cert_models.networks.architectures import cifar_resnet110
 from cert_models.smooth import SmoothedClassifier
 
 DIM, ROWS = 3072, 1 << 18  # 3.2 GB of float32

@@ -18,7 +18,8 @@ from numba import njit
 from scipy import special, stats
 
 import cert_core as cc
-from cert_core.kernels import cpu, tiles, words
+from cert_core.kernels.cpu import backend as cpu
+from cert_core.kernels.cpu import tiles, words
 
 VALUES = 3_000_000
 RNG = np.random.Generator(np.random.SFC64(1))

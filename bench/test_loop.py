@@ -18,9 +18,9 @@ import torch
 from torch import nn
 
 import cert_core as cc
-from cert_models.datasets import Dataset
-from cert_models.plans import FixedPlan, Run
+from cert_models.data.datasets import Dataset
 from cert_models.run import StoredRun, Worker, certified_right, keep_memory, sampler_of
+from cert_models.store.runs import FixedPlan, Run
 
 SHAPE = (3, 32, 32)
 N0, N = 100, 10_000

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import cert_core as cc
-from cert_core.kernels import cpu, reference
+from cert_core.kernels import reference
+from cert_core.kernels.cpu import backend as cpu
 from cert_core.threats import Shift, worst_shift
 
 ROWS = 2000

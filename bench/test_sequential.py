@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import cert_core as cc
-from cert_core import sequential
+from cert_core.sequential import tests as sequential
 from cert_models.cli import main
 
 INPUTS = "20"

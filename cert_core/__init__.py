@@ -7,16 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from cert_core import errors as _errors
 from cert_core import kernels as _kernels
-from cert_core.adaptive import (
-    Outcome,
-    SequentialCertificates,
-    certify_by,
-    gather,
-    outcomes,
-)
 from cert_core.bounds import discrepancy, inverse_bound, lower_bound, required_probability
 from cert_core.calibration import certified_radius
-from cert_core.certify import (
+from cert_core.certificates import (
     ABSTAIN,
     Certificates,
     certified_accuracy,
@@ -74,11 +67,18 @@ from cert_core.noises import (
     noise_from_dict,
 )
 from cert_core.percentiles import mean_bounds, percentile_bounds, percentile_ranks
-from cert_core.plans import RadiiPlan, WidthPlan, plan_at, plan_from_dict, plan_until
 from cert_core.samples import CustomNoise
 from cert_core.scores import label_scores, mean_scores, sampled_ranks, sampled_values
 from cert_core.separation import separation_radius
-from cert_core.sequential import (
+from cert_core.sequential.certificates import (
+    Outcome,
+    SequentialCertificates,
+    certify_by,
+    gather,
+    outcomes,
+)
+from cert_core.sequential.plans import RadiiPlan, WidthPlan, plan_at, plan_from_dict, plan_until
+from cert_core.sequential.tests import (
     Boundaries,
     FixedSequence,
     boundaries,
@@ -86,9 +86,9 @@ from cert_core.sequential import (
     mixture_lower,
     mixture_upper,
 )
+from cert_core.sequential.votes import SequentialVotes, votes_until
 from cert_core.smoothed import Smoothed
 from cert_core.sparse import sparse_frontier, sparse_lower_bound
-from cert_core.stopping import SequentialVotes, votes_until
 from cert_core.threats import ATTACKS, Shift, is_tight, worst_shift
 from cert_core.votes import DrawAgain, answers, count_votes, noisy_batches
 

@@ -15,7 +15,7 @@ hoeffding_lower              a mean of scores     to compare with: never tighter
 ===========================  ===================  ====================================
 
 Choosing the largest of several bounds after seeing the data needs split_alpha.  Votes
-that are looked at while they come in need cert_core.sequential instead.
+that are looked at while they come in need cert_core.sequential.tests instead.
 
 A binomial bound is proved where it is found: the tail there, with its error (tails.py), is at
 most alpha.  The others are nudged outwards by 1e-10 of their distance to the far end and 1e-14

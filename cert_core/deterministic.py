@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from cert_core.certify import Certificates, drawn_under, vote_counts
+from cert_core.certificates import Certificates, drawn_under, vote_counts
 from cert_core.errors import fail
 from cert_core.laws.atomic import rounded_down, rounded_up
 from cert_core.noises import Noise, Splitting

@@ -56,8 +56,10 @@ def _is_bool(value: Any) -> bool:
     return isinstance(value, bool) or str(getattr(value, "dtype", "")).endswith("bool")
 
 
-def integer(name: str, value: Any, low: int, high: int | None = None, *, remedy: str) -> int:
-    """value as an int in [low, high]."""
+def integer(
+    name: str, value: Any, low: int, high: int | None = None, *, remedy: str = "pass one"
+) -> int:
+    """value as an int in [low, high], also from NumPy's integers; not from a bool."""
     if type(value) is int and low <= value <= (value if high is None else high):
         return value
     rule = f"an integer >= {low}" if high is None else f"an integer in [{low}, {high}]"

@@ -19,7 +19,7 @@ import numpy as np
 from scipy import special
 
 from cert_core.bounds import required_probability
-from cert_core.certify import ABSTAIN, drawn_under, two_samples
+from cert_core.certificates import ABSTAIN, drawn_under, two_samples
 from cert_core.confidence import Counts
 from cert_core.errors import (
     MOST_VOTES,

@@ -20,10 +20,10 @@ from functools import lru_cache
 import numpy as np
 from scipy import special
 
+from cert_core.densities import RadialRecord
 from cert_core.errors import Float, UnsupportedPair, choice
 from cert_core.noises import NORMS, MixedNoise, Noise, checked_noise
-from cert_core.radii import max_law
-from cert_core.records import RadialRecord
+from cert_core.quantiles import max_law
 
 Moments = tuple[float, float]  # mean, variance / mean^2
 

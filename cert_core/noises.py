@@ -24,6 +24,19 @@ from typing import Any, ClassVar, NoReturn, Self
 
 import numpy as np
 
+from cert_core.densities import (
+    AblationRecord,
+    AtomicRecord,
+    FlipsRecord,
+    GaussianRecord,
+    LaplaceRecord,
+    LawRecord,
+    MixedRecord,
+    OverlapRecord,
+    RadialRecord,
+    SparseFlipsRecord,
+    power_term,
+)
 from cert_core.errors import (
     EXACT,
     Float,
@@ -38,20 +51,7 @@ from cert_core.errors import (
     size,
     to_numpy,
 )
-from cert_core.radii import LogQuantiles, gamma_log_quantiles, max_law, max_log_quantiles
-from cert_core.records import (
-    AblationRecord,
-    AtomicRecord,
-    FlipsRecord,
-    GaussianRecord,
-    LaplaceRecord,
-    LawRecord,
-    MixedRecord,
-    OverlapRecord,
-    RadialRecord,
-    SparseFlipsRecord,
-    power_term,
-)
+from cert_core.quantiles import LogQuantiles, gamma_log_quantiles, max_law, max_log_quantiles
 from cert_core.rounding import in_full, rounded_down
 from cert_core.threats import Level
 

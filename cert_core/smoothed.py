@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from cert_core.adaptive import Outcome, SequentialCertificates, gather, outcomes
-from cert_core.certify import (
+from cert_core.certificates import (
     Certificates,
     certify,
     certify_scores,
@@ -24,9 +23,10 @@ from cert_core.certify import (
 from cert_core.confidence import Counts, votes_needed
 from cert_core.errors import Float, check_callable, fail, integer
 from cert_core.noises import Noise, checked_noise
-from cert_core.plans import checked_plan, plan_at, plan_until
 from cert_core.provenance import CountedVotes
 from cert_core.scores import Scores, check_scores, label_scores, mean_scores, sampled_values
+from cert_core.sequential.certificates import Outcome, SequentialCertificates, gather, outcomes
+from cert_core.sequential.plans import checked_plan, plan_at, plan_until
 from cert_core.votes import class_count, count_votes, drawn_by, input_rows
 
 SAMPLES = "pass how many noisy copies to classify"

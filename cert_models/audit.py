@@ -25,10 +25,19 @@ from fractions import Fraction
 import numpy as np
 
 import cert_core as cc
-from cert_models.arguments import whole
-from cert_models.counts import CountStore
-from cert_models.plans import SCORE_UNIT, Counts, FixedPlan, LogPlan, Plan, Run, ScorePlan, Votes
+from cert_core.errors import integer
 from cert_models.run import samples_of
+from cert_models.store.counts import CountStore
+from cert_models.store.runs import (
+    SCORE_UNIT,
+    Counts,
+    FixedPlan,
+    LogPlan,
+    Plan,
+    Run,
+    ScorePlan,
+    Votes,
+)
 
 
 @dataclass(frozen=True)
@@ -133,9 +142,9 @@ def wrong_at_most(inputs: int, drawn: int, wrong: int, confidence: float) -> int
     ValueError
         An argument out of its domain.
     """
-    whole("inputs", inputs, 1)
-    whole("drawn", drawn, 1, inputs)
-    whole("wrong", wrong, 0, drawn)
+    integer("inputs", inputs, 1)
+    integer("drawn", drawn, 1, inputs)
+    integer("wrong", wrong, 0, drawn)
     least = math.comb(inputs, drawn) * _level(confidence)
     low, high = wrong, inputs - drawn + wrong
     while low < high:
@@ -256,8 +265,8 @@ def audit_run(
     """
     rule = "a number in (0, 1]"
     share = cc.errors.real("share", share, rule, lambda x: 0 < x <= 1, remedy="e.g. 0.01")
-    whole("seed", seed, 0)
-    whole("allow", allow, 0)
+    integer("seed", seed, 0)
+    integer("allow", allow, 0)
     _level(confidence)
     plan = counted_run(store, name).plan
     sizes, mislabelled = dict[int, int](), []
@@ -272,7 +281,7 @@ def audit_run(
         raise cc.errors.fail("run", "of one input at least", f"{name!r} of none", "continue it")
     count = math.ceil(Fraction(repr(share)) * len(sizes))
     if most is not None:
-        count = min(count, whole("max", most, 1))
+        count = min(count, integer("max", most, 1))
     drawn = draw_inputs(sizes, count, seed)
     differences = []
     for counted in sample(drawn):

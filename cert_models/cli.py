@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from cert_models.names import plain
+from cert_models.files.names import plain
 
 TRACEBACK = "CERT_TRACEBACK"  # of the environment: errors are told with where they came from
 PACKAGES = [Path(__file__).parents[1] / name for name in ("cert_core", "cert_models")]

@@ -8,7 +8,7 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
-from cert_models.boundary import first_line
+from cert_models.files.reading import first_line
 
 
 def import_object(path: str, argument: str = "model") -> Any:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import cert_core as cc
 from cert_core.rounding import in_full
-from cert_models.boundary import reading
-from cert_models.outputs import refused, written
+from cert_models.files.outputs import refused, written
+from cert_models.files.reading import reading
 
 COLUMNS = ("idx", "label", "predict", "radius", "correct", "time")
 TIME = re.compile(r"(?:(?P<days>\d+) days?, )?(?P<hours>\d+):(?P<minutes>\d+):(?P<seconds>[\d.]+)")

@@ -18,13 +18,21 @@ from typing import Any
 import numpy as np
 
 import cert_core as cc
-from cert_models.counts import CountStore
-from cert_models.datasets import Dataset
+from cert_models.data.datasets import Dataset
 from cert_models.logs import RUNNER_UP, Row
-from cert_models.models import load_model
-from cert_models.plans import SCORE_UNIT, FixedPlan, Plan, Run, ScorePlan, SequentialPlan, Votes
-from cert_models.readings import Reading, certificates_of, read_run
-from cert_models.storage import check_held
+from cert_models.networks.models import load_model
+from cert_models.store.counts import CountStore
+from cert_models.store.readings import Reading, certificates_of, read_run
+from cert_models.store.runs import (
+    SCORE_UNIT,
+    FixedPlan,
+    Plan,
+    Run,
+    ScorePlan,
+    SequentialPlan,
+    Votes,
+)
+from cert_models.store.storage import check_held
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of mallopt(3)
 ROWS = 1000  # of a batch that a function gets, unless told
@@ -41,7 +49,7 @@ def smoothed_of(model: Any, run: Run, *, device: str | None = None, **forward: A
     found = load_model(model, run.num_classes) if isinstance(model, str) else model
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(found, torch.nn.Module):
-        from cert_models.architectures import usable_device
+        from cert_models.networks.architectures import usable_device
         from cert_models.smooth import SmoothedClassifier
 
         module = found.to(usable_device(device)) if device is not None else found

@@ -45,7 +45,12 @@ from cert_core.errors import EXACT, BackendMissing, choice, fail, integer, size,
 
 BLOCKS = 256  # in a tile
 
-BACKENDS = ("reference", "cpu", "gpu")
+# Where a backend stands; imported when first asked for.
+BACKENDS = {
+    "reference": "cert_core.kernels.reference",
+    "cpu": "cert_core.kernels.cpu.backend",
+    "gpu": "cert_core.kernels.gpu.backend",
+}
 
 # What a backend needs, and how it is called where one installs it.
 PACKAGES = {"cpu": ("numba", "numba"), "gpu": ("cupy", "cupy-cuda13x (or cupy-cuda12x)")}
@@ -74,7 +79,7 @@ def backend(name: str) -> ModuleType:
     """
     name = choice("backend", name, BACKENDS)
     try:
-        return importlib.import_module(f"cert_core.kernels.{name}")
+        return importlib.import_module(BACKENDS[name])
     except ModuleNotFoundError as error:
         package, command = PACKAGES.get(name, (name, name))
         raise BackendMissing(

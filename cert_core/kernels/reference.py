@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from scipy import special
 
+from cert_core.densities import MixedRecord, RadialRecord
 from cert_core.errors import Float, array, fail, probabilities, scalar, to_numpy
 from cert_core.errors import alpha as alpha_value
 from cert_core.errors import seed as seed_value
 from cert_core.kernels import BLOCKS, DRAW, OFFSETS, PI0, one_input, output_array, span
 from cert_core.kernels.copies import Codes, Words, recipe
 from cert_core.noises import Channel, Noise, Splitting, Uniform
-from cert_core.radii import cosine_quantiles
-from cert_core.records import MixedRecord, RadialRecord
+from cert_core.quantiles import cosine_quantiles
 from cert_core.rounding import in_full
 from cert_core.threats import Shift
 

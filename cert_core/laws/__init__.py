@@ -15,16 +15,7 @@ tests hold above every error seen.
 
 from __future__ import annotations
 
-from cert_core.errors import UnsupportedPair
-from cert_core.laws.atomic import atomic_law
-from cert_core.laws.base import LogRatioLaw
-from cert_core.laws.closed import GaussianLaw, LaplaceLaw, PointLaw
-from cert_core.laws.empirical import EmpiricalLaw
-from cert_core.laws.mixed import MixedLaw
-from cert_core.laws.quadrature import QuadratureLaw
-from cert_core.native import RadialLaw
-from cert_core.noises import Noise, checked_noise
-from cert_core.records import (
+from cert_core.densities import (
     AblationRecord,
     FlipsRecord,
     GaussianRecord,
@@ -35,6 +26,15 @@ from cert_core.records import (
     RadialRecord,
     SparseFlipsRecord,
 )
+from cert_core.errors import UnsupportedPair
+from cert_core.laws.atomic import atomic_law
+from cert_core.laws.base import LogRatioLaw
+from cert_core.laws.closed import GaussianLaw, LaplaceLaw, PointLaw
+from cert_core.laws.empirical import EmpiricalLaw
+from cert_core.laws.mixed import MixedLaw
+from cert_core.laws.quadrature import QuadratureLaw
+from cert_core.native import RadialLaw
+from cert_core.noises import Noise, checked_noise
 from cert_core.threats import Shift, law_shift, radius_value
 
 __all__ = [

@@ -22,15 +22,15 @@ from itertools import accumulate
 
 import numpy as np
 
-from cert_core.errors import Float, NoBracket, UnsupportedPair
-from cert_core.laws.base import EPS, LogRatioLaw, up
-from cert_core.records import (
+from cert_core.densities import (
     AblationRecord,
     AtomicRecord,
     FlipsRecord,
     OverlapRecord,
     SparseFlipsRecord,
 )
+from cert_core.errors import Float, NoBracket, UnsupportedPair
+from cert_core.laws.base import EPS, LogRatioLaw, up
 from cert_core.threats import Shift
 
 EXACT_CHANGES = 128  # changed entries up to which the masses are whole numbers

@@ -24,7 +24,7 @@ from scipy import special
 from cert_core.errors import Float
 from cert_core.laws.base import EPS
 from cert_core.native import MixedNode
-from cert_core.radii import max_law, max_log_density
+from cert_core.quantiles import max_law, max_log_density
 
 ROOT_HALF = math.sqrt(0.5)
 WINDOWS = (8.0, 10.0, 14.0)  # half periods in standard deviations, tried in turn

@@ -13,10 +13,10 @@ from cert_core.rounding import in_full, percent, upper
 from cert_models.audit import Audit, audit_run, check_source, counted_run
 from cert_models.commands.certify import add_forward
 from cert_models.commands.options import add_data, add_model, add_output, emit
-from cert_models.counts import CountStore
-from cert_models.fingerprints import data_fingerprint, model_fingerprint, precision_of
-from cert_models.plans import Votes
 from cert_models.run import keep_memory, sampler_of
+from cert_models.store.counts import CountStore
+from cert_models.store.fingerprints import data_fingerprint, model_fingerprint, precision_of
+from cert_models.store.runs import Votes
 
 SHOWN = 20  # inputs told one by one; --json has all
 
@@ -47,8 +47,8 @@ def add(commands: Any) -> None:
 
 def run_audit(options: argparse.Namespace) -> int:
     """cert audit."""
-    from cert_models.datasets import load
-    from cert_models.models import load_model
+    from cert_models.data.datasets import load
+    from cert_models.networks.models import load_model
 
     seed = options.seed if options.seed is not None else secrets.randbelow(2**32)
     with CountStore(options.store, readonly=True) as store:

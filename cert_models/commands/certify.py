@@ -27,10 +27,7 @@ from cert_models.commands.options import (
     noise_of,
 )
 from cert_models.commands.progress import progress
-from cert_models.fingerprints import data_fingerprint, model_fingerprint
 from cert_models.logs import RUNNER_UP, LogWriter, Row, check_new, write_log
-from cert_models.plans import FixedPlan, Plan, Run, ScorePlan, SequentialPlan, Votes
-from cert_models.readings import read_run
 from cert_models.run import (
     StoredRun,
     Worker,
@@ -42,6 +39,9 @@ from cert_models.run import (
     sampler_of,
     samples_of,
 )
+from cert_models.store.fingerprints import data_fingerprint, model_fingerprint
+from cert_models.store.readings import read_run
+from cert_models.store.runs import FixedPlan, Plan, Run, ScorePlan, SequentialPlan, Votes
 
 
 def add(commands: Any) -> None:
@@ -145,8 +145,8 @@ def plan_of(options: argparse.Namespace, noise: cc.Noise) -> Plan:
 
 def run_certify(options: argparse.Namespace) -> int:
     """cert certify."""
-    from cert_models.datasets import load
-    from cert_models.models import check_accuracy, check_noise, load_model
+    from cert_models.data.datasets import load
+    from cert_models.networks.models import check_accuracy, check_noise, load_model
 
     # A model may change the folder; what is written is meant from here.
     log, path = (Path(os.path.realpath(p)) if p else None for p in (options.out, options.store))

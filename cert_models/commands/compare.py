@@ -81,7 +81,7 @@ def run_compare(options: argparse.Namespace) -> int:
 
 def _run_families(options: argparse.Namespace) -> int:
     """Noise families at one level."""
-    from cert_models import report
+    from cert_models.reports import tables as report
 
     listed_noises = (FAMILIES if options.noises is None else options.noises).split(",")
     if len(set(listed_noises)) < len(listed_noises):
@@ -132,7 +132,7 @@ def _table(
     options: argparse.Namespace, noises: Named, points: list[float], rows: dict[str, list[float]]
 ) -> Any:
     """Radii rounded down, or probabilities needed rounded up."""
-    from cert_models.report import Table
+    from cert_models.reports.tables import Table
 
     if options.radius is not None:
         what, corner = "probability needed at each radius", f"{options.attack} radius"
@@ -176,7 +176,7 @@ def _noise(item: str, options: argparse.Namespace) -> tuple[str, cc.Noise]:
 
 def _draw(options: argparse.Namespace, noises: Named) -> None:
     """p_min against radius, on a normal scale, where a Gaussian is a straight line."""
-    from cert_models.pictures import settings
+    from cert_models.reports.settings import settings
 
     with settings(), target(options.picture, options) as new:
         _drawn(options, noises).savefig(new, dpi=150)

@@ -9,8 +9,8 @@ from cert_models.commands.options import emit_table, target
 from cert_models.commands.sources import accuracies, radii_of, results_of_stores, shared_inputs
 
 if TYPE_CHECKING:
-    from cert_models.envelope import Best
-    from cert_models.results import Result
+    from cert_models.reports.envelope import Best
+    from cert_models.store.results import Result
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -30,9 +30,9 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run_compare_runs(options: argparse.Namespace) -> int:
     """cert compare --store."""
-    from cert_models import report
-    from cert_models.envelope import best_at, best_tables, check_comparable
-    from cert_models.results import default_radii
+    from cert_models.reports import tables as report
+    from cert_models.reports.envelope import best_at, best_tables, check_comparable
+    from cert_models.store.results import default_radii
 
     results = results_of_stores(options.store, options)
     if options.common:

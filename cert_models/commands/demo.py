@@ -50,13 +50,13 @@ def add(commands: Any) -> None:
 
 def run_demo(options: argparse.Namespace) -> int:
     """cert demo."""
-    from cert_models.datasets import digits
+    from cert_models.data.datasets import digits
+    from cert_models.files.outputs import written
     from cert_models.logs import write_log
-    from cert_models.outputs import written
-    from cert_models.plans import FixedPlan, Run
-    from cert_models.report import draw_curves, table
+    from cert_models.networks.train import digits_cnn
+    from cert_models.reports.tables import draw_curves, table
     from cert_models.run import joined_rows, row_of, sampler_of
-    from cert_models.train import digits_cnn
+    from cert_models.store.runs import FixedPlan, Run
 
     folder = Path(options.out)
     if folder.exists() and not folder.is_dir():

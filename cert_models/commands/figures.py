@@ -17,8 +17,8 @@ from cert_models.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from cert_models.figures import Numbers
-    from cert_models.report import Table
+    from cert_models.reports.paper import Numbers
+    from cert_models.reports.tables import Table
 
 HELP = {
     "norms": "Figure 1: mean and variance of |z|_2 under Eq. 11, moved by k and by sigma",
@@ -54,13 +54,13 @@ def add(commands: Any) -> None:
 
 def run_figure(options: argparse.Namespace) -> int:
     """cert figures NAME."""
-    from cert_models import report
+    from cert_models.reports import tables as report
 
     check_targets(options)
     numbers = _numbers(options)
     text, written = report.FORMATS[options.format](_table(numbers)).rstrip(), []
     if options.picture:
-        from cert_models.drawings import draw
+        from cert_models.reports.pictures import draw
 
         with target(options.picture, options) as new:
             draw(numbers, options.figure, str(new))
@@ -70,7 +70,7 @@ def run_figure(options: argparse.Namespace) -> int:
 
 
 def _numbers(options: argparse.Namespace) -> Numbers:
-    from cert_models import figures
+    from cert_models.reports import paper as figures
 
     if options.figure == "norms":
         _at_least("--dim", options.dim, 2)
@@ -97,7 +97,7 @@ def _at_least(option: str, value: int, least: int) -> None:
 
 def _table(numbers: Numbers) -> Table:
     """The numbers as text, five digits or so, those that are bounds rounded down."""
-    from cert_models.report import Table
+    from cert_models.reports.tables import Table
 
     def cell(name: str, value: Any) -> str:
         if not isinstance(value, float):

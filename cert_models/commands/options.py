@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import cert_core as cc
-from cert_models.names import plain
-from cert_models.outputs import refused, written
+from cert_models.files.names import plain
+from cert_models.files.outputs import refused, written
 
 
 class UsageError(Exception):
@@ -71,7 +71,7 @@ def add_attack(parser: argparse.ArgumentParser) -> None:
 
 
 def add_data(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
-    """--data, by the names of cert_models.datasets.load."""
+    """--data, by the names of cert_models.data.datasets.load."""
     parser.add_argument(
         "--data", required=required,
         help="digits, cifar10:DIR, cifar100:DIR, imagenet:DIR, mnist:DIR, FILE.npz (arrays x and "

@@ -165,9 +165,9 @@ def _of_log(options: argparse.Namespace) -> Iterator[Claim]:
 
 
 def _of_store(options: argparse.Namespace) -> Iterator[Claim]:
-    from cert_models.counts import CountStore
-    from cert_models.plans import FixedPlan, LogPlan
-    from cert_models.readings import read_run
+    from cert_models.store.counts import CountStore
+    from cert_models.store.readings import read_run
+    from cert_models.store.runs import FixedPlan, LogPlan
 
     run_names(options.store)
     with CountStore(options.store, readonly=True) as store:

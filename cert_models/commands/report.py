@@ -32,7 +32,7 @@ from cert_models.commands.sources import (
 )
 
 if TYPE_CHECKING:
-    from cert_models.results import Result
+    from cert_models.store.results import Result
 
 
 def add(commands: Any) -> None:
@@ -66,11 +66,11 @@ def add(commands: Any) -> None:
 
 def run_report(options: argparse.Namespace) -> int:
     """cert report."""
-    from cert_models import report
+    from cert_models.reports import tables as report
 
     check_targets(options)
     if options.data:
-        from cert_models.datasets import load
+        from cert_models.data.datasets import load
 
         options.loaded = load(options.data)
     results = [r for source in options.sources for r in _results(source, options)]
@@ -113,7 +113,7 @@ def _results(source: str, options: argparse.Namespace) -> Iterator[Result]:
 
 def _logged(path: str, name: str, options: argparse.Namespace) -> Iterator[Result]:
     from cert_models.logs import check_stated, log_name, read_log
-    from cert_models.results import Result
+    from cert_models.store.results import Result
 
     rows, noise = read_log(path), _noise_of_logs(options)
     stated = numbers_of(noise) if noise else {}
@@ -141,7 +141,7 @@ def _page(options: argparse.Namespace, results: list[Result], made: Any) -> str:
     """The HTML page, with inputs where the data are given."""
     if not options.html:
         return ""
-    from cert_models.page import gallery, page
+    from cert_models.reports.page import gallery, page
 
     if options.images < 1:
         raise UsageError(f"--images must be at least 1, got {options.images}: or leave out --data")
@@ -153,7 +153,7 @@ def _page(options: argparse.Namespace, results: list[Result], made: Any) -> str:
 
 def _values(result: Result, options: argparse.Namespace) -> dict[str, Any]:
     """A result as plain values."""
-    from cert_models.results import default_radii
+    from cert_models.store.results import default_radii
 
     radii = radii_of(options.at) or default_radii([result])
     values: dict[str, Any] = {

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import cert_core as cc
 from cert_core.rounding import samples
 from cert_models.commands.options import UsageError, listed
-from cert_models.plans import Plan, SequentialPlan
+from cert_models.store.runs import Plan, SequentialPlan
 
 if TYPE_CHECKING:
-    from cert_models.results import Result
+    from cert_models.store.results import Result
 
 
 def stored_results(path: str, name: str, options: argparse.Namespace) -> Iterator[Result]:
@@ -52,7 +52,7 @@ def named_path(source: str) -> tuple[str, str]:
 
 def run_names(path: str) -> list[str]:
     """The runs that a store keeps."""
-    from cert_models.counts import CountStore
+    from cert_models.store.counts import CountStore
 
     with CountStore(path, readonly=True) as store:
         return list(store.runs())
@@ -68,9 +68,9 @@ def _unknown_run(where: str, runs: list[str], missing: list[str]) -> UsageError:
 def _read(
     path: str, name: str, wanted: Sequence[str], options: argparse.Namespace
 ) -> Iterator[Result]:
-    from cert_models.counts import CountStore
-    from cert_models.readings import read_run
-    from cert_models.results import Result
+    from cert_models.store.counts import CountStore
+    from cert_models.store.readings import read_run
+    from cert_models.store.results import Result
 
     with CountStore(path, readonly=True) as store:
         for run in wanted:

@@ -21,11 +21,11 @@ from cert_models.commands.options import (
     numbers_of,
 )
 from cert_models.commands.sources import run_names
-from cert_models.counts import CountStore
 from cert_models.logs import RUNNER_UP, Row, check_stated, log_name, read_log, write_log
-from cert_models.plans import LogPlan, Run
-from cert_models.readings import read_run
 from cert_models.run import rows_of
+from cert_models.store.counts import CountStore
+from cert_models.store.readings import read_run
+from cert_models.store.runs import LogPlan, Run
 
 
 def add(commands: Any) -> None:

@@ -69,8 +69,8 @@ class _Progress:
 
 def run_train(options: argparse.Namespace) -> int:
     """cert train."""
-    from cert_models.datasets import load
-    from cert_models.train import Recipe, train_checkpoint
+    from cert_models.data.datasets import load
+    from cert_models.networks.train import Recipe, train_checkpoint
 
     data = load(options.data, "train")
     default = {"cifar10": "cifar10", "cifar100": "cifar10", "imagenet": "imagenet"}

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from cert_core.kernels import launches
+from cert_core.kernels.gpu import launches
 
 HERE = Path(__file__).parent
 COMPILER = shutil.which("g++")

@@ -13,8 +13,8 @@ import pytest
 from sampler import log_density, sample, shift
 
 import cert_core as cc
+from cert_core.densities import RadialRecord
 from cert_core.laws import build_law
-from cert_core.records import RadialRecord
 from cert_core.threats import Shift, law_shift
 
 N = 400_000

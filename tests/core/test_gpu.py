@@ -19,9 +19,11 @@ from core.test_kernels import OnHost
 
 import cert_core as cc
 from cert_core import kernels
-from cert_core.kernels import cpu, launches, reference
+from cert_core.kernels import reference
+from cert_core.kernels.cpu import backend as cpu
+from cert_core.kernels.gpu import launches
 from cert_core.native import drawing
-from cert_core.radii import cosine_quantiles
+from cert_core.quantiles import cosine_quantiles
 from cert_core.threats import Shift
 
 ROOT = Path(__file__).parent.parent.parent
@@ -135,10 +137,10 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> emulated.Emulator:
 def gpu(emulator: emulated.Emulator, monkeypatch: pytest.MonkeyPatch) -> Any:
     """kernels.gpu, CuPy being a stand-in."""
     monkeypatch.setitem(sys.modules, "cupy", emulated.stand_in(emulator))
-    monkeypatch.delitem(sys.modules, "cert_core.kernels.gpu", raising=False)
+    monkeypatch.delitem(sys.modules, "cert_core.kernels.gpu.backend", raising=False)
     monkeypatch.setattr(emulator, "backwards", False)
-    yield importlib.import_module("cert_core.kernels.gpu")
-    sys.modules.pop("cert_core.kernels.gpu")
+    yield importlib.import_module("cert_core.kernels.gpu.backend")
+    sys.modules.pop("cert_core.kernels.gpu.backend")
     vars(kernels).pop("gpu", None)
 
 
@@ -323,7 +325,7 @@ def test_the_public_face_reaches_it(gpu: Any) -> None:
 def test_a_missing_device_is_named(monkeypatch: pytest.MonkeyPatch, emulator: Any) -> None:
     fake = emulated.stand_in(emulator)
     monkeypatch.setitem(sys.modules, "cupy", fake)
-    monkeypatch.delitem(sys.modules, "cert_core.kernels.gpu", raising=False)
+    monkeypatch.delitem(sys.modules, "cert_core.kernels.gpu.backend", raising=False)
 
     def too_old() -> int:
         raise RuntimeError("cudaErrorInsufficientDriver")
@@ -336,7 +338,7 @@ def test_a_missing_device_is_named(monkeypatch: pytest.MonkeyPatch, emulator: An
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cupy", None)
-    monkeypatch.delitem(sys.modules, "cert_core.kernels.gpu", raising=False)
+    monkeypatch.delitem(sys.modules, "cert_core.kernels.gpu.backend", raising=False)
     with pytest.raises(cc.BackendMissing, match=r"backend 'gpu' needs cupy, .*pip install cupy"):
         cc.draw(FAMILIES[0], 3, 0, backend="gpu")
 
@@ -400,5 +402,5 @@ def test_a_wrong_text_does_not_compile() -> None:
 
 
 def test_importing_launches_needs_no_cupy() -> None:
-    program = "import sys; import cert_core.kernels.launches; assert 'cupy' not in sys.modules"
+    program = "import sys; import cert_core.kernels.gpu.launches; assert 'cupy' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -141,7 +141,7 @@ def test_threads_change_nothing(noise: cc.Noise) -> None:
 
 
 def test_systems_that_do_not_tell_their_affinity(monkeypatch: pytest.MonkeyPatch) -> None:
-    from cert_core.kernels import cpu
+    from cert_core.kernels.cpu import backend as cpu
 
     noise = cc.Gaussian(64, 1.0)
     expected = cpu.draw(noise, 5000, 3)
@@ -241,7 +241,7 @@ TRANSFORMS = {"normal": "normals", "exponential": "exponentials", "uniform": "un
 
 def tiled(kind: str, words: Any, wide: bool, bounds: tuple[float, float, float]) -> Any:
     """Blocks of words (n, 4) through the CPU's transforms: (n, slots) values."""
-    from cert_core.kernels import doubles, tiles
+    from cert_core.kernels.cpu import doubles, tiles
 
     name = TRANSFORMS.get(kind, kind) + ("64" if wide else "32")
     dtype, slots = (np.float64, 2) if wide else (np.float32, 4)
@@ -290,7 +290,8 @@ def test_extreme_words(kind: str, wide: bool) -> None:
 )
 def test_rows_of_zeros_turn_one_way(noise: Any, dtype: str) -> None:
     """In doubles too, where no seed is known that draws one."""
-    from cert_core.kernels import KINDS, rows
+    from cert_core.kernels import KINDS
+    from cert_core.kernels.cpu import rows
 
     backend_or_skip("cpu")
     norm = noise.radial.norm
@@ -448,7 +449,7 @@ def test_bits_do_not_depend_on_the_vector_width(tmp_path: Path) -> None:
 
 def test_a_second_process_compiles_nothing() -> None:
     """The kernels' machine code is cached on disk beside them."""
-    from cert_core.kernels import rows
+    from cert_core.kernels.cpu import rows
 
     cc.draw(cc.Gaussian(3, 1.0), 1, 0)
     stats_ = rows.draw_rows.stats

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import integrate, special
 
-from cert_core.radii import (
+from cert_core.quantiles import (
     REACH,
     cosine_quantiles,
     gamma_log_quantiles,

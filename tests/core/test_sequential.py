@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from scipy import special, stats
 
 import cert_core as cc
-from cert_core import sequential
-from cert_core.sequential import FixedSequence
+from cert_core.sequential import tests as sequential
+from cert_core.sequential.tests import FixedSequence
 
 mp.mp.dps = 40
 LOOKS = cc.geometric_looks(100_000)

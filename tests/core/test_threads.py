@@ -76,7 +76,7 @@ def test_few_dimensions_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) 
 FORK = """
 import os
 import cert_core as cc
-from cert_core.kernels import cpu
+from cert_core.kernels.cpu import backend as cpu
 noise = cc.Gaussian(3072, 1.0)
 before = cpu.draw(noise, 500, 1, threads=2)
 child = os.fork()

@@ -21,8 +21,8 @@ from cases import Said, cert
 
 import cert_core as cc
 from cert_models.cli import parser
-from cert_models.counts import CountStore
-from cert_models.plans import FixedPlan, Run, Votes
+from cert_models.store.counts import CountStore
+from cert_models.store.runs import FixedPlan, Run, Votes
 
 CALLS, CHUNKS, SECONDS = 528, 12, 60
 STATUSES = {0, 1, 2, 130}

@@ -24,12 +24,12 @@ import pytest
 import torch
 
 import cert_core as cc
-from cert_models.counts import CountStore
 from cert_models.logs import Row
-from cert_models.plans import FixedPlan, LogPlan, Run, Votes
-from cert_models.results import Result
 from cert_models.smooth import SmoothedClassifier
-from cert_models.storage import StoreError
+from cert_models.store.counts import CountStore
+from cert_models.store.results import Result
+from cert_models.store.runs import FixedPlan, LogPlan, Run, Votes
+from cert_models.store.storage import StoreError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # of compile
 

@@ -14,12 +14,12 @@ from cases import Case, Said, cert, refused
 
 import cert_core as cc
 from cert_models.audit import audit_run, draw_inputs, wrong_at_most
-from cert_models.counts import CountStore
-from cert_models.datasets import Dataset, load
-from cert_models.fingerprints import data_fingerprint, model_fingerprint
+from cert_models.data.datasets import Dataset, load
 from cert_models.logs import Row
-from cert_models.plans import FixedPlan, LogPlan, Plan, Run, ScorePlan, SequentialPlan, Votes
 from cert_models.run import sampler_of
+from cert_models.store.counts import CountStore
+from cert_models.store.fingerprints import data_fingerprint, model_fingerprint
+from cert_models.store.runs import FixedPlan, LogPlan, Plan, Run, ScorePlan, SequentialPlan, Votes
 
 NOISE = cc.Gaussian(4, 0.2)
 FIXED, SCORES = FixedPlan(5, 40), ScorePlan(5, 40)

@@ -19,8 +19,8 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 import cert_core as cc
-from cert_models.architectures import make_network
-from cert_models.models import check_accuracy, load_checkpoint, load_model
+from cert_models.networks.architectures import make_network
+from cert_models.networks.models import check_accuracy, load_checkpoint, load_model
 from cert_models.smooth import SmoothedClassifier
 
 X = torch.rand(4, 3, 4, 4, generator=torch.Generator().manual_seed(1))
@@ -212,7 +212,7 @@ NORMALIZATIONS = [
 
 
 def trained(content: Any, noise: cc.Noise) -> list[str]:
-    from cert_models.models import check_noise
+    from cert_models.networks.models import check_noise
 
     return said(lambda: check_noise(loaded({"state_dict": STATE, **content}), noise))
 
@@ -233,8 +233,8 @@ def certified(content: Any) -> Any:
 
 def accuracy_said(right: int, count: int, classes: int) -> list[str]:
     """What is said of a checkpoint that gets so many of the clean inputs right."""
-    from cert_models.architectures import NormalizedNetwork
-    from cert_models.datasets import Dataset
+    from cert_models.data.datasets import Dataset
+    from cert_models.networks.architectures import NormalizedNetwork
 
     network = nn.Sequential(nn.Flatten(), nn.Linear(16, classes))
     nn.init.zeros_(network[1].weight)  # type: ignore[arg-type]

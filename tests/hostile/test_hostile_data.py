@@ -17,8 +17,8 @@ from cases import Case, cert, refused
 from PIL import Image
 
 import cert_core as cc
-from cert_models.datasets import Dataset, load
-from cert_models.formats import class_numbers
+from cert_models.data.datasets import Dataset, load
+from cert_models.data.formats import class_numbers
 
 X = np.linspace(0, 1, 12, dtype=np.float32).reshape(3, 1, 2, 2)
 Y = np.array([0, 1, 1])

@@ -17,9 +17,9 @@ from cases import Case, Said, cert, refused
 from torch import nn
 
 import cert_core as cc
-from cert_models.fingerprints import model_fingerprint
 from cert_models.importing import import_object
 from cert_models.smooth import SmoothedClassifier
+from cert_models.store.fingerprints import model_fingerprint
 
 # Import paths.
 
@@ -289,8 +289,8 @@ def started(change: str) -> Said:
 
 def kept(before: str, now: str) -> bool:
     """A run that a store knows by one fingerprint, begun by another."""
-    from cert_models.counts import CountStore
-    from cert_models.plans import FixedPlan, Run
+    from cert_models.store.counts import CountStore
+    from cert_models.store.runs import FixedPlan, Run
 
     def run(fingerprint: str) -> Run:
         return Run(FixedPlan(5, 9), NOISE, 0, 9, 3, "m", fingerprint, "d", "", "l2", 0.1)
@@ -316,7 +316,7 @@ def external(weight: float) -> str:
     Path("weights.bin").unlink(missing_ok=True)
     onnx.save(made, "net.onnx", save_as_external_data=True, location="weights.bin",
               size_threshold=0)  # fmt: skip
-    from cert_models.models import load_model
+    from cert_models.networks.models import load_model
 
     return model_fingerprint(load_model("net.onnx", 4), "net.onnx")
 
@@ -416,14 +416,14 @@ DRAWN = {"all at once": "".join(EVIL.values()).replace("=", ""), **{
 
 def named(name: str) -> Any:
     """A result of this name, as a store may have it."""
-    from cert_models.results import Result
+    from cert_models.store.results import Result
 
     places = np.arange(3)
     return Result(name, places, places, places, np.array([0.1, 0.2, 0.3]), "l2", 0.001, NOISE)
 
 
 def tabled(name: str, form: str) -> str:
-    from cert_models import report
+    from cert_models.reports import tables as report
 
     return report.FORMATS[form](report.tables([named(name)])[0])
 
@@ -468,7 +468,7 @@ def drawn(name: str, kind: str = "svg") -> bytes:
     """A picture whose title and curve have this name, without matplotlib's remarks on glyphs."""
     import io
 
-    from cert_models import report
+    from cert_models.reports import tables as report
 
     file = io.BytesIO()
     with warnings.catch_warnings():
@@ -478,7 +478,7 @@ def drawn(name: str, kind: str = "svg") -> bytes:
 
 
 def in_legend(name: str) -> list[str]:
-    from cert_models import report
+    from cert_models.reports import tables as report
 
     return [t.get_text() for t in report._curves([named(name)], "", None, False).axes[0].get_legend(
         ).get_texts()]  # fmt: skip
@@ -488,8 +488,8 @@ def paged(name: str) -> bool:
     """Whether a page of this name and title has the elements of another, and can be written."""
     import re
 
-    from cert_models import report
-    from cert_models.page import page
+    from cert_models.reports import tables as report
+    from cert_models.reports.page import page
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")
@@ -637,7 +637,7 @@ def turned(change: Callable[[torch.Tensor], torch.Tensor]) -> dict[str, Any]:
 
 def homeless() -> Any:
     """The folder of a user without a home."""
-    from cert_models.train import cache_folder
+    from cert_models.networks.train import cache_folder
 
     with (
         mock.patch.dict(os.environ, {"CERT_CACHE": ""}),
@@ -656,8 +656,8 @@ def exported(cell: str) -> Any:
 
 def cached_network() -> bool:
     """Whether a file that was cut short is no network, and leaves one that is."""
-    from cert_models.architectures import digits_network
-    from cert_models.train import _filled
+    from cert_models.networks.architectures import digits_network
+    from cert_models.networks.train import _filled
 
     torch.save(digits_network().state_dict(), "whole.pt")
     Path("cut.pt").write_bytes(Path("whole.pt").read_bytes()[:500])

@@ -12,9 +12,9 @@ import pytest
 from cases import Case, Said, cert, refused
 
 import cert_core as cc
-from cert_models.counts import CountStore
 from cert_models.logs import Row, log_name, read_log, write_log
-from cert_models.plans import LogPlan, Run
+from cert_models.store.counts import CountStore
+from cert_models.store.runs import LogPlan, Run
 
 HEAD = "idx label predict radius correct time"
 NOISE = ["--noise", "gaussian", "--sigma", "0.5", "--dim", "4", "--attack", "l2"]

@@ -16,7 +16,7 @@ from cases import Case, cert, refused
 from torch import nn
 
 import cert_core as cc
-from cert_models.architectures import try_network
+from cert_models.networks.architectures import try_network
 from cert_models.smooth import SmoothedClassifier
 
 NOISE = cc.Gaussian(12, 0.5)

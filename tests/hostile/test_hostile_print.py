@@ -23,11 +23,12 @@ from hypothesis import strategies as st
 
 import cert_core as cc
 from cert_core import rounding
-from cert_models import figures, report
 from cert_models.commands.progress import progress
-from cert_models.counts import CountStore
-from cert_models.plans import FixedPlan, Run, SequentialPlan, Votes
-from cert_models.results import Result
+from cert_models.reports import paper as figures
+from cert_models.reports import tables as report
+from cert_models.store.counts import CountStore
+from cert_models.store.results import Result
+from cert_models.store.runs import FixedPlan, Run, SequentialPlan, Votes
 
 DASH = report.UNTESTED
 MODELS = Path(figures.__file__).parent

@@ -14,7 +14,7 @@ from cases import Case, refused
 import cert_core as cc
 from cert_core.kernels import reference
 from cert_core.samples import block_generator
-from cert_models.plans import FixedPlan, ScorePlan, Votes
+from cert_models.store.runs import FixedPlan, ScorePlan, Votes
 
 G = cc.Gaussian(4, 1.0)
 TINY, HUGE = 5e-324, 2**63 - 1

@@ -21,13 +21,13 @@ import pytest
 from cases import Case, Said, cert, refused
 
 import cert_core as cc
-from cert_models import storage
-from cert_models.counts import CountStore
+from cert_models.files.outputs import scratch, written
 from cert_models.logs import Row
-from cert_models.outputs import scratch, written
-from cert_models.plans import FixedPlan, LogPlan, Run, Votes
-from cert_models.readings import read_run
-from cert_models.storage import StoreError
+from cert_models.store import storage
+from cert_models.store.counts import CountStore
+from cert_models.store.readings import read_run
+from cert_models.store.runs import FixedPlan, LogPlan, Run, Votes
+from cert_models.store.storage import StoreError
 
 RUN = Run(
     FixedPlan(10, 200), cc.Gaussian(4, 0.25), 0, 50, 3, "net", "m", "data", "d", "l2", 0.001
@@ -450,8 +450,8 @@ def left_behind() -> list[str]:
 
 def trained() -> str:
     """A training whose file somebody else writes meanwhile does not write over it."""
-    from cert_models.datasets import Dataset
-    from cert_models.train import Recipe, train_checkpoint
+    from cert_models.data.datasets import Dataset
+    from cert_models.networks.train import Recipe, train_checkpoint
 
     data = Dataset("d", np.zeros((2, 1, 8, 8), np.float32), np.array([0, 1]), 2)
     recipe = Recipe("digits", "none", cc.Gaussian(64, 0.1), 2, 1, 2, 1e-3, 0, False)

@@ -13,13 +13,13 @@ import torch
 from cases import Case, cert, refused
 
 import cert_core as cc
-from cert_models.counts import CountStore
 from cert_models.logs import Row
-from cert_models.plans import FixedPlan, LogPlan, Run, ScorePlan, SequentialPlan, Votes
-from cert_models.readings import read_run
-from cert_models.results import Result
 from cert_models.smooth import SmoothedClassifier
-from cert_models.storage import StoreError
+from cert_models.store.counts import CountStore
+from cert_models.store.readings import read_run
+from cert_models.store.results import Result
+from cert_models.store.runs import FixedPlan, LogPlan, Run, ScorePlan, SequentialPlan, Votes
+from cert_models.store.storage import StoreError
 
 G = cc.Gaussian(4, 1.0)
 X = np.full((3, 4), 0.5, np.float32)

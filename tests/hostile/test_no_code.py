@@ -22,8 +22,8 @@ from onnx import TensorProto, helper
 from safetensors.torch import save_file
 
 import cert_core as cc
-from cert_models.counts import CountStore
-from cert_models.plans import FixedPlan, Run, Votes
+from cert_models.store.counts import CountStore
+from cert_models.store.runs import FixedPlan, Run, Votes
 
 MARK = "mark"
 STATE = {"0.weight": torch.ones(3, 4), "0.bias": torch.zeros(3)}

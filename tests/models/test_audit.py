@@ -18,8 +18,16 @@ from scipy import stats
 import cert_core as cc
 from cert_models.audit import audit_run, differing, draw_inputs, wrong_at_most
 from cert_models.cli import main
-from cert_models.counts import CountStore
-from cert_models.plans import SCORE_UNIT, FixedPlan, Plan, Run, ScorePlan, SequentialPlan, Votes
+from cert_models.store.counts import CountStore
+from cert_models.store.runs import (
+    SCORE_UNIT,
+    FixedPlan,
+    Plan,
+    Run,
+    ScorePlan,
+    SequentialPlan,
+    Votes,
+)
 
 NOISE = cc.Gaussian(6, 0.5)
 TEST = cc.plan_at(NOISE, "l2", [0.1], n_max=400, alpha=0.01, n0=10, first=100, ratio=2)

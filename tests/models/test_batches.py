@@ -18,10 +18,10 @@ from torch import nn
 
 import cert_core as cc
 from cert_core import kernels
-from cert_core.kernels import launches
-from cert_models import batches
-from cert_models.batches import Batches, batch_by_trial
+from cert_core.kernels.gpu import launches
 from cert_models.cli import main
+from cert_models.smooth import batches
+from cert_models.smooth.batches import Batches, batch_by_trial
 
 
 @pytest.fixture(scope="module")
@@ -39,13 +39,13 @@ def device(monkeypatch: pytest.MonkeyPatch, emulator: emulated.Emulator) -> Any:
     fake = emulated.stand_in(emulator)
     fake.from_dlpack = lambda value: np.from_dlpack(value).view(emulated.Array)
     monkeypatch.setitem(sys.modules, "cupy", fake)
-    monkeypatch.delitem(sys.modules, "cert_core.kernels.gpu", raising=False)
-    gpu = importlib.import_module("cert_core.kernels.gpu")
+    monkeypatch.delitem(sys.modules, "cert_core.kernels.gpu.backend", raising=False)
+    gpu = importlib.import_module("cert_core.kernels.gpu.backend")
     monkeypatch.setattr(gpu, "DLPACK_CUDA", 1)
     monkeypatch.setattr(Batches, "on_device", True)
     monkeypatch.setattr(batches, "_torch_stream", lambda device: contextlib.nullcontext())
     yield emulator
-    sys.modules.pop("cert_core.kernels.gpu")
+    sys.modules.pop("cert_core.kernels.gpu.backend")
     vars(kernels).pop("gpu", None)
 
 

@@ -11,9 +11,9 @@ import pytest
 
 import cert_core as cc
 from cert_models.cli import main
-from cert_models.counts import CountStore
-from cert_models.envelope import CHOSEN_HERE
-from cert_models.plans import FixedPlan, Run, Votes
+from cert_models.reports.envelope import CHOSEN_HERE
+from cert_models.store.counts import CountStore
+from cert_models.store.runs import FixedPlan, Run, Votes
 
 ORDER = {"l1": 1, "l2": 2, "linf": np.inf}
 README = Path(__file__).parents[2] / "README.md"

@@ -23,11 +23,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cert_core as cc
-from cert_models.counts import CountStore
 from cert_models.logs import Row
-from cert_models.plans import FixedPlan, LogPlan, Run, SequentialPlan, Votes
-from cert_models.readings import probability_of_radius, read_run
-from cert_models.storage import StoreError
+from cert_models.store.counts import CountStore
+from cert_models.store.readings import probability_of_radius, read_run
+from cert_models.store.runs import FixedPlan, LogPlan, Run, SequentialPlan, Votes
+from cert_models.store.storage import StoreError
 
 NOISE = cc.L2Noise(64, 0.5, 8.0)
 RUN = Run(
@@ -91,7 +91,7 @@ def test_what_is_added_is_there(tmp_path: Path) -> None:
 def test_certificates_are_derived_at_any_attack_and_alpha(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, attack: str, alpha: float
 ) -> None:
-    monkeypatch.setattr("cert_models.readings.BLOCK", 7)
+    monkeypatch.setattr("cert_models.store.readings.BLOCK", 7)
     path = filled(tmp_path / "s.db", range(30))
     all_votes = [votes_of(i) for i in range(30)]
     expected = cc.certify(

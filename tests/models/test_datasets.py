@@ -20,9 +20,9 @@ from models.layouts import (
 )
 from PIL import Image
 
-from cert_models import datasets
 from cert_models.commands.options import UsageError, listed_indices
-from cert_models.formats import LazyArray, read_image
+from cert_models.data import datasets
+from cert_models.data.formats import LazyArray, read_image
 
 RNG = np.random.default_rng(0)
 CIFAR = RNG.integers(0, 256, size=(7, 3, 32, 32), dtype=np.uint8)

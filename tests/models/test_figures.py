@@ -12,8 +12,8 @@ import pytest
 from scipy.special import gammainc, ndtr, poch
 
 import cert_core as cc
-from cert_models import figures
 from cert_models.cli import main
+from cert_models.reports import paper as figures
 
 DRAWS = 20_000
 

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 import cert_core as cc
 from cert_core import rounding
-from cert_models import datasets, logs, report
+from cert_models import logs
+from cert_models.data import datasets
+from cert_models.reports import tables as report
 
 
 def test_digits() -> None:

@@ -21,11 +21,11 @@ import torch
 
 import cert_core as cc
 from cert_core import kernels
-from cert_core.kernels import cpu
-from cert_models.datasets import Dataset
-from cert_models.plans import FixedPlan, Plan, Run, ScorePlan, SequentialPlan
+from cert_core.kernels.cpu import backend as cpu
+from cert_models.data.datasets import Dataset
 from cert_models.run import sampler_of
 from cert_models.smooth import SmoothedClassifier
+from cert_models.store.runs import FixedPlan, Plan, Run, ScorePlan, SequentialPlan
 
 DIM = 1030  # two tiles of coordinates, the second of two blocks
 SEED, INDICES = 7, [3, 0]

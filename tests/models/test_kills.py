@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 from cases import cert
 
-from cert_models.counts import CountStore
-from cert_models.plans import FixedPlan
-from cert_models.storage import StoreError
+from cert_models.store.counts import CountStore
+from cert_models.store.runs import FixedPlan
+from cert_models.store.storage import StoreError
 
 INPUTS = 60
 ENDS = ("", "-wal", "-shm")  # of the files that a killed run leaves

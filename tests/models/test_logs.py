@@ -15,10 +15,10 @@ from scipy import stats
 
 import cert_core as cc
 from cert_models.cli import main
-from cert_models.counts import CountStore
 from cert_models.logs import Row, read_log, write_log
-from cert_models.plans import FixedPlan, Run, Votes
-from cert_models.readings import read_run
+from cert_models.store.counts import CountStore
+from cert_models.store.readings import read_run
+from cert_models.store.runs import FixedPlan, Run, Votes
 
 HEAD = "idx\tlabel\tpredict\tradius\tcorrect\ttime"
 PUBLISHED = f"""{HEAD}

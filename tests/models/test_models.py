@@ -15,9 +15,9 @@ import torch
 from models import published
 from torch import nn
 
-from cert_models import architectures, models
 from cert_models.cli import main
-from cert_models.datasets import Dataset
+from cert_models.data.datasets import Dataset
+from cert_models.networks import architectures, models
 
 PUBLISHED = {
     "cifar_resnet20": (published.cifar_resnet(20), 272_474),

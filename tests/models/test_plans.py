@@ -13,11 +13,11 @@ from torch import nn
 
 import cert_core as cc
 from cert_models.cli import main
-from cert_models.counts import CountStore
 from cert_models.logs import read_log
-from cert_models.plans import FixedPlan, ScorePlan, Votes
-from cert_models.readings import read_run
 from cert_models.smooth import SmoothedClassifier
+from cert_models.store.counts import CountStore
+from cert_models.store.readings import read_run
+from cert_models.store.runs import FixedPlan, ScorePlan, Votes
 
 NOISE = cc.L1Noise.with_rms(12, 0.3, 4.0)
 X = np.random.default_rng(0).uniform(size=(8, 3, 2, 2)).astype(np.float32)

@@ -13,10 +13,10 @@ from test_counts import RUN, SEQUENTIAL, TEST, filled
 
 import cert_core as cc
 from cert_models.commands.prove import COLUMNS
-from cert_models.counts import CountStore
 from cert_models.logs import Row, write_log
-from cert_models.plans import Votes
-from cert_models.readings import read_run
+from cert_models.store.counts import CountStore
+from cert_models.store.readings import read_run
+from cert_models.store.runs import Votes
 
 NOISE = ("--noise", "l2", "--dim", "64", "--sigma", "0.5", "--k", "8", "--attack", "l2")
 SERIAL = ("--workers", "1", "--quiet")

@@ -24,13 +24,13 @@ from PIL import Image
 from scipy.stats import binom
 
 import cert_core as cc
-from cert_models import report
 from cert_models.cli import main
-from cert_models.counts import CountStore
-from cert_models.datasets import digits
-from cert_models.page import gallery, page
-from cert_models.plans import FixedPlan, Run, Votes
-from cert_models.results import Result, default_radii, subset
+from cert_models.data.datasets import digits
+from cert_models.reports import tables as report
+from cert_models.reports.page import gallery, page
+from cert_models.store.counts import CountStore
+from cert_models.store.results import Result, default_radii, subset
+from cert_models.store.runs import FixedPlan, Run, Votes
 
 NOISE = cc.L2Noise.with_rms(64, 0.25, 16.0)
 
@@ -310,7 +310,7 @@ def test_pictures_are_the_inputs_and_noisy_copies() -> None:
 
 
 def test_colour_pictures() -> None:
-    from cert_models.datasets import Dataset
+    from cert_models.data.datasets import Dataset
 
     x = np.random.default_rng(0).uniform(size=(3, 3, 4, 4)).astype(np.float32)
     labels = np.array([0, 1, 0])
@@ -322,7 +322,7 @@ def test_colour_pictures() -> None:
 
 
 def test_pictures_of_other_data_are_refused() -> None:
-    from cert_models.datasets import Dataset
+    from cert_models.data.datasets import Dataset
 
     data = digits()
     flat = Dataset("flat", data.x.reshape(500, 64), data.y, 10)
@@ -452,7 +452,7 @@ def test_report_of_a_store(capsys: pytest.CaptureFixture[str], folder: Path) -> 
     assert (wide["name"], wide["alpha"], wide["inputs"]) == ("wide", 0.01, 25)
     assert wide["noise"] == cc.Gaussian(64, 0.5).to_dict()
     with CountStore("store.db", readonly=True) as store:
-        from cert_models.readings import read_run
+        from cert_models.store.readings import read_run
 
         for values in (wide, narrow):
             read = read_run(store, values["name"])

@@ -14,11 +14,11 @@ import torch
 from models.layouts import write_cifar10, write_imagenet
 
 import cert_core as cc
-from cert_models.architectures import digits_network
 from cert_models.cli import main
-from cert_models.datasets import Dataset, digits
-from cert_models.models import load_checkpoint
-from cert_models.train import (
+from cert_models.data.datasets import Dataset, digits
+from cert_models.networks.architectures import digits_network
+from cert_models.networks.models import load_checkpoint
+from cert_models.networks.train import (
     Recipe,
     shifted_and_mirrored,
     train_checkpoint,
@@ -239,7 +239,7 @@ def test_certify_a_resnet50_in_the_published_layout(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A constant classifier of the published size: all of its votes are for class 7."""
-    from cert_models.architectures import resnet50
+    from cert_models.networks.architectures import resnet50
 
     monkeypatch.chdir(tmp_path)
     network = resnet50()

@@ -15,10 +15,10 @@ import pytest
 
 import cert_core as cc
 from cert_models.cli import main
-from cert_models.counts import CountStore
-from cert_models.fingerprints import data_fingerprint, model_fingerprint
 from cert_models.logs import read_log
-from cert_models.plans import FixedPlan, SequentialPlan
+from cert_models.store.counts import CountStore
+from cert_models.store.fingerprints import data_fingerprint, model_fingerprint
+from cert_models.store.runs import FixedPlan, SequentialPlan
 
 INPUTS = 320
 MODELS = """
@@ -91,7 +91,7 @@ def rows(path: str) -> list[tuple[Any, ...]]:
 KILLER = """
 import os, random, signal, sys, time
 from cert_models.cli import main
-from cert_models.counts import CountStore
+from cert_models.store.counts import CountStore
 store, command = sys.argv[1], sys.argv[2:]
 main([*command, "--store", "warm.db", "--max", "1"])  # what is forked is ready to count
 rng, done = random.Random(0), [0]
@@ -373,7 +373,7 @@ def test_the_bar(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_memory_does_not_grow_with_n(folder: Path) -> None:
     import longrun
 
-    from cert_models.datasets import load
+    from cert_models.data.datasets import load
     from cert_models.run import Run, sampler_of
 
     data, peaks = load("data.npz"), []
@@ -405,8 +405,8 @@ def test_fingerprints_tell_models_and_data_apart(folder: Path) -> None:
     import torch
     from torch import nn
 
-    from cert_models.datasets import Dataset
-    from cert_models.formats import lazy_pixels
+    from cert_models.data.datasets import Dataset
+    from cert_models.data.formats import lazy_pixels
 
     def network() -> nn.Module:
         torch.manual_seed(0)

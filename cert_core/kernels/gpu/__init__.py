@@ -1,0 +1,1 @@
+"""The GPU backend: CUDA text compiled and launched by CuPy."""

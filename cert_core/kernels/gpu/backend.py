@@ -1,0 +1,262 @@
+"""The kernels on an NVIDIA GPU: CuPy, and the CUDA text of cuda/ (see launches.py).
+
+What is computed on the device stays there: results are CuPy arrays, and arrays of any
+framework on the same device (by DLPack or __cuda_array_interface__) are read and written
+where they are.  Work is put on CuPy's current stream and not waited for, but for two things:
+hinge_bound returns numbers, and a noise's table of quantiles is waited for when it is first
+copied to a device.  Memory is from CuPy's pool.  float32 below 1.2e-38 is drawn as 0, as CuPy
+compiles it.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Any
+
+import cupy
+import numpy as np
+
+from cert_core.errors import BackendMissing, UnsupportedPair, choice, fail, probabilities, scalar
+from cert_core.errors import alpha as alpha_value
+from cert_core.errors import seed as seed_value
+from cert_core.kernels import DRAW, DTYPES, PI0, PROBES, bracket, span
+from cert_core.kernels.gpu import launches
+from cert_core.kernels.reference import HIGHEST, REMEDY, RULE, geometry
+from cert_core.noises import Finite, Noise
+from cert_core.quantiles import LogQuantiles
+from cert_core.threats import Shift
+
+DLPACK_CUDA = 2  # DLPack's number for this kind of device
+
+
+def _check_device() -> None:
+    """Refuse to be imported where nothing can run."""
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        raise BackendMissing(
+            f"backend 'gpu' needs an NVIDIA device and a driver as new as CuPy's CUDA ({error}): "
+            "install the driver, or another cupy package, or choose backend 'cpu'"
+        ) from error
+    if count == 0:
+        raise BackendMissing("backend 'gpu' needs an NVIDIA device, found 0: choose backend 'cpu'")
+
+
+_check_device()
+
+
+@lru_cache(maxsize=256)
+def _kernel(file: str, macros: launches.Macros, device: int) -> Any:
+    """A compiled variant (CuPy keeps it on disk too)."""
+    module = cupy.RawModule(code=launches.source(file), options=launches.options(macros))
+    try:
+        return module.get_function("entry")
+    except (RuntimeError, OSError, ImportError) as error:  # what its compiler finds is neither
+        raise BackendMissing(
+            f"backend 'gpu' cannot compile or load its kernels ({error}): install CUDA's compiler "
+            "library (pip install nvidia-cuda-nvrtc-cu12, or nvidia-cuda-nvrtc for CUDA 13) and a "
+            "driver as new, or choose backend 'cpu'"
+        ) from error
+
+
+@lru_cache(maxsize=256)
+def _cubics(table: LogQuantiles, device: int) -> Any:
+    """A table on the device, there before any stream asks."""
+    cubics = cupy.asarray(table.cubics)
+    cupy.cuda.get_current_stream().synchronize()
+    return cubics
+
+
+def _run(launch: launches.Launch, *arrays: Any) -> None:
+    """Put a launch on the current stream."""
+    device = cupy.cuda.runtime.getDevice()
+    for array in arrays:
+        if isinstance(array, cupy.ndarray) and array.device.id != device:
+            rule = f"arrays on the current device, {device}"
+            raise fail("arguments", rule, array.device.id, "choose it with cupy.cuda.Device(id)")
+    arguments = tuple(
+        _cubics(a, device) if isinstance(a, LogQuantiles) else a for a in launch.arguments
+    )
+    kernel = _kernel(launch.file, launch.macros, device)
+    kernel((launch.grid,), (launches.THREADS,), (*arguments, *arrays))
+
+
+def _empty(shape: tuple[int, ...], dtype: Any) -> Any:
+    try:
+        return cupy.empty(shape, dtype)
+    except cupy.cuda.memory.OutOfMemoryError as error:
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        raise MemoryError(
+            f"{size} bytes of device memory were asked for, for an array of shape {shape}, and "
+            "are not free: draw fewer samples at a time"
+        ) from error
+
+
+def _shared(value: Any) -> Any:
+    """value as a CuPy array in its own memory; None where that is not on a device."""
+    if isinstance(value, cupy.ndarray):
+        return value
+    if hasattr(value, "__dlpack_device__"):
+        return cupy.from_dlpack(value) if value.__dlpack_device__()[0] == DLPACK_CUDA else None
+    return cupy.asarray(value) if hasattr(value, "__cuda_array_interface__") else None
+
+
+def _on_device(value: Any) -> Any:
+    """value as a CuPy array, copied if it is on the host."""
+    value = value.detach() if hasattr(value, "detach") else value
+    array = _shared(value)
+    return cupy.asarray(np.asarray(value)) if array is None else array
+
+
+def place(center: Any) -> Any:
+    """A center where draw adds it without a copy."""
+    return cupy.ascontiguousarray(_on_device(center), dtype="float32")
+
+
+def add(out: Any, center: Any) -> None:
+    """Add a center of float64 to rows on the device, in their own memory."""
+    array = _shared(out)
+    array[...] = array.astype("float64") + cupy.asarray(center)
+
+
+def _center(center: Any, dim: int, dtype: str) -> Any:
+    """The center's values, or a null pointer."""
+    if center is None:
+        return np.uint64(0)
+    array = cupy.ascontiguousarray(_on_device(center), dtype=dtype)
+    if array.size != dim:
+        raise fail("center", f"an array of {dim} values", array.shape, "pass one input")
+    return array
+
+
+def _output(out: Any, shape: tuple[int, int], dtype: str) -> Any:
+    """What to write: out itself where it is on the device, else a new array."""
+    dtype = choice("dtype", dtype, DTYPES)
+    if out is None:
+        return _empty(shape, dtype)
+    have = tuple(getattr(out, "shape", ())), str(getattr(out, "dtype", type(out).__name__))
+    array = _empty(shape, dtype) if isinstance(out, np.ndarray) else None
+    if array is None and have[0] == shape:
+        array = _shared(out)
+    fits = have[0] == shape and have[1].removeprefix("torch.") == dtype
+    if array is None or not fits or not array.flags.c_contiguous:
+        raise fail(
+            "out", f"a contiguous array of shape {shape} and {dtype}, of NumPy or on the device",
+            have, "match it",
+        )  # fmt: skip
+    return array
+
+
+def draw(
+    noise: Noise,
+    n: int,
+    seed: int,
+    *,
+    start: int = 0,
+    center: Any = None,
+    out: Any = None,
+    dtype: str = "float32",
+    stream: int = DRAW,
+) -> Any:
+    """See cert_core.kernels; returns a CuPy array, or out, which may be an array of NumPy (that
+    is waited for) or of any framework on the current device (that is not)."""
+    if isinstance(noise, Finite):
+        raise UnsupportedPair(f"backend must be 'cpu' or 'reference' for {noise!r}, got 'gpu'")
+    n, start = span(n, start)
+    key = seed_value(seed)
+    array = _output(out, (n, noise.dim), dtype)
+    middle = _center(center, noise.dim, dtype)
+    if n > 0 and noise.stretch is None:
+        _run(launches.draw(noise, n, start, key, stream, dtype), middle, array)
+    elif n > 0:
+        _run(launches.draw(noise, n, start, key, stream, dtype), np.uint64(0), array)
+        array *= cupy.asarray(noise.stretch)
+        if center is not None:
+            array += middle.reshape(-1)
+    if isinstance(out, np.ndarray):
+        out[...] = array.get()
+    return array if out is None else out
+
+
+def log_ratio(noise: Noise, z: Any, shift: Shift) -> Any:
+    """See cert_core.kernels; z on the device is read there, the result is a CuPy array."""
+    rows = _on_device(z)
+    if rows.ndim != 2 or rows.shape[1] != noise.dim:
+        raise fail("z", f"of shape (n, {noise.dim})", rows.shape, "flatten each input to one row")
+    dtype = str(rows.dtype) if str(rows.dtype) in DTYPES else "float64"
+    if noise.stretch is not None:
+        rows, dtype = rows / cupy.asarray(noise.stretch), "float64"
+    rows = cupy.ascontiguousarray(rows, dtype=dtype)
+    result = _empty((len(rows),), "float64")
+    if shift.size == 0:
+        result.fill(0.0)
+    elif len(rows) > 0:
+        _run(launches.given_ratios(noise, shift, len(rows), dtype), rows, result)
+    return result
+
+
+def draw_log_ratio(
+    noise: Noise, shift: Shift, n: int, seed: int, *, start: int = 0, stream: int = PI0
+) -> Any:
+    """See cert_core.kernels; a CuPy array."""
+    n, start = span(n, start)
+    key, shape = seed_value(seed), geometry(noise, shift)
+    result = _empty((n,), "float64")
+    if shift.size == 0:
+        result.fill(0.0)
+    elif n > 0 and shape == "open":
+        _run(launches.open_ratios(noise, shift, n, start, key, stream), result)
+    elif n > 0:
+        _run(launches.closed_ratios(noise, shift, shape, n, start, key, stream), result)
+    return result
+
+
+def hinge_bound(log_ratio: Any, p: Any, alpha: float) -> Any:
+    """See cert_core.kernels and reference.hinge_bound: a selection on the device for a few p of
+    many draws, one sort else; the draws are not copied to the host."""
+    level, points = alpha_value(alpha), probabilities("p", p)
+    sample = cupy.ascontiguousarray(_on_device(log_ratio), dtype="float64")
+    n = sample.size
+    if sample.ndim != 1 or n == 0:
+        raise fail("log_ratio", "a non-empty vector", sample.shape, "pass draws of the log ratio")
+    if not bool((sample < HIGHEST).all()):
+        raise fail("log_ratio", RULE, float(sample[~(sample < HIGHEST)][0]), REMEDY)
+    shares = np.atleast_1d(points - math.sqrt((math.log(2) - math.log(level)) / (2 * n)))
+    m = np.clip(np.ceil(n * shares).astype(np.int64), 1, n)
+    few = points.size <= 4 and n > 64 * PROBES
+    select = _smallest if few else _sorted
+    order, sums = select(sample, m)
+    value = np.exp(order) * (shares - m / n) + sums / n
+    result = np.where(shares > 0, np.clip(value, 0.0, np.atleast_1d(points)), 0.0)
+    return scalar(result.reshape(points.shape))
+
+
+def _sorted(sample: Any, m: Any) -> tuple[Any, Any]:
+    """(the m-th smallest, the sum of exp over the m smallest) for each m, by a sort."""
+    ordered = cupy.sort(sample)
+    sums = cupy.cumsum(cupy.exp(ordered))
+    places = cupy.asarray(m - 1)
+    return ordered[places].get(), sums[places].get()
+
+
+def _smallest(sample: Any, m: Any) -> tuple[Any, Any]:
+    """The same by a bracket from equally spaced probes, one pass, and a sort of the bracket."""
+    found = [_one_smallest(sample, int(place)) for place in m.flat]
+    order, sums = zip(*found, strict=True)
+    return np.array(order), np.array(sums)
+
+
+def _one_smallest(sample: Any, m: int) -> tuple[float, float]:
+    n = sample.size
+    low, high = bracket(cupy.sort(sample[:: n // PROBES]).get(), m, n)
+    launch = launches.split_values(n, low, high, n // 8)
+    inside, kept = _empty((n // 8,), "float64"), cupy.zeros(1, "uint64")
+    counts, sums = _empty((launch.grid,), "int64"), _empty((launch.grid,), "float64")
+    _run(launch, sample, inside, kept, counts, sums)
+    below, size = int(counts.sum()), int(kept.get()[0])
+    if size > inside.size or not below < m <= below + size:  # an unlucky order, or many ties
+        order, total = _sorted(sample, np.array([m]))
+        return float(order[0]), float(total[0])
+    chosen = cupy.sort(inside[:size])[: m - below]
+    return float(chosen[-1].get()), float(sums.sum()) + float(cupy.exp(chosen).sum())

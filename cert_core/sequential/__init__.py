@@ -1,0 +1,1 @@
+"""Certificates from as many samples as an input needs: tests, plans, votes, certificates."""

@@ -1,0 +1,1 @@
+"""Architectures, checkpoints, and training under noise."""

@@ -1,0 +1,370 @@
+"""Classifiers trained under noise, and the digits network, trained once and cached."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+import cert_core as cc
+from cert_core.errors import integer
+from cert_models.data.datasets import Dataset, digits
+from cert_models.files.outputs import refused, written
+from cert_models.files.reading import first_line, reading
+from cert_models.networks.architectures import (
+    NormalizedNetwork,
+    digits_network,
+    make_network,
+    normalization,
+    try_network,
+    usable_device,
+)
+from cert_models.smooth.forward import scores_of
+from cert_models.store.fingerprints import data_fingerprint
+
+Progress = Callable[[int, float, float], None]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a training run depends on, beside its inputs.
+
+    Attributes
+    ----------
+    arch, normalize : str, as make_network and normalization take
+    noise : Noise added to every input, drawn anew at every step
+    num_classes, epochs, batch_size, seed : int
+    learning_rate : float, of Adam; a third of the peak of its one-cycle schedule
+    augment : bool
+        Shift images by up to 4 pixels and mirror half of them, as for CIFAR-10.
+    """
+
+    arch: str
+    normalize: str
+    noise: cc.Noise
+    num_classes: int
+    epochs: int
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    seed: int = 0
+    augment: bool = False
+
+    def __post_init__(self) -> None:
+        for name, least in (("num_classes", 2), ("epochs", 1), ("batch_size", 1), ("seed", 0)):
+            integer(name, getattr(self, name), least)
+        if not 0 < self.learning_rate < float("inf"):
+            raise ValueError(
+                f"learning_rate must be a number > 0, got {self.learning_rate!r}: try 0.001"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The recipe as plain values, for a checkpoint."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {**values, "noise": self.noise.to_dict()}
+
+
+def train_under_noise(
+    module: nn.Module,
+    data: Dataset,
+    noise: cc.Noise,
+    *,
+    epochs: int,
+    seed: int,
+    batch_size: int = 64,
+    learning_rate: float = 1e-3,
+    augment: bool = False,
+    device: str | torch.device | None = None,
+    state: dict[str, Any] | None = None,
+    save: Callable[[dict[str, Any]], None] | None = None,
+    progress: Progress | None = None,
+) -> nn.Module:
+    """Train a classifier on inputs with fresh noise at every step (Gaussian augmentation of
+    Cohen et al. 2019, for any noise).
+
+    Parameters
+    ----------
+    module : torch.nn.Module, changed in place
+    data : Dataset
+    noise : Noise, with dim the number of values of one input
+    epochs, seed, batch_size, learning_rate, augment : as in Recipe
+    device : where to train (default: the CPU)
+    state : dict, optional
+        What save was given after some epoch: go on from there.  On one device the result
+        is that of a run without a pause.
+    save : callable, optional
+        Called after every epoch with its state: epoch (done), state_dict, optimizer, schedule.
+    progress : callable (epoch, loss, share of right labels), optional
+        Called after every batch.
+
+    Returns
+    -------
+    torch.nn.Module
+        The module, in evaluation mode, on the CPU.
+
+    Raises
+    ------
+    ValueError
+        noise.dim is not the size of an input, or the data set is empty.
+    """
+    shape = data.x.shape[1:]
+    if noise.dim != int(np.prod(shape)) or not len(data):
+        raise ValueError(
+            f"noise must have dim = {int(np.prod(shape))}, the size of one of the {len(data)} "
+            f"inputs, got {noise.dim}: use a noise of that dim, and some inputs"
+        )
+    place = usable_device(device or "cpu")
+    batches = -(-len(data) // batch_size)
+    module.to(place)
+    optimizer = torch.optim.Adam(module.parameters(), lr=learning_rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3 * learning_rate, epochs * batches)
+    done = 0
+    if state is not None:
+        try:
+            done = integer("epoch", state["epoch"], 1, epochs)
+            module.load_state_dict(state["state_dict"])
+            optimizer.load_state_dict(state["optimizer"])
+            schedule.load_state_dict(state["schedule"])
+            good = schedule.last_epoch == done * batches
+        except Exception as error:  # what a file says may be anything
+            raise _no_state(state, f"{type(error).__name__}: {first_line(error)}") from error
+        if not good:
+            raise _no_state(state, f"{schedule.last_epoch} steps in {done} epochs of {batches}")
+    order = np.random.default_rng(seed)
+    orders = [order.permutation(len(data)) for _ in range(epochs)]
+
+    def batch(rows: Any, drawn: int) -> torch.Tensor:
+        x = data.x[rows].astype(np.float32, copy=False)
+        if augment:
+            x = shifted_and_mirrored(x, np.random.default_rng([seed, drawn]))
+        noisy = cc.draw(noise, len(rows), seed, start=drawn) + x.reshape(len(rows), -1)
+        return torch.from_numpy(noisy).reshape(-1, *shape)
+
+    module.train()
+    with ThreadPoolExecutor(1) as ahead:
+        for epoch in range(done, epochs):
+            parts = np.array_split(orders[epoch], batches)
+            starts = epoch * len(data) + np.cumsum([0, *map(len, parts)])
+            following = ahead.submit(batch, parts[0], int(starts[0]))
+            for i, rows in enumerate(parts):
+                x, y = following.result().to(place), torch.from_numpy(data.y[rows]).to(place)
+                if i + 1 < batches:
+                    following = ahead.submit(batch, parts[i + 1], int(starts[i + 1]))
+                scores = scores_of(module(x))
+                loss = nn.functional.cross_entropy(scores, y)
+                optimizer.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                schedule.step()
+                if progress is not None:
+                    right = (scores.argmax(dim=1) == y).float().mean()
+                    progress(epoch, loss.item(), right.item())
+            if save is not None:
+                save(
+                    {
+                        "epoch": epoch + 1,
+                        "state_dict": module.state_dict(),
+                        "optimizer": optimizer.state_dict(),
+                        "schedule": schedule.state_dict(),
+                    }
+                )
+    return module.cpu().eval()
+
+
+def _no_state(state: dict[str, Any], got: str) -> ValueError:
+    where = f" in {state['file']!r}" if "file" in state else ""
+    return ValueError(
+        f"state must be that of this training after one of its epochs, got another{where} ({got}): "
+        "begin anew, or restore the checkpoint from a copy"
+    )
+
+
+def shifted_and_mirrored(x: Any, rng: np.random.Generator) -> Any:
+    """Images (m, channels, rows, columns) shifted by up to 4 pixels, half of them mirrored."""
+    if x.ndim != 4:
+        raise ValueError(
+            f"augment must be for images (channels, rows, columns), got inputs of shape "
+            f"{x.shape[1:]}: leave it out"
+        )
+    _, _, height, width = x.shape
+    padded = np.pad(x, ((0, 0), (0, 0), (4, 4), (4, 4)))
+    down, right = rng.integers(0, 9, size=(2, len(x)))
+    mirrored = rng.integers(0, 2, size=len(x)) == 1
+    rows = down[:, None] + np.arange(height)
+    columns = right[:, None] + np.where(mirrored[:, None], np.arange(width)[::-1], np.arange(width))
+    image = np.arange(len(x))[:, None, None, None]
+    channel = np.arange(x.shape[1])[:, None, None]
+    return padded[image, channel, rows[:, None, :, None], columns[:, None, None, :]]
+
+
+def train_checkpoint(
+    path: str | Path,
+    data: Dataset,
+    recipe: Recipe,
+    *,
+    resume: bool = False,
+    device: str | None = None,
+    progress: Progress | None = None,
+) -> NormalizedNetwork:
+    """Train a network by a recipe and keep it in a checkpoint, written after every epoch.
+
+    The file is {arch, state_dict, epoch, optimizer} as published ones are, with the recipe,
+    so `cert certify` needs no --normalize, and --arch only for an import path.
+
+    Parameters
+    ----------
+    path : file to write
+    data : Dataset
+    recipe : Recipe
+    resume : bool
+        Go on from the file if it exists.
+    device, progress : as in train_under_noise
+
+    Raises
+    ------
+    ValueError
+        The file exists and resume is false, or it is of another recipe.
+    """
+    target = Path(path).resolve()  # whatever folder the network's code goes to
+    state = _saved_state(target, recipe, data) if resume and target.exists() else None
+    if state is None and (target.exists() or not target.parent.is_dir()):
+        raise ValueError(
+            "out must be a file that does not exist yet, in a folder that does, "
+            f"got {str(path)!r}: choose another, or go on with --resume"
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        network = make_network(recipe.arch, recipe.num_classes)
+    module = NormalizedNetwork(normalization(recipe.normalize, recipe.arch), network)
+    if len(data) and not 0 <= data.y.min() <= data.y.max() < recipe.num_classes:
+        raise ValueError(
+            f"num_classes must be above the largest label, {data.y.max()}, "
+            f"got {recipe.num_classes}: pass more --classes"
+        )
+    try_network(module, torch.from_numpy(data.x[:1]).float(), recipe.num_classes)
+    described = {
+        "arch": recipe.arch, "normalize": recipe.normalize, "data": data.name,
+        "recipe": recipe.to_dict(), "data_fingerprint": _digest(data),
+    }  # fmt: skip
+
+    own = state is not None  # the file: else another training wrote it since
+
+    def save(state: dict[str, Any]) -> None:
+        nonlocal own
+        try:
+            with written(target, over=own) as new:
+                torch.save({**described, **state}, new)
+        except FileExistsError:
+            raise refused(path, "another training writes it") from None
+        own = True
+
+    train_under_noise(
+        module, data, recipe.noise, epochs=recipe.epochs, seed=recipe.seed,
+        batch_size=recipe.batch_size, learning_rate=recipe.learning_rate, augment=recipe.augment,
+        device=device, state=state, save=save, progress=progress,
+    )  # fmt: skip
+    return module
+
+
+def _saved_state(path: Path, recipe: Recipe, data: Dataset) -> dict[str, Any]:
+    """The state in a checkpoint of this recipe and data."""
+    with reading("out", "a checkpoint of cert train to resume", path, "choose another file"):
+        state = dict(torch.load(path, map_location="cpu", weights_only=True))
+        saved = {**state["recipe"], "data": state["data"]}
+        digest = state.get("data_fingerprint", "")  # files written before do not say
+    for name, value in {**recipe.to_dict(), "data": data.name}.items():
+        if saved.get(name) != value:
+            raise ValueError(
+                f"{name} must be {saved.get(name)!r}, as in the run to resume, got {value!r}: "
+                "pass the same options, or write to another file"
+            )
+    if digest and digest != _digest(data):
+        raise ValueError(
+            f"data must be that of the run to resume, got others under the name {data.name!r}: "
+            "restore them, or write to another file"
+        )
+    return {**state, "file": str(path)}
+
+
+def _digest(data: Dataset) -> str:
+    """What tells whether data are still the same: of inputs that are made anew at each reading,
+    as by random transforms, their labels and shape alone."""
+    found = data_fingerprint(data)
+    if isinstance(data.x, np.ndarray) or found == data_fingerprint(data):
+        return found
+    return data_fingerprint(replace(data, x=np.zeros((len(data), 1), np.float32)))
+
+
+def cache_folder() -> Path:
+    """The user's cache folder of this package.
+
+    Raises
+    ------
+    ValueError
+        The system knows no home of the user, and CERT_CACHE names no folder.
+    """
+    from platformdirs import user_cache_path
+
+    try:
+        return Path(os.environ.get("CERT_CACHE") or user_cache_path("cert"))
+    except RuntimeError as error:
+        raise cc.errors.fail(
+            "CERT_CACHE", "a folder where there is no home", first_line(error), "set it"
+        ) from None
+
+
+def digits_cnn(sigma: float = 0.25, *, progress: Progress | None = None) -> nn.Module:
+    """The digits network trained under Gaussian noise of standard deviation sigma.
+
+    Trained once (seeded, under a minute on two cores), kept in the cache folder behind a
+    file lock, so that processes started together train it once.
+
+    Returns
+    -------
+    torch.nn.Module
+        In evaluation mode, on the CPU.
+    """
+    from filelock import FileLock
+
+    recipe: dict[str, Any] = {"sigma": sigma, "epochs": 40, "seed": 0, "version": 1}
+    name = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
+    folder = cache_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"digits-cnn-{name}.pt"
+    with FileLock(f"{path}.lock"):
+        module = digits_network()
+        if not _filled(module, path):
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(recipe["seed"])
+                module = digits_network()
+            threads = torch.get_num_threads()
+            # no slower for so small a network, and 30 times faster where the cores are busy
+            torch.set_num_threads(1)
+            try:
+                train_under_noise(
+                    module, digits("train"), cc.Gaussian(64, sigma),
+                    epochs=recipe["epochs"], seed=recipe["seed"], progress=progress,
+                )  # fmt: skip
+            finally:
+                torch.set_num_threads(threads)
+            partial = path.with_suffix(".tmp")
+            torch.save(module.state_dict(), partial)
+            partial.replace(path)
+    return module.eval()
+
+
+def _filled(module: nn.Module, path: Path) -> bool:
+    """Whether a file had the parameters; one that was cut short is as good as none."""
+    try:
+        module.load_state_dict(torch.load(path, weights_only=True))
+    except Exception:  # a damaged file may raise anything
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""What a run counted: records, their file, and what is read from it."""

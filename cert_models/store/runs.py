@@ -1,0 +1,369 @@
+"""What a run of certification is: its sampling plan, its parameters, and one input's votes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+import cert_core as cc
+from cert_core.errors import integer
+
+Counts = np.ndarray[Any, np.dtype[np.int64]]
+SCORE_UNIT = 65535  # a score of 1; others are kept as whole parts of it, rounded down
+
+
+@dataclass(frozen=True, eq=False)  # arrays have no one truth
+class Votes:
+    """The votes of one input, and where it stands in its data set.
+
+    Attributes
+    ----------
+    index : int
+        Place of the input in its data set.
+    label : int
+        Its true class.
+    selection, estimation : (num_classes,) int64
+        Votes of the two stages.
+    seconds : float
+        Time taken.
+    path : tuple of int, optional
+        Of a sequential run: votes of the selected class at every look taken.  Of a run of
+        scores: those of the selected class, in the order drawn, as parts of SCORE_UNIT.
+    """
+
+    index: int
+    label: int
+    selection: Counts
+    estimation: Counts
+    seconds: float
+    path: tuple[int, ...] | None = None
+
+
+def check_numbers(votes: Votes) -> None:
+    """Refuse what a store could keep and not read again."""
+    remedy = "pass what was counted"
+    integer("index", votes.index, 0, 2**32 - 1)
+    integer("label", votes.label, 0, cc.errors.EXACT)
+    for name in ("selection", "estimation"):
+        counts = cc.errors.to_numpy(name, getattr(votes, name))
+        if counts.ndim != 1 or counts.dtype.kind not in "iu" or not counts.size:
+            raise cc.errors.fail(name, "a vector of whole numbers", getattr(votes, name), remedy)
+        if counts.max() > cc.errors.EXACT // len(counts):
+            raise cc.errors.fail(name, "of 2^53 votes at most", int(counts.max()), remedy)
+    cc.errors.real("seconds", votes.seconds, ">= 0", lambda x: x >= 0, remedy=remedy)
+    if votes.path is not None:
+        cc.errors.integers("path", votes.path, 0, remedy=remedy)
+
+
+def _total(name: str, counts: Counts, expected: int, votes: Votes) -> None:
+    total = int(np.sum(counts))
+    if total != expected or np.min(counts) < 0:
+        remedy = f"input {votes.index} was not counted by the run's plan"
+        raise cc.errors.fail(name, f"votes that sum to {expected}", total, remedy)
+
+
+def _samples(n0: int, n: int) -> None:
+    for name, value in (("n0", n0), ("n", n)):
+        integer(name, value, 1)
+
+
+@dataclass(frozen=True)
+class _Fields:
+    """A plan whose fields are plain values."""
+
+    kind: ClassVar[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able; from_dict reads it."""
+        return {"kind": self.kind, **dataclasses.asdict(self)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The plan whose to_dict this was."""
+        return cls(**{key: value for key, value in values.items() if key != "kind"})
+
+
+@dataclass(frozen=True)
+class FixedPlan(_Fields):
+    """n0 selection and n estimation samples an input, whatever the votes.
+
+    Such counts may be read at any alpha, attack and radius.
+    """
+
+    n0: int
+    n: int
+    kind: ClassVar[str] = "fixed"
+
+    def __post_init__(self) -> None:
+        _samples(self.n0, self.n)
+
+    def check(self, votes: Votes) -> None:
+        """Refuse votes that this plan cannot have cast."""
+        check_numbers(votes)
+        _total("selection", votes.selection, self.n0, votes)
+        _total("estimation", votes.estimation, self.n, votes)
+        if votes.path is not None:
+            raise cc.errors.fail("path", "absent from a run of fixed n", votes.path, "drop it")
+
+
+@lru_cache(maxsize=4096)
+def _replay(test: cc.RadiiPlan | cc.WidthPlan, path: tuple[int, ...]) -> tuple[float, float, bool]:
+    """(radius, p_lower, decided) of a test from the votes at its looks; most inputs share
+    theirs with others."""
+    taken, stopped = test.begin(), 0
+    for look, (votes, n) in enumerate(zip(path, test.looks, strict=False), start=1):
+        if taken.update(votes, n) or n == test.looks[-1]:
+            stopped = look
+            break
+    if stopped != len(path):
+        raise cc.errors.fail(
+            "path", "that of an input at which the test stops", path, "count it again"
+        )
+    return taken.answer()
+
+
+@dataclass(frozen=True)
+class ScorePlan(_Fields):
+    """n0 selection and n estimation samples an input, scored in [0, 1] instead of voted on.
+
+    Counts hold sums of scores, those of the estimation for the selected class alone, whose
+    scores are the path; they may be read at any alpha, attack and radius.
+    """
+
+    n0: int
+    n: int
+    kind: ClassVar[str] = "scores"
+
+    def __post_init__(self) -> None:
+        _samples(self.n0, self.n)
+
+    def check(self, votes: Votes) -> None:
+        """Refuse scores that this plan cannot have given."""
+        check_numbers(votes)
+        path = votes.path or ()
+        if len(path) != self.n or min(path) < 0 or max(path) > SCORE_UNIT:
+            rule = f"{self.n} scores in 0 .. {SCORE_UNIT}"
+            remedy = f"input {votes.index} was not scored by the run's plan"
+            raise cc.errors.fail("path", rule, f"{len(path)} numbers", remedy)
+        selected = int(votes.estimation[int(np.argmax(votes.selection))])
+        _total("estimation", votes.estimation, selected, votes)
+        _total("estimation", votes.estimation, sum(path), votes)
+        if votes.selection.min() < 0 or votes.selection.sum() > self.n0 * SCORE_UNIT:
+            rule = f"sums of {self.n0} scores a class"
+            raise cc.errors.fail(
+                "selection", rule, votes.selection.tolist(), "sum the run's own scores"
+            )
+
+
+@dataclass(frozen=True)
+class SequentialPlan:
+    """n0 selection samples, then estimation samples until a test at one of the looks stops.
+
+    Its counts hold for its own decisions alone: stopped early, they are no sample of fixed
+    size, and an interval for one would miss about twice as often as it says.
+
+    Attributes
+    ----------
+    test : cc.RadiiPlan or cc.WidthPlan
+        Radii or width, thresholds, alpha, n0 and looks.
+    """
+
+    test: cc.RadiiPlan | cc.WidthPlan
+    kind: ClassVar[str] = "sequential"
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able; from_dict reads it."""
+        values = self.test.to_dict()
+        return {**values, "test": values["kind"], "kind": self.kind}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The plan whose to_dict this was."""
+        rest = {key: value for key, value in values.items() if key != "test"}
+        return cls(cc.plan_from_dict({**rest, "kind": values.get("test")}))
+
+    def check(self, votes: Votes) -> None:
+        """Refuse votes that this plan cannot have cast."""
+        check_numbers(votes)
+        looks, path = self.test.looks, votes.path
+        _total("selection", votes.selection, self.test.n0, votes)
+        if path is None or not 1 <= len(path) <= len(looks):
+            remedy = "pass those of the looks taken"
+            raise cc.errors.fail("path", f"the votes at 1 to {len(looks)} looks", path, remedy)
+        _total("estimation", votes.estimation, looks[len(path) - 1], votes)
+        final = int(votes.estimation[int(np.argmax(votes.selection))])
+        if path[-1] != final or list(path) != sorted(path) or path[0] < 0:
+            rule = f"non-decreasing and end at the {final} votes of the selected class"
+            raise cc.errors.fail("path", rule, path, "pass the running votes")
+
+    def outcome(self, votes: Votes) -> cc.Outcome:
+        """What the test says of an input, from its votes at the looks.
+
+        Raises
+        ------
+        ValueError
+            The test would not have stopped at the last look taken, or before it.
+        """
+        path = votes.path or ()
+        radius, p_lower, decided = _replay(self.test, path)
+        selected = int(np.argmax(votes.selection))
+        counted = cc.SequentialVotes(votes.index, selected, votes.selection, votes.estimation, path)
+        samples = self.test.n0 + self.test.looks[len(path) - 1]
+        label = selected if radius > 0 else cc.ABSTAIN
+        return cc.Outcome(votes.index, label, radius, p_lower, samples, decided, counted, self.test)
+
+
+@dataclass(frozen=True)
+class LogPlan(_Fields):
+    """A published log: certificates without counts, as somebody stated them.
+
+    Attributes
+    ----------
+    n0, n : int
+        Samples an input, as stated.
+    attack : str
+        Whose norm the radii are in.
+    alpha : float
+        Failure probability an input, as stated; no other can be read from a log.
+    """
+
+    n0: int
+    n: int
+    attack: str
+    alpha: float
+    kind: ClassVar[str] = "log"
+
+    def __post_init__(self) -> None:
+        _samples(self.n0, self.n)
+        cc.errors.choice("attack", self.attack, cc.ATTACKS)
+        cc.errors.alpha(self.alpha)
+
+    def check(self, votes: Votes) -> None:
+        """Refuse all votes."""
+        raise cc.errors.fail("run", "one of counts", "a published log", "name another run")
+
+
+CODE = "-code-"  # in the fingerprint of a model, between the digests of its content and its code
+
+Plan = FixedPlan | ScorePlan | SequentialPlan | LogPlan
+PLANS: dict[str, type[Plan]] = {
+    "fixed": FixedPlan,
+    "scores": ScorePlan,
+    "sequential": SequentialPlan,
+    "log": LogPlan,
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """All that decides the counts of a run, and how they are read by default.
+
+    Attributes
+    ----------
+    plan : FixedPlan, ScorePlan, SequentialPlan or LogPlan
+    noise : Noise
+    seed, batch_size, num_classes : int
+        batch_size 0: found by trial (no vote depends on it).
+    model, data : str
+        Names as given.
+    model_fingerprint, data_fingerprint : str
+        Digests of what was behind those names.
+    attack, alpha
+        Defaults for reading; they decide no count of a run of fixed n.
+    """
+
+    plan: Plan
+    noise: cc.Noise
+    seed: int
+    batch_size: int
+    num_classes: int
+    model: str
+    model_fingerprint: str
+    data: str
+    data_fingerprint: str
+    attack: str
+    alpha: float
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.plan, Plan):
+            raise cc.errors.fail("plan", "a sampling plan", self.plan, "e.g. FixedPlan(100, 1000)")
+        cc.noises.checked_noise(self.noise)
+        for name in ("model", "model_fingerprint", "data", "data_fingerprint"):
+            cc.errors.text(name, getattr(self, name))
+        integer("seed", self.seed, 0, 2**32 - 1)
+        for name, most in (("batch_size", None), ("num_classes", cc.votes.CLASSES)):
+            integer(name, getattr(self, name), 0, most)
+        cc.errors.choice("attack", self.attack, cc.ATTACKS)
+        cc.errors.alpha(self.alpha)
+
+    def to_json(self) -> str:
+        """What decides the counts, as canonical JSON."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        del values["attack"], values["alpha"]
+        values["plan"] = self.plan.to_dict()
+        values["noise"] = self.noise.to_dict()
+        return json.dumps(values, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str, attack: str, alpha: float) -> Self:
+        """The run whose to_json this was.
+
+        Raises
+        ------
+        ValueError
+            A kind of plan that this version does not know, or values that no run has.
+        """
+        values = json.loads(text)
+        if not isinstance(values, dict) or not isinstance(values.get("plan"), dict):
+            raise cc.errors.fail("run", "a record of a plan", values, "restore it from a copy")
+        plan = values.pop("plan")
+        kind = plan.get("kind")
+        if kind not in PLANS:
+            known = ", ".join(PLANS)
+            raise cc.errors.fail(
+                "plan", f"of kind {known}", kind, "read it with the version that wrote it"
+            )
+        values["noise"] = cc.noise_from_dict(values.get("noise", {}))
+        try:
+            return cls(plan=PLANS[kind].from_dict(plan), attack=attack, alpha=alpha, **values)
+        except TypeError as error:  # fields that are missing, or too many
+            raise cc.errors.fail("run", "a record of a run", str(error), "restore it") from None
+
+    def differences(self, other: Run) -> list[str]:
+        """How another run differs in what decides the counts: "n 200 instead of 100".
+
+        The names of data, and of a model that is a file, may change where the fingerprints
+        agree: another machine has them elsewhere.  A record from before fingerprints told code
+        is held to the content alone.
+        """
+        mine, theirs = (_flat(json.loads(run.to_json())) for run in (self, other))
+        told = "model_fingerprint"
+        if (CODE in mine[told]) != (CODE in theirs[told]):
+            mine[told], theirs[told] = (
+                re.sub(f"{CODE}[0-9a-f]+", "", values[told]) for values in (mine, theirs)
+            )
+        if self.plan.kind != other.plan.kind:
+            return [f"plan.kind {other.plan.kind!r} instead of {self.plan.kind!r}"]
+        for name in ("data",) if ":" in self.model + other.model else ("data", "model"):
+            if mine[f"{name}_fingerprint"] == theirs[f"{name}_fingerprint"] != "":
+                del mine[name], theirs[name]
+        return [
+            f"{name} {theirs.get(name)!r} instead of {mine.get(name)!r}"
+            for name in sorted(mine.keys() | theirs.keys())
+            if mine.get(name) != theirs.get(name)
+        ]
+
+
+def _flat(values: dict[str, Any]) -> dict[str, Any]:
+    """Nested records as one, by dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        inner = value.items() if isinstance(value, dict) else ()
+        flat.update({f"{name}.{key}": item for key, item in inner} or {name: value})
+    return flat
