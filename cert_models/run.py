@@ -166,7 +166,7 @@ def certified_right(votes: Votes, plan: Plan, alpha: float) -> bool:
     top = int(votes.selection.argmax())
     if isinstance(plan, ScorePlan):
         scores = np.array(votes.path) / SCORE_UNIT
-        return top == votes.label and bool(cc.betting_lower(scores, alpha) > 0.5)
+        return top == votes.label and bool(cc.confidence.betting_lower(scores, alpha) > 0.5)
     lower = cc.binomial_lower(int(votes.estimation[top]), int(votes.estimation.sum()), alpha)
     return top == votes.label and bool(lower > 0.5)
 

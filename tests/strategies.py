@@ -43,7 +43,7 @@ def threats(draw: Any, dims: Any = DIMS) -> tuple[cc.Noise, str, float]:
     assume(noise.name != "mixed" or noise.dim == 1)  # its law to 1e-8: see test_mixed
     try:
         cc.log_ratio_law(noise, attack, 1.0)
-    except cc.UnsupportedPair:
+    except cc.errors.UnsupportedPair:
         assume(False)
     shift = cc.worst_shift(noise, attack, 1.0)
     reach = noise.rms / shift.norm(2.0, noise.dim)

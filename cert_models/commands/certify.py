@@ -133,13 +133,15 @@ def plan_of(options: argparse.Namespace, noise: cc.Noise) -> Plan:
         raise UsageError("--runner-up must come without --at and --until: it needs n votes")
     sampling = {"n_max": options.n, "alpha": options.alpha, "n0": options.n0}
     if options.until is not None:
-        return SequentialPlan(cc.plan_until(noise, options.attack, options.until, **sampling))
+        return SequentialPlan(
+            cc.sequential.plan_until(noise, options.attack, options.until, **sampling)
+        )
     if options.at is not None:
         return SequentialPlan(
-            cc.plan_at(noise, options.attack, listed("--at", options.at), **sampling)
+            cc.sequential.plan_at(noise, options.attack, listed("--at", options.at), **sampling)
         )
     k = 1 if options.runner_up else None
-    cc.check_sampling(noise, options.attack, options.n, options.alpha, k=k)
+    cc.certificates.check_sampling(noise, options.attack, options.n, options.alpha, k=k)
     return (ScorePlan if options.votes == "soft" else FixedPlan)(options.n0, options.n)
 
 
@@ -253,7 +255,7 @@ def _certify_stored(
         write_log(log, rows_of(reading))
     result = reading.certificates
     drawn = result.n0 + result.n
-    if isinstance(result, cc.SequentialCertificates):
+    if isinstance(result, cc.sequential.SequentialCertificates):
         drawn = result.samples.mean()
     _report(options, result, reading.labels, float(drawn))
     return 0

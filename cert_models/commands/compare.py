@@ -171,7 +171,7 @@ def _noise(item: str, options: argparse.Namespace) -> tuple[str, cc.Noise]:
     if not 0 < value < math.inf:
         raise UsageError(f"--mean-norm must be a finite number > 0, got {value}: pass input units")
     noise = cc.NOISES[name].with_rms(options.dim, 1.0, k)
-    return label, noise.rescaled(value / cc.norm_moments(noise, NORM[options.attack])[0])
+    return label, noise.rescaled(value / cc.moments.norm_moments(noise, NORM[options.attack])[0])
 
 
 def _draw(options: argparse.Namespace, noises: Named) -> None:

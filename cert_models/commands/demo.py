@@ -72,7 +72,7 @@ def run_demo(options: argparse.Namespace) -> int:
     digits_cnn()
     panels: dict[str, dict[str, cc.Certificates]] = {}
     for (attack, name, noise), log in zip(entries(), logs, strict=True):
-        cc.check_sampling(noise, attack, options.n, options.alpha)
+        cc.certificates.check_sampling(noise, attack, options.n, options.alpha)
         run = Run(
             FixedPlan(options.n0, options.n), noise, options.seed, options.batch_size, 10,
             "digits-cnn", "", "digits", "", attack, options.alpha,

@@ -86,7 +86,7 @@ def _read(
 def _tested(plan: Plan) -> tuple[float, ...] | None:
     """The radii that a plan tests, where it tests no other."""
     test = plan.test if isinstance(plan, SequentialPlan) else None
-    return tuple(test.radii) if isinstance(test, cc.RadiiPlan) else None
+    return tuple(test.radii) if isinstance(test, cc.sequential.RadiiPlan) else None
 
 
 def accuracies(
@@ -99,7 +99,7 @@ def accuracies(
 def _sampling(certificates: cc.Certificates) -> str:
     """How the votes behind certificates were drawn, and whether their bound is tight."""
     text = f"n0 {certificates.n0}, n {certificates.n}"
-    if isinstance(certificates, cc.SequentialCertificates):
+    if isinstance(certificates, cc.sequential.SequentialCertificates):
         mean = certificates.samples.mean()
         text += (
             f" at most, decided by a sequential test, {samples(mean)} samples an input on average"

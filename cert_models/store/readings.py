@@ -133,7 +133,7 @@ def read_run(
     )
     return Reading(
         index.astype(np.int64), label.astype(np.int64), seconds.astype(np.float64),
-        cc.join_certificates(parts),
+        cc.certificates.join_certificates(parts),
     )  # fmt: skip
 
 
@@ -145,11 +145,13 @@ def certificates_of(
     if isinstance(plan, ScorePlan):
         labels = np.array([each.selection.argmax() for each in votes], dtype=np.int64)
         scores = np.array([each.path for each in votes]).reshape(-1, plan.n) / SCORE_UNIT
-        return cc.certify_scores(labels, scores, run.noise, attack, n0=plan.n0, alpha=alpha)
+        return cc.certificates.certify_scores(
+            labels, scores, run.noise, attack, n0=plan.n0, alpha=alpha
+        )
     selection, estimation = np.zeros((2, len(votes), run.num_classes), dtype=np.int64)
     for i, each in enumerate(votes):
         selection[i], estimation[i] = each.selection, each.estimation
-    certify = cc.certify_top_k if runner_up else cc.certify
+    certify = cc.certificates.certify_top_k if runner_up else cc.certify
     return certify(selection, estimation, run.noise, attack, alpha=alpha)
 
 
@@ -187,7 +189,7 @@ def _read_sequential(
                 "its sampling stopped for that test alone"
             )
     votes = [v for v in store.votes(name, SequentialPlan) if wanted is None or v.index in wanted]
-    certificates = cc.gather(plan.test, (plan.outcome(each) for each in votes))
+    certificates = cc.sequential.gather(plan.test, (plan.outcome(each) for each in votes))
     return [(each.index, each.label, each.seconds) for each in votes], [certificates]
 
 

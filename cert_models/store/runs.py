@@ -113,7 +113,9 @@ class FixedPlan(_Fields):
 
 
 @lru_cache(maxsize=4096)
-def _replay(test: cc.RadiiPlan | cc.WidthPlan, path: tuple[int, ...]) -> tuple[float, float, bool]:
+def _replay(
+    test: cc.sequential.RadiiPlan | cc.sequential.WidthPlan, path: tuple[int, ...]
+) -> tuple[float, float, bool]:
     """(radius, p_lower, decided) of a test from the votes at its looks; most inputs share
     theirs with others."""
     taken, stopped = test.begin(), 0
@@ -170,11 +172,11 @@ class SequentialPlan:
 
     Attributes
     ----------
-    test : cc.RadiiPlan or cc.WidthPlan
+    test : cc.sequential.RadiiPlan or cc.sequential.WidthPlan
         Radii or width, thresholds, alpha, n0 and looks.
     """
 
-    test: cc.RadiiPlan | cc.WidthPlan
+    test: cc.sequential.RadiiPlan | cc.sequential.WidthPlan
     kind: ClassVar[str] = "sequential"
 
     def to_dict(self) -> dict[str, Any]:
@@ -186,7 +188,7 @@ class SequentialPlan:
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """The plan whose to_dict this was."""
         rest = {key: value for key, value in values.items() if key != "test"}
-        return cls(cc.plan_from_dict({**rest, "kind": values.get("test")}))
+        return cls(cc.sequential.plan_from_dict({**rest, "kind": values.get("test")}))
 
     def check(self, votes: Votes) -> None:
         """Refuse votes that this plan cannot have cast."""
@@ -202,7 +204,7 @@ class SequentialPlan:
             rule = f"non-decreasing and end at the {final} votes of the selected class"
             raise cc.errors.fail("path", rule, path, "pass the running votes")
 
-    def outcome(self, votes: Votes) -> cc.Outcome:
+    def outcome(self, votes: Votes) -> cc.sequential.Outcome:
         """What the test says of an input, from its votes at the looks.
 
         Raises
@@ -213,10 +215,14 @@ class SequentialPlan:
         path = votes.path or ()
         radius, p_lower, decided = _replay(self.test, path)
         selected = int(np.argmax(votes.selection))
-        counted = cc.SequentialVotes(votes.index, selected, votes.selection, votes.estimation, path)
+        counted = cc.sequential.SequentialVotes(
+            votes.index, selected, votes.selection, votes.estimation, path
+        )
         samples = self.test.n0 + self.test.looks[len(path) - 1]
         label = selected if radius > 0 else cc.ABSTAIN
-        return cc.Outcome(votes.index, label, radius, p_lower, samples, decided, counted, self.test)
+        return cc.sequential.Outcome(
+            votes.index, label, radius, p_lower, samples, decided, counted, self.test
+        )
 
 
 @dataclass(frozen=True)

@@ -332,14 +332,18 @@ def test_a_missing_device_is_named(monkeypatch: pytest.MonkeyPatch, emulator: An
 
     for count, words in ((too_old, "cudaErrorInsufficientDriver"), (lambda: 0, "found 0")):
         fake.cuda.runtime.getDeviceCount = count
-        with pytest.raises(cc.BackendMissing, match=f"backend 'gpu' needs an NVIDIA.*{words}"):
+        with pytest.raises(
+            cc.errors.BackendMissing, match=f"backend 'gpu' needs an NVIDIA.*{words}"
+        ):
             cc.draw(FAMILIES[0], 3, 0, backend="gpu")
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cupy", None)
     monkeypatch.delitem(sys.modules, "cert_core.kernels.gpu.backend", raising=False)
-    with pytest.raises(cc.BackendMissing, match=r"backend 'gpu' needs cupy, .*pip install cupy"):
+    with pytest.raises(
+        cc.errors.BackendMissing, match=r"backend 'gpu' needs cupy, .*pip install cupy"
+    ):
         cc.draw(FAMILIES[0], 3, 0, backend="gpu")
 
 

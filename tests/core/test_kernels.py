@@ -52,7 +52,7 @@ class OnHost:
 def backend_or_skip(name: str) -> Any:
     try:
         backend = kernels.backend(name)
-    except cc.BackendMissing as error:
+    except cc.errors.BackendMissing as error:
         pytest.skip(str(error))
     return OnHost(backend) if name == "gpu" else backend
 
