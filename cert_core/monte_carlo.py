@@ -108,7 +108,7 @@ class MonteCarlo:
         self.n = size("n", n, 1, EXACT, remedy="pass the number of draws")
         remedy = "pass the attack's radius in input units"
         self.radius = real("radius", radius, "finite and >= 0", lambda x: x >= 0, remedy=remedy)
-        self.attack = attack
+        self.attack, self._kernel = attack, kernels.backend(backend)
         source, self.shift_reason = source_of(noise, attack, self.radius, backend)
         key = seed_value(seed)
         self._pi0 = Sample(source, self.n, key, kernels.PI0)
@@ -118,9 +118,12 @@ class MonteCarlo:
         self._pilot_delta = Sample(source, pilot, key, kernels.PILOT, shifted=True)
 
     @property
+    def _sides(self) -> int:
+        return 2 if self.method == "hoeffding" else 1
+
+    @property
     def _epsilon(self) -> float:
-        sides = 2 if self.method == "hoeffding" else 1
-        return math.sqrt((math.log(sides) - math.log(self.alpha)) / (2 * self.n))
+        return kernels.hinge_width(self.n, self.alpha, self._sides)
 
     @cached_property
     def _hinge(self) -> tuple[Float, Float]:
@@ -133,6 +136,8 @@ class MonteCarlo:
             return scalar(points)
         if self.method == "clopper-pearson":
             values = np.array([self._two_count(q) for q in points.flat])
+        elif points.size == 1 and self._pi0.drawn is not None:
+            return self._kernel.hinge_bound(self._pi0.drawn, p, self.alpha, self._sides)
         else:
             lam, hinge = self._hinge
             shares = [q - self._epsilon for q in points.flat]

@@ -143,6 +143,11 @@ class Noise(ABC):
     def rescaled(self, factor: float) -> Self:
         """The same noise with every length multiplied by factor."""
 
+    def geometry(self, kind: str) -> str:
+        """Which closed law |z - delta| has given |z| under a shift of this kind; "open" where
+        rows must be drawn."""
+        return "open" if self.radial is None else self.radial.geometry(kind)
+
     @property
     def stretch(self) -> Float | None:
         """What multiplies every coordinate of a draw, (dim,); None where nothing does."""
