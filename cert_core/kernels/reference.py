@@ -236,8 +236,8 @@ DIRECTIONS = {1.0: "exponential", 2.0: "normal", math.inf: "uniform"}
 def _rows(noise: Noise, n: int, key: int, start: int, stream: int, wide: bool) -> Float:
     if isinstance(noise, Uniform):
         return noise.scale * _fill("uniform", n, noise.dim, key, start, stream, wide)
-    score, _ = row_normals(n, key, start, stream)
-    radius = np.exp(noise.log_radius()(score)) * noise.scale_unit
+    normal, _ = row_normals(n, key, start, stream)
+    radius = np.exp(noise.log_radius()(normal)) * noise.scale_unit
     if noise.radial is None:
         raw = _fill("truncated", n, noise.dim, key, start, stream, wide, _column(noise, radius))
         raw *= noise.scale_unit
@@ -337,8 +337,8 @@ def _closed_draws(
     noise: Noise, record: RadialRecord, shift: Shift, n: int, key: int, start: int, stream: int
 ) -> Float:
     shape = record.geometry(shift.kind)
-    score, cosine = row_normals(n, key, start, stream)
-    s = np.exp(noise.log_radius()(score)) * noise.scale_unit
+    normal, cosine = row_normals(n, key, start, stream)
+    s = np.exp(noise.log_radius()(normal)) * noise.scale_unit
     if shape == "sphere":
         size = shift.norm(2.0, noise.dim)
         change = _sphere_change(s, size, cosine_quantiles(noise.dim)(cosine))

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy import special, stats
+from strategies import members
 
 import cert_core as cc
 from cert_core import kernels
@@ -31,6 +32,7 @@ FAMILIES = [
     cc.L1Noise(1024, 1.0, 10.0), cc.L2Noise(64, 0.25, 63.9), cc.RadialNoise(9, math.inf, 1.0, 1.0),
     cc.L1Noise(7, 1.3, 2.0).scaled(np.geomspace(0.1, 30.0, 7)),
 ]  # fmt: skip
+FAMILIES += members(cc.NOISES)
 IDS = [f"{n.name}-{n.dim}" for n in FAMILIES]
 
 DEFINITION = kernels.backend("reference")

@@ -103,6 +103,11 @@ def test_the_paper_s_bound_in_closed_form() -> None:
     shift = cc.worst_shift(noise, attack, radius)
     draws = reference.draw_log_ratio(noise, shift, 20_000, 1, stream=PI0)
     np.testing.assert_allclose(record.lower, DEFINITION.hinge_bound(draws, p, 0.01), atol=1e-13)
+    for method in ("hoeffding", "dkw"):  # one p is answered by a selection, many by a sort
+        ask = sampling(method=method)
+        many = cc.monte_carlo_bound(p, noise, attack, radius, **ask).lower
+        one = [cc.monte_carlo_bound(q, noise, attack, radius, **ask).lower for q in p]
+        np.testing.assert_allclose(one, many, atol=1e-13)
     assert (record.alpha, record.n, record.method) == (0.01, 20_000, "hoeffding")
     assert record.alpha_split == {"pi0": 0.01}
     assert "Theorem 2" in record.shift_reason

@@ -71,12 +71,12 @@ def _radii(first: Any, stream: Any, key: Any, cubics: Any, scale: Any, out: Any)
     wide_vectors()
     lane_row, none = np.arange(LANES).astype(np.uint64), np.zeros(LANES, np.uint64)
     w = np.empty((4, LANES), np.uint32)
-    scores = np.empty(2 * LANES)
+    normals = np.empty(2 * LANES)
     for low in range(0, out.size, LANES):
         words(lane_row, none, first + U64(low), U64(0), stream + U64(1), key, w)
         normals64(w, U64(0), U64(LANES), scores)
         for i in range(min(LANES, out.size - low)):
-            out[low + i] = scale * exp64(quantile(cubics, scores[i]))
+            out[low + i] = scale * exp64(quantile(cubics, normals[i]))
 
 
 @njit(**OPTIONS)
