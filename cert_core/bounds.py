@@ -9,13 +9,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from scipy import special
 
 from cert_core.densities import OverlapRecord
-from cert_core.errors import Float, NoBracket, array, broadcast, probabilities, radii, scalar
+from cert_core.errors import (
+    Float,
+    NoBracket,
+    Number,
+    array,
+    broadcast,
+    probabilities,
+    radii,
+    scalar,
+)
 from cert_core.laws import GaussianLaw, LaplaceLaw, log_ratio_law
 from cert_core.laws.atomic import overlap_reach
 from cert_core.noises import Finite, Noise
@@ -29,6 +38,14 @@ def _broadcast(function: Callable[..., float], **arguments: Float) -> Any:
         return function(*(float(a) for a in arrays))
     values = [function(*map(float, row)) for row in zip(*(a.flat for a in arrays), strict=True)]
     return np.array(values, dtype=np.float64).reshape(arrays[0].shape)
+
+
+@overload
+def discrepancy(lam: Number, noise: Noise, attack: str, radius: Number) -> float: ...
+
+
+@overload
+def discrepancy(lam: Any, noise: Noise, attack: str, radius: Any) -> Float: ...
 
 
 def discrepancy(lam: Any, noise: Noise, attack: str, radius: Any) -> Any:
@@ -78,6 +95,14 @@ class _Laws:
         return self._law
 
 
+@overload
+def lower_bound(p: Number, noise: Noise, attack: str, radius: Number) -> float: ...
+
+
+@overload
+def lower_bound(p: Any, noise: Noise, attack: str, radius: Any) -> Float: ...
+
+
 def lower_bound(p: Any, noise: Noise, attack: str, radius: Any) -> Any:
     """Bound the smoothed classifier from below at the worst perturbed input.
 
@@ -125,6 +150,14 @@ def complement_above(p: Float) -> Float:
     return np.where(1.0 - value > p, np.nextafter(value, 1.0), value)
 
 
+@overload
+def inverse_bound(level: Number, noise: Noise, attack: str, radius: Number) -> float: ...
+
+
+@overload
+def inverse_bound(level: Any, noise: Noise, attack: str, radius: Any) -> Float: ...
+
+
 def inverse_bound(level: Any, noise: Noise, attack: str, radius: Any) -> Any:
     """Compute the probability above which the lower bound exceeds a level.
 
@@ -162,6 +195,14 @@ def inverse_bound(level: Any, noise: Noise, attack: str, radius: Any) -> Any:
     below = complement_below(probabilities("level", level))
     result = complement_above(np.asarray(lower_bound(below, noise, attack, radius)))
     return scalar(result)
+
+
+@overload
+def required_probability(noise: Noise, attack: str, radius: Number) -> float: ...
+
+
+@overload
+def required_probability(noise: Noise, attack: str, radius: Any) -> Float: ...
 
 
 def required_probability(noise: Noise, attack: str, radius: Any) -> Any:

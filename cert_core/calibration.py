@@ -2,10 +2,10 @@
 
 A data set asks for thousands of radii of one (noise, attack) pair.  The curve
 log(normal score/radius) over log radius, the normal score being Phi^-1(p_min), is smooth and
-nearly constant: it is fitted by polynomials on pieces halved until all of more points than a polynomial has
-coefficients agree with it to the law's resolution (1e-11; the mixed family's 5e-7); each
-radius is then one polynomial root, taken 20 times that lower.  Pieces that never agree (a
-kink of the law) are searched one by one.
+nearly constant: it is fitted by polynomials on pieces halved until all of more points than a
+polynomial has coefficients agree with it to the law's resolution (1e-11; the mixed family's
+5e-7); each radius is then one polynomial root, taken 20 times that lower.  Pieces that never
+agree (a kink of the law) are searched one by one.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from bisect import bisect_left
 from dataclasses import dataclass, field
 from functools import lru_cache
 from threading import Lock
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.polynomial import chebyshev
 from scipy import special
 
 from cert_core.bounds import closed_radius, finite_radii, normal_score, search_radius
-from cert_core.errors import Float, probabilities, scalar
+from cert_core.errors import Float, Number, probabilities, scalar
 from cert_core.laws import log_ratio_law
 from cert_core.noises import Finite, Noise
 from cert_core.threats import attack_name
@@ -146,6 +146,14 @@ def _interpolated(noise: Noise, attack: str, p: Float) -> Float:
     for i in np.flatnonzero(np.isnan(radii)):
         radii[i] = search_radius(unit, attack, float(p[i]))
     return radii * (noise.scale_unit * (1.0 - 1e-15))
+
+
+@overload
+def certified_radius(p: Number, noise: Noise, attack: str) -> float: ...
+
+
+@overload
+def certified_radius(p: Any, noise: Noise, attack: str) -> Float: ...
 
 
 def certified_radius(p: Any, noise: Noise, attack: str) -> Any:

@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import numpy as np
 
@@ -29,6 +29,7 @@ from cert_core.confidence import binomial_lower, binomial_upper
 from cert_core.errors import (
     EXACT,
     Float,
+    Number,
     array,
     choice,
     fail,
@@ -271,6 +272,36 @@ def monte_carlo_required(
         noise, attack, radius, n=n, alpha=alpha, seed=seed, method=method, backend=backend
     )
     return bounds.record(required=bounds.required_probability())
+
+
+@overload
+def monte_carlo_radius(
+    p: Number,
+    noise: Noise | CustomNoise,
+    attack: str,
+    grid: Any,
+    *,
+    n: int,
+    alpha: float,
+    seed: int,
+    method: str = "clopper-pearson",
+    backend: str = "cpu",
+) -> float: ...
+
+
+@overload
+def monte_carlo_radius(
+    p: Any,
+    noise: Noise | CustomNoise,
+    attack: str,
+    grid: Any,
+    *,
+    n: int,
+    alpha: float,
+    seed: int,
+    method: str = "clopper-pearson",
+    backend: str = "cpu",
+) -> Float: ...
 
 
 def monte_carlo_radius(

@@ -74,7 +74,7 @@ def _radii(first: Any, stream: Any, key: Any, cubics: Any, scale: Any, out: Any)
     normals = np.empty(2 * LANES)
     for low in range(0, out.size, LANES):
         words(lane_row, none, first + U64(low), U64(0), stream + U64(1), key, w)
-        normals64(w, U64(0), U64(LANES), scores)
+        normals64(w, U64(0), U64(LANES), normals)
         for i in range(min(LANES, out.size - low)):
             out[low + i] = scale * exp64(quantile(cubics, normals[i]))
 
