@@ -21,7 +21,7 @@ MOVED = [(topic, name) for topic, names in cc.TOPICS.items() for name in names]
 
 def told(program: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, timeout=60
+        [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, timeout=300
     )
     assert not done.returncode, done.stderr
     return done.stdout
