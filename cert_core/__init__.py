@@ -85,6 +85,7 @@ TOPICS = {
         "plan_until",
         "votes_until",
     ),
+    "shells": (),
     "smoothed": (),
     "sparse": ("sparse_frontier",),
     "threats": (),

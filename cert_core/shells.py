@@ -43,12 +43,17 @@ from cert_core.errors import Float, NoBracket, UnsupportedPair, array, fail, rad
 from cert_core.laws import radial_engine
 from cert_core.laws.base import down, up
 from cert_core.laws.quadrature import COARSE, FAR, margin, root
+from cert_core.native import RadialLaw
 from cert_core.noises import Noise, checked_noise
+from cert_core.rounding import in_full
 from cert_core.threats import law_shift
 
 MASSES = (0.2, 0.4, 0.6, 0.8, 0.9)  # of the default thresholds
 MOST = 64  # shells
 LOSS = 1e-13  # of a bound, by the t at which it is read
+POSSIBLE = 1e-9  # a mass of votes may pass that of the noise by so much
+
+Starts = dict[tuple[int, int], float]  # t by the shells (first, last) that are pooled
 
 
 @dataclass(frozen=True)
@@ -70,20 +75,22 @@ class _Shells:
         self._engine, _, _ = radial_engine(record, shift)
         self._edges = [0.0, *(float(edge) / record.scale for edge in edges), math.inf]
 
-    def bound(self, masses: Sequence[float], starts: dict[tuple[int, int], float]) -> float:
+    def bound(self, masses: Sequence[float], starts: Starts) -> float:
         """The bound at cumulative masses; starts holds the t of shells, as guesses."""
-        pooled: list[_Shell] = []
-        for j, mass in enumerate(np.diff([0.0, *masses])):
-            pooled.append(self._alone(j, j + 1, float(mass), starts))
-            while len(pooled) > 1 and pooled[-1].t > pooled[-2].t:
-                outer, inner = pooled.pop(), pooled.pop()
-                mass = inner.mass + outer.mass
-                pooled.append(self._alone(inner.first, outer.last, mass, starts))
-        return down(math.fsum(self._value(shell) for shell in pooled), 4.0)
+        return down(math.fsum(map(self.value, self.pooled(masses, starts))), 4.0)
 
-    def _alone(
-        self, first: int, last: int, mass: float, starts: dict[tuple[int, int], float]
-    ) -> _Shell:
+    def pooled(self, masses: Sequence[float], starts: Starts) -> list[_Shell]:
+        """Shells whose t fall outwards, each the best for its own votes."""
+        ends = [0.0, *masses]
+        pooled: list[_Shell] = []
+        for j in range(len(masses)):
+            pooled.append(self._alone(j, j + 1, ends[j + 1] - ends[j], starts))
+            while len(pooled) > 1 and pooled[-1].t > pooled[-2].t:
+                last, first = pooled.pop().last, pooled.pop().first
+                pooled.append(self._alone(first, last, ends[last] - ends[first], starts))
+        return pooled
+
+    def _alone(self, first: int, last: int, mass: float, starts: Starts) -> _Shell:
         """The shell with the t that it wants."""
         low, high = self._edges[first], self._edges[last]
         inside, beyond, error, error_beyond = self._engine.within(0.0, low, high)
@@ -108,7 +115,7 @@ class _Shells:
         starts[first, last] = t if math.isfinite(t) else guess
         return _Shell(first, last, mass, t)
 
-    def _value(self, shell: _Shell) -> float:
+    def value(self, shell: _Shell) -> float:
         """L (A_j - A_{j-1}) - D_j(L) at the shell's t, not above the truth."""
         if shell.t == -math.inf:
             return 0.0
@@ -119,7 +126,7 @@ class _Shells:
             return value
         inside, _, error, _ = self._engine.within(shell.t, low, high)
         inside = up(inside + margin(inside, error))
-        return value + math.exp(shell.t) * down(shell.mass - inside)
+        return value + math.exp(shell.t) * down(down(shell.mass, 2.0) - inside)
 
 
 def level_record(noise: Noise) -> RadialRecord:
@@ -146,15 +153,20 @@ def checked_thresholds(thresholds: Any, noise: Noise) -> list[float]:
     return [float(edge) for edge in edges]
 
 
-def _cumulative(a: Any, shells: int) -> Float:
-    """a as an array (..., shells) that rises to at most 1."""
+def _cumulative(a: Any, edges: Sequence[float], noise: Noise) -> Float:
+    """a as an array (..., J) that rises, nowhere above the mass of the noise itself."""
+    shells = len(edges) + 1
     remedy = "pass lower bounds of the cumulative masses, the last one p"
     masses = array("a", a, "in [0, 1]", lambda x: (x >= 0) & (x <= 1), remedy=remedy)
     if masses.ndim == 0 or masses.shape[-1] != shells:
         rule = f"of shape (..., {shells}), one more than there are thresholds"
         raise fail("a", rule, masses.shape, remedy)
     if (np.diff(masses, axis=-1) < 0).any():
-        raise fail("a", "non-decreasing along the last axis", masses, remedy)
+        raise fail("a", "non-decreasing along the last axis", masses.tolist(), remedy)
+    for j, (_, most) in enumerate(masses_within(noise, edges)):
+        if (masses[..., j] > most + POSSIBLE).any():
+            rule = f"at most P(|z| <= T_{j + 1}) = {in_full(most)} in place {j}"
+            raise fail("a", rule, float(masses[..., j].max()), remedy)
     return masses
 
 
@@ -189,24 +201,33 @@ def shell_thresholds(noise: Noise, masses: Any = MASSES) -> Float:
     if not (found > 0).all() or not np.isfinite(found).all():
         rule = "larger, where |z| still is a number"
         raise fail("masses", rule, shares.tolist(), "leave out the smallest")
-    engine, _, _ = radial_engine(record, law_shift(noise, _some_attack(record), record.scale))
+    law = _norm_law(record)
     for i, share in enumerate(shares):  # the last digits, on the safe side
         for step in range(1, 60):
-            inside, _, errors, more = _mass(engine, found[i] / record.scale)
-            if up(inside + errors + more) <= share:
+            if _inside(law, found[i] / record.scale)[1] <= share:
                 break
             found[i] *= 1.0 - 2.0**step * 2.3e-16
     return np.asarray(found)
 
 
-def _some_attack(record: RadialRecord) -> str:
-    return "l1" if record.norm == 1.0 else "linf"
+def _norm_law(record: RadialRecord) -> RadialLaw:
+    """Of |z|, whatever the shift."""
+    geometry = "sphere" if record.norm == 2.0 else "cone"
+    return RadialLaw(geometry, float(record.dim), record.power, record.k, 1.0)
 
 
-def _mass(engine: Any, edge: float) -> tuple[float, float, float, float]:
-    """P(|z| <= edge), 0, and their errors."""
-    below, above, error, more = engine.within(0.0, 0.0, edge)
-    return below + above, 0.0, error, more
+def _inside(law: RadialLaw, edge: float) -> tuple[float, float]:
+    """An enclosure of P(|z| <= edge)."""
+    below, above, error, more = law.within(0.0, 0.0, edge)
+    value, error = below + above, margin(below, error) + margin(above, more)
+    return max(down(value - error), 0.0), min(up(value + error), 1.0)
+
+
+def masses_within(noise: Noise, thresholds: Sequence[float]) -> list[tuple[float, float]]:
+    """Enclosures of P(|z| <= T) for each threshold, and of 1 for all."""
+    record = level_record(noise)
+    law = _norm_law(record)
+    return [*(_inside(law, edge / record.scale) for edge in thresholds), (1.0, 1.0)]
 
 
 def shell_lower_bound(a: Any, thresholds: Any, noise: Noise, attack: str, radius: Any) -> Any:
@@ -240,7 +261,7 @@ def shell_lower_bound(a: Any, thresholds: Any, noise: Noise, attack: str, radius
     The module's text; Zhang et al. 2020, Theorem 1, is J = 1.
     """
     edges = checked_thresholds(thresholds, noise)
-    masses = _cumulative(a, len(edges) + 1)
+    masses = _cumulative(a, edges, noise)
     sizes = radii("radius", radius)
     shape = np.broadcast_shapes(masses.shape[:-1], sizes.shape)
     rows = np.broadcast_to(masses, (*shape, masses.shape[-1])).reshape(-1, masses.shape[-1])
@@ -253,7 +274,7 @@ def shell_lower_bound(a: Any, thresholds: Any, noise: Noise, attack: str, radius
 
 def _one_bound(
     masses: Float, edges: Sequence[float], noise: Noise, attack: str, radius: float,
-    starts: dict[tuple[int, int], float] | None = None,
+    starts: Starts | None = None,
 ) -> float:  # fmt: skip
     whole = float(lower_bound(masses[-1], noise, attack, radius))
     if not edges or radius == 0.0:
@@ -288,7 +309,7 @@ def shell_radius(a: Any, thresholds: Any, noise: Noise, attack: str) -> Any:
     The module's text; no p_min exists, so the bound is read at each radius tried.
     """
     edges = checked_thresholds(thresholds, noise)
-    masses = _cumulative(a, len(edges) + 1)
+    masses = _cumulative(a, edges, noise)
     rows = masses.reshape(-1, masses.shape[-1])
     plain = np.asarray(certified_radius(rows[:, -1], noise, attack)).reshape(-1)
     found = [
@@ -303,7 +324,7 @@ def _one_radius(
     """The radius of one row, from the one that p alone gives."""
     if not edges or plain == 0.0 or math.isinf(plain):
         return plain
-    starts: dict[tuple[int, int], float] = {}
+    starts: Starts = {}
 
     def ahead(radius: float) -> float:
         return float(special.ndtri(_one_bound(masses, edges, noise, attack, radius, starts)))

@@ -44,7 +44,7 @@ FLOORS = [
         "cert_core.scores",
         "cert_core.sparse",
     },
-    {"cert_core.separation"},
+    {"cert_core.separation", "cert_core.shells"},
     {"cert_core.certificates"},
     {"cert_core.deterministic", "cert_core.joint", "cert_core.sequential"},
     {"cert_core.smoothed"},

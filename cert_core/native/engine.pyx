@@ -734,31 +734,41 @@ cdef class RadialLaw:
         error[0] += 4.0 * EPS * (1.0 + fabs(value)) * weight(&self.law, self.law.power * value)
         return value
 
+    cdef double shell(
+        self, Job *job, bint moved, double t, double low, double high, double tolerance
+    ) noexcept nogil:
+        """Prepare the integrals of a shell; what the rounding of its edges moves."""
+        cdef double error = 0.0, peak = 4.0 * EPS * self.law.power * self.law.mass
+        self.prepare(job, False, -t if moved else t, tolerance)
+        low, high = self.place(low, &error), self.place(high, &error)
+        if not moved:
+            job.first, job.last = low, high
+            return error
+        job.moved, job.parts, job.floor[0] = True, 1, ABSOLUTE
+        job.low, job.high = low - self.law.log_reach, high - self.law.log_reach
+        error = 0.0
+        if fabs(low) < INFINITY:
+            error += peak * (1.0 + fabs(job.low))
+        if fabs(high) < INFINITY:
+            error += peak * (1.0 + fabs(job.high))
+        return error
+
     def within(self, double t, double low, double high, double tolerance=4e-15):
         """(F, S, error of F, error of S): P(l <= t) and P(l > t) with low < |z| <= high, in
         scales."""
         cdef Job job
-        cdef double error = 0.0
+        cdef double error
         with nogil:
-            self.prepare(&job, False, t, tolerance)
-            job.first, job.last = self.place(low, &error), self.place(high, &error)
+            error = self.shell(&job, False, t, low, high, tolerance)
             self.evaluate(&job)
         return job.value[0], job.value[1], job.error[0] + error, job.error[1] + error
 
     def arriving(self, double t, double low, double high, double tolerance=4e-15):
         """(G, error): P(l >= -t) with low < |z - delta| <= high, in scales."""
         cdef Job job
-        cdef double error = 0.0
+        cdef double error
         with nogil:
-            self.prepare(&job, False, -t, tolerance)
-            job.moved, job.parts, job.floor[0] = True, 1, ABSOLUTE
-            job.low = self.place(low, &error) - self.law.log_reach
-            job.high = self.place(high, &error) - self.law.log_reach
-            error = 0.0
-            if fabs(job.low) < INFINITY:
-                error += 4.0 * EPS * (1.0 + fabs(job.low)) * self.law.power * self.law.mass
-            if fabs(job.high) < INFINITY:
-                error += 4.0 * EPS * (1.0 + fabs(job.high)) * self.law.power * self.law.mass
+            error = self.shell(&job, True, t, low, high, tolerance)
             self.evaluate(&job)
         return job.value[0], job.error[0] + error
 
@@ -780,12 +790,20 @@ cdef class RadialLaw:
         """[(value, value by fewer nodes, error)] of the first integral on the panels that
         refinement starts from: where an adversary looks for rules that agree by chance."""
         cdef Job job
-        cdef Panel[PANELS] panels
-        cdef int count
         self.prepare(&job, dual, t, 0.0)
-        count = cover(&job, OMITTED + t if dual else OMITTED, panels)
-        return [(panels[i].value[0], panels[i].coarse[0], panels[i].error[0])
-                for i in range(count)]
+        return first_panels(&job, OMITTED + t if dual else OMITTED)
+
+    def first_shell_panels(self, bint moved, double t, double low, double high):
+        """The same of `within` or, moved, of `arriving`."""
+        cdef Job job
+        self.shell(&job, moved, t, low, high, 0.0)
+        return first_panels(&job, OMITTED)
+
+
+cdef list first_panels(Job *job, double level):
+    cdef Panel[PANELS] panels
+    cdef int i, count = cover(job, level, panels)
+    return [(panels[i].value[0], panels[i].coarse[0], panels[i].error[0]) for i in range(count)]
 
 
 cdef double stirling(double a):

@@ -259,6 +259,12 @@ CALLS: dict[str, Call] = {
     "required_probability": (cc.required_probability, {**PAIR, "radius": 0.5}),
     "sampled_ranks": (cc.scores.sampled_ranks, {"predict": predict, **SAMPLED, "ranks": [0, 5]}),
     "sampled_values": (cc.scores.sampled_values, {"predict": predict, **SAMPLED}),
+    "shell_lower_bound": (
+        cc.shell_lower_bound,
+        {"a": [0.4, 0.9], "thresholds": [2.0], **AT},
+    ),
+    "shell_radius": (cc.shell_radius, {"a": [0.4, 0.9], "thresholds": [2.0], **PAIR}),
+    "shell_thresholds": (cc.shell_thresholds, {"noise": NOISE, "masses": [0.4, 0.9]}),
     "selected_labels": (cc.joint.selected_labels, LABELLING),
     "separation_radius": (cc.separation.separation_radius, {"p_top": 0.8, "p_other": 0.1, **PAIR}),
     "sparse_frontier": (cc.sparse.sparse_frontier, {"p": 0.9, "noise": SPARSE}),
