@@ -172,13 +172,13 @@ def certify(
     top = selection.argmax(axis=1)
     p_lower = np.asarray(how.lower(_votes_of(estimation, top), n, how.share * level))
     radius = np.asarray(certified_radius(p_lower, noise, attack))
-    return _certified(
+    return certified_record(
         top, p_lower > 0.5, radius, noise, attack,
         p_lower=p_lower, bound=bound, alpha=level, n0=n0, n=n, drawn=drawn,
     )  # fmt: skip
 
 
-def _certified(
+def certified_record(
     top: Counts, ahead: Any, radius: Float, noise: Noise, attack: str, **values: Any
 ) -> Certificates:
     """The record of classes that are certified: within some radius; or at the input itself, where
@@ -337,7 +337,7 @@ def certify_top_k(
     complement = np.maximum(by_votes, by_rest)
     p_other = complement_above(complement)
     radius = radii_apart(p_lower, complement, noise, attack)
-    return _certified(
+    return certified_record(
         top, p_lower > p_other, radius, noise, attack,
         p_lower=p_lower, p_other=p_other, bound=bound, alpha=level, n0=n0, n=n, drawn=drawn,
     )  # fmt: skip
@@ -398,7 +398,7 @@ def certify_scores(
     lower = how.lower(rows, how.share * level) if len(rows) else np.zeros(0)
     p_lower = np.asarray(lower)
     radius = np.asarray(certified_radius(p_lower, noise, attack))
-    return _certified(
+    return certified_record(
         chosen, p_lower > 0.5, radius, noise, attack,
         p_lower=p_lower, bound=bound, alpha=level, n0=selected, n=rows.shape[1], drawn=drawn,
     )  # fmt: skip
@@ -536,8 +536,9 @@ class Bound:
     lower : callable
         (votes, n, alpha), or (scores, alpha), to a lower bound that is above the truth with
         probability alpha at most.
-    reads : "votes", "classes" or "scores"
-        The votes of the class, those of the others as well, or scores of the class.
+    reads : "votes", "classes", "shells" or "scores"
+        The votes of the class, those of the others as well, those of the class by shell, or
+        scores of the class.
     share : float in (0, 1]
         Of alpha, for the class; the rest is for the others.
     needed : callable
@@ -551,7 +552,7 @@ class Bound:
 
     def __post_init__(self) -> None:
         check_callable("lower", self.lower)
-        choice("reads", self.reads, ("votes", "classes", "scores"))
+        choice("reads", self.reads, ("votes", "classes", "shells", "scores"))
         rule, remedy = "a number in (0, 1]", "no more of alpha can be spent than there is"
         real("share", self.share, rule, lambda x: 0 < x <= 1, remedy=remedy)
 
@@ -565,5 +566,6 @@ def bound_named(name: str, *reads: str) -> Bound:
 BOUNDS: dict[str, Bound] = {
     "clopper-pearson": Bound(binomial_lower),
     "runner-up": Bound(binomial_lower, reads="classes", share=0.5),
+    "shells": Bound(binomial_lower, reads="shells"),
     "betting": Bound(betting_lower, reads="scores"),
 }

@@ -242,6 +242,17 @@ def _points(z: Any, dim: int) -> Float:
     return points
 
 
+def level_record(noise: Noise) -> RadialRecord:
+    """The radial record of a noise that has shells."""
+    record = checked_noise(noise).radial
+    if record is None:
+        raise UnsupportedPair(
+            f"noise must have level sets that are norm balls to be told apart by shells, got "
+            f"{noise!r}: certify its votes whole"
+        )
+    return record
+
+
 def checked_noise(noise: Any) -> Noise:
     """noise if it is one of the built-in families."""
     if not isinstance(noise, Noise):

@@ -22,7 +22,8 @@ LIKE = (np.zeros_like, np.ones_like, np.empty_like, np.full_like)  # of other co
 
 @dataclass(frozen=True, kw_only=True)
 class Drawn:
-    """Samples start, ..., stop - 1 of a stage, for inputs of these indices."""
+    """Samples start, ..., stop - 1 of a stage, for inputs of these indices; told apart by shells
+    where there are thresholds."""
 
     noise: Noise
     seed: int
@@ -30,6 +31,7 @@ class Drawn:
     start: int
     stop: int
     indices: tuple[int, ...]
+    thresholds: tuple[float, ...] = ()
 
     def of(self, rows: Any) -> Self:
         """The same of some of the inputs."""
@@ -89,7 +91,7 @@ class CountedVotes(np.ndarray[Any, np.dtype[Any]]):
 
     def __getitem__(self, key: Any) -> Any:
         found = super().__getitem__(key)
-        if not isinstance(found, CountedVotes) or found.ndim != 2:
+        if not isinstance(found, CountedVotes) or found.ndim != self.ndim:
             return np.asarray(found)[()] if isinstance(found, CountedVotes) else found
         rows = key[0] if isinstance(key, tuple) else key
         parts = tuple(each.of(rows) for each in self.drawn)

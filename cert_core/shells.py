@@ -39,12 +39,12 @@ from scipy import special
 from cert_core.bounds import lower_bound
 from cert_core.calibration import certified_radius
 from cert_core.densities import RadialRecord
-from cert_core.errors import Float, NoBracket, UnsupportedPair, array, fail, radii, scalar
+from cert_core.errors import Float, NoBracket, array, fail, radii, scalar
 from cert_core.laws import radial_engine
 from cert_core.laws.base import down, up
 from cert_core.laws.quadrature import COARSE, FAR, margin, root
 from cert_core.native import RadialLaw
-from cert_core.noises import Noise, checked_noise
+from cert_core.noises import Noise, level_record
 from cert_core.rounding import in_full
 from cert_core.threats import law_shift
 
@@ -127,17 +127,6 @@ class _Shells:
         inside, _, error, _ = self._engine.within(shell.t, low, high)
         inside = up(inside + margin(inside, error))
         return value + math.exp(shell.t) * down(down(shell.mass, 2.0) - inside)
-
-
-def level_record(noise: Noise) -> RadialRecord:
-    """The radial record of a noise that has shells."""
-    record = checked_noise(noise).radial
-    if record is None:
-        raise UnsupportedPair(
-            f"noise must have level sets that are norm balls to be told apart by shells, got "
-            f"{noise!r}: certify its votes whole"
-        )
-    return record
 
 
 def checked_thresholds(thresholds: Any, noise: Noise) -> list[float]:

@@ -46,7 +46,12 @@ FLOORS = [
     },
     {"cert_core.separation", "cert_core.shells"},
     {"cert_core.certificates"},
-    {"cert_core.deterministic", "cert_core.joint", "cert_core.sequential"},
+    {
+        "cert_core.deterministic",
+        "cert_core.joint",
+        "cert_core.sequential",
+        "cert_core.shell_votes",
+    },
     {"cert_core.smoothed"},
     {"cert_core"},
     {"cert_models.files"},

@@ -15,9 +15,9 @@ from cert_core.errors import Float
 from cert_core.kernels import BLOCKS, DRAW, OFFSETS, PI0
 from cert_core.kernels.copies import Codes, Words, recipe, split_places, split_steps
 from cert_core.kernels.host import add as add
-from cert_core.kernels.host import by_sorting, log_ratio_of_changes, output
+from cert_core.kernels.host import by_sorting, log_ratio_of_changes, norms_of_rows, output
 from cert_core.kernels.host import given as given
-from cert_core.noises import Channel, Noise, Splitting, Uniform
+from cert_core.noises import Channel, Noise, Splitting, Uniform, level_record
 from cert_core.quantiles import cosine_quantiles
 from cert_core.threats import Shift
 
@@ -363,6 +363,17 @@ def draw_log_ratio(
         z = draw(noise, min(rows, n - low), seed, start=start + low, dtype="float64", stream=stream)
         parts.append(log_ratio(noise, z, shift))
     return np.concatenate(parts)
+
+
+def norms(
+    noise: Noise, n: int, seed: int, *, start: int = 0, stream: int = DRAW
+) -> Float:
+    """See cert_core.kernels."""
+    if level_record(noise).coordinate_scale is not None:
+        return norms_of_rows(noise, n, draw, seed, start, stream, 4 * CHUNK)
+    normal, _ = row_normals(n, seed, start, stream)
+    radii: Float = np.exp(noise.log_radius()(normal)) * noise.scale_unit
+    return radii
 
 
 def smallest(values: Float, m: Any) -> tuple[Float, Float]:

@@ -125,7 +125,7 @@ def run_import(options: argparse.Namespace) -> int:
 def _rows(path: str, noise: cc.Noise, options: argparse.Namespace) -> list[Row]:
     """The rows of a log that says nothing else of itself than the options do."""
     rows = read_log(path)
-    apart = {name for name, how in cc.BOUNDS.items() if how.reads == "classes"}
+    apart = {name for name, how in cc.BOUNDS.items() if how.reads in ("classes", "shells")}
     for name in sorted(apart & {row.extra.get("bound") for row in rows}):
         raise UsageError(
             f"log must hold radii from one bound a row, got the {name}'s bounds in "

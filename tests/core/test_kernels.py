@@ -36,6 +36,7 @@ FAMILIES += members(cc.NOISES)
 IDS = [f"{n.name}-{n.dim}" for n in FAMILIES]
 
 DEFINITION = kernels.backend("reference")
+NORMED = [noise for noise in FAMILIES if noise.radial is not None]
 
 
 class OnHost:
@@ -131,6 +132,30 @@ def test_a_sample_is_the_same_however_it_is_drawn(kernel: Kernels, noise: cc.Noi
     np.testing.assert_array_equal(
         kernel.draw_log_ratio(noise, shift, 40, 77, start=130), fused[130:170]
     )
+
+
+@pytest.mark.parametrize("noise", NORMED, ids=[f"{n.name}-{n.dim}" for n in NORMED])
+def test_norms_are_those_of_the_rows(kernel: Kernels, noise: cc.Noise) -> None:
+    """Of the float32 rows that are voted on, wherever they start, and whatever the chunks."""
+    n, start, stream = 70, 2**40 + 3, kernels.ESTIMATION
+    rows = np.asarray(kernel.draw(noise, n, 9, start=start, stream=stream), dtype=np.float64)
+    rows /= 1.0 if noise.stretch is None else noise.stretch
+    norms = kernel.norms(noise, n, 9, start=start, stream=stream)
+    expected = np.linalg.norm(rows, ord=noise.radial.norm, axis=1)
+    np.testing.assert_allclose(norms, expected, rtol=1e-5)
+    np.testing.assert_allclose(norms, DEFINITION.norms(noise, n, 9, start=start, stream=stream), rtol=2e-6)
+    parts = [kernel.norms(noise, m, 9, start=start + low, stream=stream) for low, m in ((0, 1), (1, 69))]
+    np.testing.assert_array_equal(np.concatenate(parts), norms)
+    assert not np.array_equal(kernel.norms(noise, n, 9, start=start), norms)
+    if kernel.name == "cpu":
+        for threads in (1, 3):
+            again = kernel.module.norms(noise, n, 9, start=start, stream=stream, threads=threads)
+            np.testing.assert_array_equal(again, norms)
+
+
+def test_norms_need_level_sets_that_are_balls(kernel: Kernels) -> None:
+    with pytest.raises(cc.errors.UnsupportedPair, match="noise must have level sets"):
+        kernel.norms(cc.MixedNoise(4, 1.0, 1.0), 5, 0)
 
 
 @pytest.mark.parametrize("noise", FAMILIES, ids=IDS)
