@@ -22,12 +22,21 @@ from cert_core.certificates import (
     two_samples,
 )
 from cert_core.confidence import Counts, binomial_lower
-from cert_core.errors import MOST_VOTES, Float, check_callable, fail, to_numpy, vote_table
+from cert_core.errors import (
+    MOST_VOTES,
+    Float,
+    check_callable,
+    fail,
+    integer,
+    to_numpy,
+    vote_table,
+    whole_numbers,
+)
 from cert_core.errors import alpha as alpha_value
 from cert_core.noises import Noise
 from cert_core.provenance import CountedVotes, Drawn, counted
 from cert_core.shells import checked_thresholds, masses_within, shell_radius
-from cert_core.votes import answers, check_labels, class_count, drawn_by, input_rows
+from cert_core.votes import CLASSES, answers, check_labels, class_count, drawn_by, input_rows
 
 BOUND = "shells"  # of BOUNDS
 
@@ -142,7 +151,8 @@ def certify_shells(
     if table.ndim != 3 or table.shape[1] != shells or table.dtype.kind not in "iu":
         rule = f"an (n_inputs, {shells}, n_classes) array of vote counts"
         raise fail("counts_by_shell", rule, f"{table.dtype} of shape {table.shape}", remedy)
-    if table.size and (table.min() < 0 or table.sum(axis=(1, 2), dtype=np.float64).max() > MOST_VOTES):
+    votes_each = table.sum(axis=(1, 2), dtype=np.float64)
+    if table.size and (table.min() < 0 or votes_each.max() > MOST_VOTES):
         rule = "of 0 to 2^53 votes an input"
         raise fail("counts_by_shell", rule, int(table.min()), remedy)
     table = table.astype(np.int64)
@@ -152,7 +162,7 @@ def certify_shells(
             rule = f"those of the votes, {list(each.thresholds)}"
             raise fail("thresholds", rule, edges, "no others: chosen now they might fit the votes")
     whole = counted(table.sum(axis=1), *drawn)
-    selection, estimation, n0, _, stages = two_samples(counts_selection, whole, noise)
+    selection, _, n0, _, stages = two_samples(counts_selection, whole, noise)
     top = selection.argmax(axis=1)
     votes = np.take_along_axis(table, top[:, None, None], axis=2)[:, :, 0]
     made = certify_shell_votes(
@@ -187,8 +197,10 @@ def certify_shell_votes(
     UnsupportedPair, ValueError
     """
     level, edges = alpha_value(alpha), checked_thresholds(thresholds, noise)
-    cast, drawn = (vote_table(name, value) for name, value in (("votes", votes), ("samples", samples)))
-    top, shells, remedy = to_numpy("labels", labels), len(edges) + 1, "pass what was counted"
+    cast, drawn = vote_table("votes", votes), vote_table("samples", samples)
+    shells, remedy = len(edges) + 1, "pass what was counted"
+    selected = integer("n0", n0, 1, remedy="pass how many samples chose the labels")
+    top = np.atleast_1d(whole_numbers("labels", labels, CLASSES - 1, remedy="pass class numbers"))
     if cast.shape != (len(top), shells) or drawn.shape != cast.shape or top.ndim != 1:
         rule = f"of the shape ({len(top)}, {shells}) of samples, one row a label"
         raise fail("votes", rule, cast.shape, remedy)
@@ -204,7 +216,7 @@ def certify_shell_votes(
     radius = np.asarray(shell_radius(masses, edges, noise, attack))
     return certified_record(
         top, masses[:, -1] > 0.5, radius, noise, attack,
-        p_lower=masses[:, -1], bound=BOUND, alpha=level, n0=n0, n=n,
+        p_lower=masses[:, -1], bound=BOUND, alpha=level, n0=selected, n=n,
     )  # fmt: skip
 
 

@@ -159,8 +159,8 @@ def tell_inputs_apart(
         begun = time.monotonic()
         x = data.x[index : index + 1]
         selection = smoothed.counts(x, plan.n0, run.seed, indices=[index], stage="selection")[0]
-        table = smoothed.shell_counts(x, plan.n, run.seed, plan.thresholds, indices=[index])
-        table = np.asarray(table[0])
+        told = smoothed.shell_counts(x, plan.n, run.seed, plan.thresholds, indices=[index])
+        table = np.asarray(told)[0]
         cast, drawn = table[:, selection.argmax()], table.sum(axis=1)
         yield Votes(
             index=index, label=int(data.y[index]), selection=selection,

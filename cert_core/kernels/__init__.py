@@ -189,9 +189,7 @@ class Kernels:
             noise, shift, n, seed_value(seed), start=start, stream=stream
         )
 
-    def norms(
-        self, noise: Noise, n: int, seed: int, *, start: int = 0, stream: int = DRAW
-    ) -> Any:
+    def norms(self, noise: Noise, n: int, seed: int, *, start: int = 0, stream: int = DRAW) -> Any:
         """See the head of this module."""
         level_record(noise)
         n, start = span(n, start)

@@ -365,9 +365,7 @@ def draw_log_ratio(
     return np.concatenate(parts)
 
 
-def norms(
-    noise: Noise, n: int, seed: int, *, start: int = 0, stream: int = DRAW
-) -> Float:
+def norms(noise: Noise, n: int, seed: int, *, start: int = 0, stream: int = DRAW) -> Float:
     """See cert_core.kernels."""
     if level_record(noise).coordinate_scale is not None:
         return norms_of_rows(noise, n, draw, seed, start, stream, 4 * CHUNK)

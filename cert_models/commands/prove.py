@@ -22,6 +22,7 @@ from cert_models.commands.options import (
     UsageError,
     add_noise,
     add_output,
+    check_invertible,
     check_targets,
     emit,
     noise_of,
@@ -155,7 +156,9 @@ def _of_numbers(options: argparse.Namespace) -> Iterator[Claim]:
 def _of_log(options: argparse.Namespace) -> Iterator[Claim]:
     _needed(options, "noise", "attack", "n", "alpha")
     noise, n = noise_of(options), options.n
-    for radius in {row.radius for row in read_log(options.log) if row.radius > 0}:
+    rows = read_log(options.log)
+    check_invertible(options.log, rows, "prove the store of its counts")
+    for radius in {row.radius for row in rows if row.radius > 0}:
         required = cc.required_probability(noise, options.attack, radius)
         votes = bisect_left(
             range(n), True, key=lambda k: cc.binomial_lower(k, n, options.alpha) > required
@@ -170,7 +173,7 @@ def _of_log(options: argparse.Namespace) -> Iterator[Claim]:
 def _of_store(options: argparse.Namespace) -> Iterator[Claim]:
     from cert_models.store.counts import CountStore
     from cert_models.store.readings import read_run
-    from cert_models.store.runs import FixedPlan, LogPlan
+    from cert_models.store.runs import FixedPlan, LogPlan, ShellPlan
 
     run_names(options.store)
     with CountStore(options.store, readonly=True) as store:
@@ -178,12 +181,14 @@ def _of_store(options: argparse.Namespace) -> Iterator[Claim]:
         plan = store.runs()[name].plan
         if isinstance(plan, LogPlan):
             raise UsageError(f"--run must be one of counts, got the log {name!r}: pass it as --log")
-        read = read_run(store, name, attack=options.attack, alpha=options.alpha)
+        # of shells, the radii that all votes together give: one p is what is proved
+        bound = "clopper-pearson" if isinstance(plan, ShellPlan) else None
+        read = read_run(store, name, attack=options.attack, alpha=options.alpha, bound=bound)
         cast: dict[int, dict[str, Any]] = {}
-        if isinstance(plan, FixedPlan):
+        if isinstance(plan, FixedPlan | ShellPlan):
             cast = {
                 v.index: {"votes": int(v.estimation[v.selected]), "n": plan.n, "alpha": read.alpha}
-                for v in store.votes(name, FixedPlan)
+                for v in store.votes(name, type(plan))
             }
     found = read.certified_by
     for index, radius, p in zip(read.indices, found.radius, found.p_lower, strict=True):

@@ -166,7 +166,9 @@ class ShellPlan(_Fields):
         _absent(votes, "shells")
         shells = len(self.thresholds) + 1
         cast, drawn = self.by_shell(votes)
-        fits = len(cast) == len(drawn) == shells and all(k <= n for k, n in zip(cast, drawn, strict=True))
+        fits = len(cast) == len(drawn) == shells and all(
+            k <= n for k, n in zip(cast, drawn, strict=True)
+        )
         if not fits or sum(drawn) != self.n or sum(cast) != votes.estimation[votes.selected]:
             rule = f"votes for the selected class, then samples, of {shells} shells that sum alike"
             remedy = f"input {votes.index} was not counted by the run's plan"
@@ -268,9 +270,7 @@ PLANS: dict[str, type[Plan]] = {
 def bound_for(plan: Plan, name: str | None = None) -> str | None:
     """The name of the bound that reads what a plan counts: that given, or the first of its kind;
     None where no bound reads it, but the plan's own rule."""
-    fitting = [
-        key for read in plan.counts for key, how in cc.BOUNDS.items() if how.reads == read
-    ]
+    fitting = [key for read in plan.counts for key, how in cc.BOUNDS.items() if how.reads == read]
     if name is not None and name not in fitting:
         rule = f"one that reads counts of the plan {plan.kind!r} ({', '.join(fitting) or 'none'})"
         raise cc.errors.fail("bound", rule, name, "choose another bound, or other runs")

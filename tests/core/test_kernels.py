@@ -143,8 +143,12 @@ def test_norms_are_those_of_the_rows(kernel: Kernels, noise: cc.Noise) -> None:
     norms = kernel.norms(noise, n, 9, start=start, stream=stream)
     expected = np.linalg.norm(rows, ord=noise.radial.norm, axis=1)
     np.testing.assert_allclose(norms, expected, rtol=1e-5)
-    np.testing.assert_allclose(norms, DEFINITION.norms(noise, n, 9, start=start, stream=stream), rtol=2e-6)
-    parts = [kernel.norms(noise, m, 9, start=start + low, stream=stream) for low, m in ((0, 1), (1, 69))]
+    np.testing.assert_allclose(
+        norms, DEFINITION.norms(noise, n, 9, start=start, stream=stream), rtol=2e-6
+    )
+    parts = [
+        kernel.norms(noise, m, 9, start=start + low, stream=stream) for low, m in ((0, 1), (1, 69))
+    ]
     np.testing.assert_array_equal(np.concatenate(parts), norms)
     assert not np.array_equal(kernel.norms(noise, n, 9, start=start), norms)
     if kernel.name == "cpu":
