@@ -54,7 +54,9 @@ def _added_to(x: Any) -> np.ndarray[Any, np.dtype[Any]]:
 
 def placed_input(row: Any, noise: Noise, backend: str) -> Any:
     """One of the inputs as the center of its copies, where the backend reads it."""
-    center = row if isinstance(noise, Channel) else inputs("x", row)
+    if isinstance(noise, Channel):  # its recipe is made on the host
+        return row
+    center = inputs("x", row)
     return kernels.placed(backend, center) if center.dtype == np.float32 else center
 
 

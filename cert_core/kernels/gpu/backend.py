@@ -17,13 +17,14 @@ from typing import Any
 import cupy
 import numpy as np
 
-from cert_core.errors import BackendMissing, UnsupportedPair, choice, fail, probabilities, scalar
+from cert_core.errors import BackendMissing, choice, fail, probabilities, scalar
 from cert_core.errors import alpha as alpha_value
 from cert_core.errors import seed as seed_value
 from cert_core.kernels import DRAW, DTYPES, PI0, PROBES, bracket, span
-from cert_core.kernels.gpu import launches
+from cert_core.kernels.copies import recipe
+from cert_core.kernels.gpu import copying, launches
 from cert_core.kernels.reference import HIGHEST, REMEDY, RULE, geometry
-from cert_core.noises import Finite, Noise
+from cert_core.noises import Channel, Noise, Uniform
 from cert_core.quantiles import LogQuantiles
 from cert_core.threats import Shift
 
@@ -109,6 +110,12 @@ def _on_device(value: Any) -> Any:
     return cupy.asarray(np.asarray(value)) if array is None else array
 
 
+def _on_host(center: Any) -> Any:
+    """A center where recipes are made."""
+    array = _shared(center)
+    return center if array is None else array.get()
+
+
 def place(center: Any) -> Any:
     """A center where draw adds it without a copy."""
     return cupy.ascontiguousarray(_on_device(center), dtype="float32")
@@ -161,22 +168,36 @@ def draw(
 ) -> Any:
     """See cert_core.kernels; returns a CuPy array, or out, which may be an array of NumPy (that
     is waited for) or of any framework on the current device (that is not)."""
-    if isinstance(noise, Finite):
-        raise UnsupportedPair(f"backend must be 'cpu' or 'reference' for {noise!r}, got 'gpu'")
     n, start = span(n, start)
     key = seed_value(seed)
     array = _output(out, (n, noise.dim), dtype)
-    middle = _center(center, noise.dim, dtype)
-    if n > 0 and noise.stretch is None:
-        _run(launches.draw(noise, n, start, key, stream, dtype), middle, array)
-    elif n > 0:
-        _run(launches.draw(noise, n, start, key, stream, dtype), np.uint64(0), array)
-        array *= cupy.asarray(noise.stretch)
-        if center is not None:
-            array += middle.reshape(-1)
+    if isinstance(noise, Channel):
+        copied = recipe(noise, _on_host(center), dtype)
+        if n > 0:
+            launch, parts = copying.copies(noise, copied, n, start, key, stream, dtype)
+            _run(launch, *map(cupy.asarray, parts), array)
+    else:
+        _add_noise(array, noise, n, start, key, stream, _center(center, noise.dim, dtype), dtype)
     if isinstance(out, np.ndarray):
         out[...] = array.get()
     return array if out is None else out
+
+
+def _add_noise(
+    array: Any, noise: Noise, n: int, start: int, key: int, stream: int, middle: Any, dtype: str
+) -> None:
+    """Write noise, added to middle, to the rows of an array."""
+    if n == 0:
+        return
+    if isinstance(noise, Uniform):
+        _run(copying.cube(noise, n, start, key, stream, dtype), middle, array)
+    elif noise.stretch is None:
+        _run(launches.draw(noise, n, start, key, stream, dtype), middle, array)
+    else:
+        _run(launches.draw(noise, n, start, key, stream, dtype), np.uint64(0), array)
+        array *= cupy.asarray(noise.stretch)
+        if isinstance(middle, cupy.ndarray):
+            array += middle.reshape(-1)
 
 
 def log_ratio(noise: Noise, z: Any, shift: Shift) -> Any:
