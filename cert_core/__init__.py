@@ -20,6 +20,15 @@ from cert_core.certificates import (
     join_certificates,
     predict_labels,
 )
+from cert_core.channels import (
+    CHANNELS,
+    Ablation,
+    Flips,
+    SparseFlips,
+    Splitting,
+    Uniform,
+    noise_from_dict,
+)
 from cert_core.confidence import (
     betting_lower,
     binomial_lower,
@@ -47,10 +56,7 @@ from cert_core.monte_carlo import (
     monte_carlo_required,
 )
 from cert_core.noises import (
-    CHANNELS,
     NOISES,
-    Ablation,
-    Flips,
     Gaussian,
     L1Noise,
     L2Noise,
@@ -60,11 +66,7 @@ from cert_core.noises import (
     Noise,
     RadialNoise,
     Scaled,
-    SparseFlips,
-    Splitting,
-    Uniform,
     checked_noise,
-    noise_from_dict,
 )
 from cert_core.percentiles import mean_bounds, percentile_bounds, percentile_ranks
 from cert_core.samples import CustomNoise

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 from scipy import special
 
+from cert_core.channels import Finite
 from cert_core.densities import OverlapRecord
 from cert_core.errors import Float, NoBracket, array, broadcast, probabilities, radii, scalar
 from cert_core.laws import GaussianLaw, LaplaceLaw, log_ratio_law
 from cert_core.laws.atomic import overlap_reach
-from cert_core.noises import Finite, Noise
+from cert_core.noises import Noise
 from cert_core.threats import law_shift
 
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from cert_core.bounds import complement_above, complement_below, required_probability
 from cert_core.calibration import certified_radius
+from cert_core.channels import Finite
 from cert_core.confidence import (
     Counts,
     betting_lower,
@@ -40,7 +41,7 @@ from cert_core.errors import (
     whole_numbers,
 )
 from cert_core.errors import alpha as alpha_value
-from cert_core.noises import Finite, Noise, checked_noise
+from cert_core.noises import Noise, checked_noise
 from cert_core.provenance import Drawn, check_apart
 from cert_core.rounding import in_full
 from cert_core.separation import radii_apart

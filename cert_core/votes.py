@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from cert_core import kernels
+from cert_core.channels import Channel, Splitting
 from cert_core.confidence import Counts
 from cert_core.errors import EXACT, check_callable, fail, inputs, integer, integers, size, to_numpy
-from cert_core.noises import Channel, Noise, Splitting, checked_noise
+from cert_core.noises import Noise, checked_noise
 from cert_core.provenance import CountedVotes, Drawn, counted
 from cert_core.rounding import nearest
 

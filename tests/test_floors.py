@@ -19,6 +19,7 @@ FLOORS = [
     {"cert_core.errors", "cert_core.rounding"},
     {
         "cert_core.balls",
+        "cert_core.copies",
         "cert_core.densities",
         "cert_core.native",
         "cert_core.quantiles",
@@ -26,6 +27,7 @@ FLOORS = [
         "cert_core.threats",
     },
     {"cert_core.confidence", "cert_core.noises"},
+    {"cert_core.channels"},
     {"cert_core.kernels", "cert_core.laws", "cert_core.moments", "cert_core.provenance"},
     {"cert_core.bounds", "cert_core.proof", "cert_core.samples", "cert_core.votes"},
     {

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 from scipy import special
 
+from cert_core.channels import Channel, Splitting, Uniform
+from cert_core.copies import Codes, Words
 from cert_core.densities import MixedRecord, RadialRecord
 from cert_core.errors import Float, array, fail, probabilities, scalar, to_numpy
 from cert_core.errors import alpha as alpha_value
 from cert_core.errors import seed as seed_value
 from cert_core.kernels import BLOCKS, DRAW, OFFSETS, PI0, one_input, output_array, span
-from cert_core.kernels.copies import Codes, Words, recipe
-from cert_core.noises import Channel, Noise, Splitting, Uniform
+from cert_core.noises import Noise
 from cert_core.quantiles import cosine_quantiles
 from cert_core.rounding import in_full
 from cert_core.threats import Shift
@@ -204,7 +205,7 @@ def draw(
     n, start = span(n, start)
     key = seed_value(seed)
     out = output_array(out, (n, noise.dim), dtype)
-    copied = recipe(noise, center, dtype) if isinstance(noise, Channel) else None
+    copied = noise.recipe(center, dtype) if isinstance(noise, Channel) else None
     for low in range(0, n, max(1, CHUNK // noise.dim)):
         high = min(n, low + max(1, CHUNK // noise.dim))
         if copied is not None:

@@ -21,7 +21,6 @@ from core.test_kernels import OnHost
 import cert_core as cc
 from cert_core import kernels
 from cert_core.kernels import reference
-from cert_core.kernels.copies import recipe
 from cert_core.kernels.cpu import backend as cpu
 from cert_core.kernels.gpu import copying, launches
 from cert_core.native import drawing
@@ -130,7 +129,7 @@ def variants() -> set[tuple[str, launches.Macros]]:
             if isinstance(noise, cc.Uniform):
                 found.append(copying.cube(noise, 5, 0, 0, 0, dtype))
             else:
-                copied = recipe(noise, whole(noise), dtype)
+                copied = noise.recipe(whole(noise), dtype)
                 found.append(copying.copies(noise, copied, 5, 0, 0, 0, dtype)[0])
     return {(launch.file, launch.macros) for launch in found}
 

@@ -19,6 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from cert_core.channels import Channel, Splitting, Uniform
+from cert_core.copies import Recipe, Subset, Table
 from cert_core.errors import Float, fail, probabilities, scalar, to_numpy
 from cert_core.errors import alpha as alpha_value
 from cert_core.errors import seed as seed_value
@@ -33,7 +35,6 @@ from cert_core.kernels import (
     output_array,
     span,
 )
-from cert_core.kernels.copies import Recipe, Subset, Table, recipe
 from cert_core.kernels.cpu.copying import cell_rows, moved_cell_rows, subset_rows, table_rows
 from cert_core.kernels.cpu.ratios import changes, closed_changes
 from cert_core.kernels.cpu.rows import draw_rows
@@ -46,7 +47,7 @@ from cert_core.kernels.reference import (
     split_steps,
 )
 from cert_core.kernels.reference import hinge_bound as reference_hinge_bound
-from cert_core.noises import Channel, Noise, Splitting, Uniform
+from cert_core.noises import Noise
 from cert_core.quantiles import cosine_quantiles
 from cert_core.threats import Shift
 
@@ -125,7 +126,7 @@ def draw(
     key = U64(seed_value(seed))
     out = output_array(out, (n, noise.dim), dtype)
     if isinstance(noise, Channel):
-        copy = _copier(noise, recipe(noise, center, dtype), key, stream)
+        copy = _copier(noise, noise.recipe(center, dtype), key, stream)
         _spread(lambda low, high: copy(start + low, out[low:high]), n, noise.dim, threads)
         return out
     middle = np.zeros(0, dtype)

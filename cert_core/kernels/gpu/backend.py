@@ -17,14 +17,14 @@ from typing import Any
 import cupy
 import numpy as np
 
+from cert_core.channels import Channel, Uniform
 from cert_core.errors import BackendMissing, choice, fail, probabilities, scalar
 from cert_core.errors import alpha as alpha_value
 from cert_core.errors import seed as seed_value
 from cert_core.kernels import DRAW, DTYPES, PI0, PROBES, bracket, span
-from cert_core.kernels.copies import recipe
 from cert_core.kernels.gpu import copying, launches
 from cert_core.kernels.reference import HIGHEST, REMEDY, RULE, geometry
-from cert_core.noises import Channel, Noise, Uniform
+from cert_core.noises import Noise
 from cert_core.quantiles import LogQuantiles
 from cert_core.threats import Shift
 
@@ -172,7 +172,7 @@ def draw(
     key = seed_value(seed)
     array = _output(out, (n, noise.dim), dtype)
     if isinstance(noise, Channel):
-        copied = recipe(noise, _on_host(center), dtype)
+        copied = noise.recipe(_on_host(center), dtype)
         if n > 0:
             launch, parts = copying.copies(noise, copied, n, start, key, stream, dtype)
             _run(launch, *map(cupy.asarray, parts), array)

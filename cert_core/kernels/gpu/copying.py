@@ -1,6 +1,6 @@
 """What a GPU is told of noises without a density (needs no GPU): launches, and their arrays.
 
-The recipes are those of kernels/copies.py, made on the host; their arrays follow a launch's
+The recipes are those of copies.py, made on the host; their arrays follow a launch's
 arguments, and then comes the output.
 """
 
@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from cert_core.kernels.copies import Recipe, Subset, Table
+from cert_core.channels import Splitting, Uniform
+from cert_core.copies import Recipe, Subset, Table
 from cert_core.kernels.gpu.launches import REALS, SLOTS, THREADS, Launch, Macros, geometry, grid_of
 from cert_core.kernels.reference import split_steps
-from cert_core.noises import Noise, Splitting, Uniform
+from cert_core.noises import Noise
 
 Arrays = tuple[Any, ...]
 
