@@ -38,7 +38,7 @@ from cert_core.errors import (
     size,
     to_numpy,
 )
-from cert_core.noises import NOISES, Noise, Scaled
+from cert_core.noises import NOISES, Noise, Scaled, without_k
 from cert_core.rounding import in_full, rounded_down
 from cert_core.threats import Level
 
@@ -371,6 +371,13 @@ class Uniform(Finite):
     @property
     def rms(self) -> float:
         return self.scale / math.sqrt(3)
+
+    def rescaled(self, factor: float) -> Self:
+        return type(self)(self.dim, self.scale * factor)
+
+    @classmethod
+    def unit(cls, dim: int, k: float) -> Self:
+        return cls(without_k(dim, k), 1.0)
 
     @property
     def record(self) -> OverlapRecord:

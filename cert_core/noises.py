@@ -391,7 +391,7 @@ class Gaussian(_Radial):
 
     @classmethod
     def unit(cls, dim: int, k: float) -> Self:
-        return cls(_without_k(dim, k), 1.0)
+        return cls(without_k(dim, k), 1.0)
 
 
 @dataclass(frozen=True)
@@ -421,10 +421,11 @@ class Laplace(_Radial):
 
     @classmethod
     def unit(cls, dim: int, k: float) -> Self:
-        return cls(_without_k(dim, k), 1.0)
+        return cls(without_k(dim, k), 1.0)
 
 
-def _without_k(dim: int, k: float) -> int:
+def without_k(dim: int, k: float) -> int:
+    """dim, for a family that has no k."""
     if k != 0:
         raise fail("k", "0 for this noise", k, "use the family with a k instead")
     return dim

@@ -23,8 +23,10 @@ def add(commands: Any) -> None:
         help="cifar_resnet20, cifar_resnet110, resnet50, digits, or module:function",
     )  # fmt: skip
     parser.add_argument(
-        "--normalize", help="imagenet, cifar10, none, m,s (default: that of the data, else none)"
-    )
+        "--normalize",
+        help="imagenet, cifar10, none, m,s, or mask: hidden entries as 0, and a "
+        "channel more for each that says what is seen (default: that of the data, else none)",
+    )  # fmt: skip
     parser.add_argument("--classes", type=int, help="number of classes (default: from the data)")
     parser.add_argument("--epochs", type=int, default=90)
     parser.add_argument("--batch-size", type=int, default=256)
