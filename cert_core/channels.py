@@ -158,6 +158,7 @@ class _Categories(Channel):
     are in the same form.
     """
 
+    categorical: ClassVar[bool] = True
     categories: int
 
     @property

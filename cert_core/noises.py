@@ -53,6 +53,7 @@ class Noise(ABC):
 
     name: ClassVar[str]
     dense: ClassVar[bool] = True  # whether it has a density that is positive everywhere
+    categorical: ClassVar[bool] = False  # whether whole numbers are categories to it
     dim: int
 
     def __post_init__(self) -> None:

@@ -117,7 +117,10 @@ def verification_grid(dims: list[int]) -> list[tuple[cc.Noise, str, float]]:
                 shift = cc.worst_shift(noise, attack, 1.0)
                 size = noise.rms / shift.norm(2.0, dim)
                 grid += [(noise, attack, z * size) for z in (0.3, 2.0)]
-        grid += [(cc.Flips(dim, 2, 0.8), "l0", 1.0), (cc.Splitting(dim, 0.5), "l1", 0.25)]
+        grid += [
+            (cc.Flips(dim, 2, 0.8), "l0", float(min(2, dim))),
+            (cc.Splitting(dim, 0.5), "l1", 0.25),
+        ]
     return grid
 
 

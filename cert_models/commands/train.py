@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cert_core.rounding import nearest, rounded_down
-from cert_models.commands.options import add_data, add_noise, add_output, emit, noise_of
+from cert_models.commands.options import FAMILIES, add_data, add_noise, add_output, emit, noise_of
 
 
 def add(commands: Any) -> None:
@@ -74,7 +74,7 @@ def run_train(options: argparse.Namespace) -> int:
     from cert_models.data.datasets import load
     from cert_models.networks.train import Recipe, train_checkpoint
 
-    data = load(options.data, "train")
+    data = load(options.data, "train", categorical=FAMILIES[options.noise].categorical)
     default = {"cifar10": "cifar10", "cifar100": "cifar10", "imagenet": "imagenet"}
     recipe = Recipe(
         arch=options.arch,

@@ -124,6 +124,7 @@ def train_under_noise(
             f"noise must have dim = {int(np.prod(shape))}, the size of one of the {len(data)} "
             f"inputs, got {noise.dim}: use a noise of that dim, and some inputs"
         )
+    data.check_known(noise)
     place = usable_device(device or "cpu")
     batches = -(-len(data) // batch_size)
     module.to(place)
