@@ -28,7 +28,13 @@ FLOORS = [
     },
     {"cert_core.confidence", "cert_core.noises"},
     {"cert_core.channels"},
-    {"cert_core.kernels", "cert_core.laws", "cert_core.moments", "cert_core.provenance"},
+    {
+        "cert_core.exact",
+        "cert_core.kernels",
+        "cert_core.laws",
+        "cert_core.moments",
+        "cert_core.provenance",
+    },
     {"cert_core.bounds", "cert_core.proof", "cert_core.samples", "cert_core.votes"},
     {
         "cert_core.calibration",
