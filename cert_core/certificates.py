@@ -19,7 +19,7 @@ import numpy as np
 
 from cert_core.bounds import complement_above, complement_below, required_probability
 from cert_core.calibration import certified_radius
-from cert_core.channels import Finite
+from cert_core.channels import Finite, check_independent
 from cert_core.confidence import (
     Counts,
     betting_lower,
@@ -362,6 +362,7 @@ def certify_scores(
     Zhang et al. 2020, Theorem 1, for f with values in [0, 1].
     """
     level = alpha_value(alpha)
+    check_independent(noise)
     rows = to_numpy("scores", scores)
     selected = integer("n0", n0, 1, remedy="pass how many samples chose the labels")
     if rows.ndim != 2 or to_numpy("labels", labels).shape != rows.shape[:1]:

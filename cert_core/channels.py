@@ -452,6 +452,16 @@ class Splitting(Channel):
         return Cells(on_levels(x, self.levels), self.width, self.levels, dtype)
 
 
+def check_independent(noise: Noise) -> None:
+    """Refuse a noise whose copies come in an order of their own, for bounds that bet on each
+    value after those before it: half a round of them may lie above the mean of all."""
+    if isinstance(noise, Splitting) and noise.copies is not None:
+        raise UnsupportedPair(
+            f"noise must make independent copies for means of scores, got {noise!r}, which goes "
+            "through all of its copies: count their votes for certify_deterministic"
+        )
+
+
 CHANNELS: dict[str, type[Noise]] = {
     "flips": Flips,
     "sparseflips": SparseFlips,
