@@ -51,7 +51,7 @@ from cert_core.votes import CLASSES, one_class_each
 ABSTAIN = -1
 
 
-@dataclass(frozen=True, eq=False)  # arrays have no one truth
+@dataclass(frozen=True, kw_only=True, eq=False)  # arrays have no one truth
 class Certificates:
     """What is certified of N inputs.
 
@@ -158,15 +158,22 @@ def certify(
     top = selection.argmax(axis=1)
     p_lower = _lower(_votes_of(estimation, top), n, level)
     radius = np.asarray(certified_radius(p_lower, noise, attack))
-    label = _certified(top, radius, p_lower > 0.5, attack)
+    return _certified(
+        top, p_lower > 0.5, radius, noise, attack,
+        p_lower=p_lower, alpha=level, n0=n0, n=n, drawn=drawn,
+    )  # fmt: skip
+
+
+def _certified(
+    top: Counts, ahead: Any, radius: Float, noise: Noise, attack: str, **values: Any
+) -> Certificates:
+    """The record of classes that are certified: within some radius; or at the input itself, where
+    a radius counts entries and 0 is one."""
+    label = np.where(ahead if attack == COUNT else radius > 0, top, ABSTAIN).astype(np.int64)
     tight = is_tight(noise, attack_name(attack))
-    return Certificates(label, radius, p_lower, level, n0, n, noise, attack, tight, drawn=drawn)
-
-
-def _certified(top: Counts, radius: Float, ahead: Any, attack: str) -> Counts:
-    """The classes that are certified: within some radius; or at the input itself, where a radius
-    counts entries and 0 is one."""
-    return np.where(ahead if attack == COUNT else radius > 0, top, ABSTAIN).astype(np.int64)
+    return Certificates(
+        label=label, radius=radius, noise=noise, attack=attack, tight=tight, **values
+    )
 
 
 def check_sampling(
@@ -315,9 +322,10 @@ def certify_top_k(
     complement = np.maximum(by_votes, by_rest)
     p_other = complement_above(complement)
     radius = radii_apart(p_lower, complement, noise, attack)
-    label = _certified(top, radius, p_lower > p_other, attack)
-    tight = is_tight(noise, attack_name(attack))
-    return Certificates(label, radius, p_lower, level, n0, n, noise, attack, tight, p_other, drawn)
+    return _certified(
+        top, p_lower > p_other, radius, noise, attack,
+        p_lower=p_lower, p_other=p_other, alpha=level, n0=n0, n=n, drawn=drawn,
+    )  # fmt: skip
 
 
 def certify_scores(
@@ -372,12 +380,10 @@ def certify_scores(
     drawn = drawn_under(noise, scores)
     p_lower = np.asarray(betting_lower(rows, level)) if len(rows) else np.zeros(0)
     radius = np.asarray(certified_radius(p_lower, noise, attack))
-    label = _certified(chosen, radius, p_lower > 0.5, attack)
-    tight = is_tight(noise, attack_name(attack))
-    n = rows.shape[1]
-    return Certificates(
-        label, radius, p_lower, level, selected, n, noise, attack, tight, drawn=drawn
-    )
+    return _certified(
+        chosen, p_lower > 0.5, radius, noise, attack,
+        p_lower=p_lower, alpha=level, n0=selected, n=rows.shape[1], drawn=drawn,
+    )  # fmt: skip
 
 
 def predict_labels(counts: Any, alpha: float) -> Counts:

@@ -26,9 +26,9 @@ from cert_core.errors import Float, check_callable, fail, integer
 from cert_core.noises import Noise, checked_noise
 from cert_core.provenance import CountedVotes
 from cert_core.scores import Scores, check_scores, label_scores, mean_scores, sampled_values
-from cert_core.sequential.certificates import Outcome, SequentialCertificates, gather, outcomes
+from cert_core.sequential.certificates import SequentialCertificates, gather, outcomes
 from cert_core.sequential.plans import checked_plan, plan_at, plan_until
-from cert_core.votes import class_count, count_votes, drawn_by, input_rows
+from cert_core.votes import Votes, class_count, count_votes, drawn_by, input_rows
 
 SAMPLES = "pass how many noisy copies to classify"
 
@@ -201,13 +201,13 @@ class Smoothed:
 
     def outcomes(
         self, plan: Any, x: Any, seed: int, *, indices: Sequence[int] | None = None
-    ) -> Iterator[Outcome]:
-        """Certify inputs by a plan of plan_at or plan_until, as they are ready.
+    ) -> Iterator[Votes]:
+        """Count votes until a plan of plan_at or plan_until stops each input, as they are ready.
 
         Yields
         ------
-        Outcome
-            Not always in the order of the inputs.
+        Votes
+            Not always in the order of the inputs; gather makes certificates of them.
         """
         if checked_plan(plan).noise != self.noise:
             rule = f"for the classifier's noise {self.noise!r}"
@@ -220,14 +220,14 @@ class Smoothed:
             )
         )  # fmt: skip
 
-    def _drawn(self, found: Iterator[Outcome]) -> Iterator[Outcome]:
+    def _drawn(self, found: Iterator[Votes]) -> Iterator[Votes]:
         """What is found, each made in the context of drawing; between them the caller's holds."""
         while True:
             with self.drawing():
-                outcome = next(found, None)
-            if outcome is None:
+                votes = next(found, None)
+            if votes is None:
                 return
-            yield outcome
+            yield votes
 
     # ---- what is certified ----
 

@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -27,20 +27,11 @@ from cert_models.commands.options import (
     noise_of,
 )
 from cert_models.commands.progress import progress
-from cert_models.logs import RUNNER_UP, LogWriter, Row, check_new, write_log
-from cert_models.run import (
-    StoredRun,
-    Worker,
-    certified_right,
-    joined_rows,
-    keep_memory,
-    row_of,
-    rows_of,
-    sampler_of,
-    samples_of,
-)
+from cert_models.logs import RUNNER_UP, LogWriter, check_new, write_log
+from cert_models.run import StoredRun, Worker, certified_right, keep_memory, sampler_of
 from cert_models.store.fingerprints import data_fingerprint, model_fingerprint
-from cert_models.store.readings import read_run
+from cert_models.store.readings import result_of
+from cert_models.store.results import Result
 from cert_models.store.runs import FixedPlan, Plan, Run, ScorePlan, SequentialPlan, Votes
 
 
@@ -172,91 +163,69 @@ def run_certify(options: argparse.Namespace) -> int:
     check_noise(model, noise)
     check_accuracy(model, data, indices)
     run = Run(
-        plan, noise, options.seed, options.batch_size, classes, options.model, fingerprint,
-        options.data, data_fingerprint(data) if kept else "", options.attack, options.alpha,
+        plan=plan, noise=noise, seed=options.seed, batch_size=options.batch_size,
+        num_classes=classes, model=options.model, model_fingerprint=fingerprint,
+        data=options.data, data_fingerprint=data_fingerprint(data) if kept else "",
+        attack=options.attack, alpha=options.alpha,
     )  # fmt: skip
     keep_memory()
     sample = sampler_of(
         model, run, data, device=device, autocast=options.autocast,
         channels_last=options.channels_last, compiled=options.compile,
     )  # fmt: skip
-    if path is None:
-        return _certify_unstored(options, run, sample, data.y, indices, log)
-    stored = StoredRun(path, options.run_name or "default", run, indices, worker)
-    return _certify_stored(options, sample, stored, log)
+    name = options.run_name or "default"
+    stored = StoredRun(path=path, name=name, run=run, indices=indices, worker=worker)
+    with contextlib.closing(stored):
+        return _certify(options, sample, stored, log)
 
 
-def _certify_unstored(
-    options: argparse.Namespace,
-    run: Run,
-    sample: Any,
-    labels: Any,
-    indices: list[int],
-    log: Path | None,
-) -> int:
-    """Certify and keep nothing but the log."""
-    extra = tuple(RUNNER_UP) if options.runner_up else ()
-    writer = LogWriter(log, extra) if log else None
-    rows: dict[int, Row] = {}
-    drawn = 0
-    with contextlib.closing(writer) if writer else contextlib.nullcontext():
-        for votes in progress(
-            sample(indices), len(indices), "certify", _right(options, run),
-            quiet=options.quiet, form=options.progress,
-        ):  # fmt: skip
-            rows[votes.index] = row_of(votes, run, runner_up=options.runner_up)
-            drawn += samples_of(votes, run.plan)
-            if writer:
-                writer.add(rows[votes.index])
-    certificates = joined_rows(
-        [rows[index] for index in indices], run.noise, run.attack,
-        n0=options.n0, n=options.n, alpha=run.alpha,
-    )  # fmt: skip
-    _report(options, certificates, labels[indices], drawn / len(indices))
-    return 0
-
-
-def _right(options: argparse.Namespace, run: Run) -> Callable[[Votes], bool]:
-    if options.runner_up:
-        return lambda votes: bool(row_of(votes, run, runner_up=True).correct)
-    return lambda votes: certified_right(votes, run.plan, options.alpha)
-
-
-def _certify_stored(
-    options: argparse.Namespace, sample: Any, stored: StoredRun, log: Path | None
-) -> int:
+def _certify(options: argparse.Namespace, sample: Any, stored: StoredRun, log: Path | None) -> int:
     """Certify what the store lacks; one of the workers reports when all is there."""
     worker = stored.worker
     was_complete = set(stored.indices) <= stored.merged()
     if log and not was_complete:
         check_new(log)
-    left = stored.left()
-    before = stored.rows_before()
+    left, (before, right) = stored.left(), stored.before()
     label = "certify" if worker.world == 1 else f"worker {worker.rank} of {worker.world}"
-    for _ in progress(
-        stored.keep(sample(left)), len(before) + len(left), label, _right(options, stored.run),
+    counted = progress(
+        stored.keep(sample(left)), before + len(left), label, _right(options, stored.run),
         quiet=options.quiet or (worker.rank > 0 and options.progress == "bar"),
-        form=options.progress, done=len(before), correct=sum(row.correct for row in before),
-    ):  # fmt: skip
+        form=options.progress, done=before, correct=right,
+    )  # fmt: skip
+    if stored.path is None and log:  # what is done is on the disk whatever comes
+        _log_each(counted, log, options, stored.run)
+    for _ in counted:
         pass
     missing, reports = stored.finish(was_complete)
     if missing:
         return _incomplete(missing, stored)
     if not reports:
         return 0
-    with stored.opened(stored.path, readonly=True) as store:
-        reading = read_run(
-            store, stored.name, stored.indices,
-            attack=options.attack, alpha=options.alpha, runner_up=options.runner_up,
-        )  # fmt: skip
-    if log:
-        write_log(log, rows_of(reading))
-    result = reading.certificates
-    drawn = result.n0 + result.n
-    if isinstance(result, cc.SequentialCertificates):
-        drawn = result.samples.mean()
-    _report(options, result, reading.labels, float(drawn))
+    result = stored.result(attack=options.attack, alpha=options.alpha, runner_up=options.runner_up)
+    if stored.path is not None and log:
+        write_log(log, result.rows())
+    _report(options, result)
     return 0
+
+
+def _log_each(counted: Iterable[Votes], log: Path, options: argparse.Namespace, run: Run) -> None:
+    """Write the row of each input as it is done."""
+    extra = tuple(RUNNER_UP) if options.runner_up else ()
+    with contextlib.closing(LogWriter(log, extra)) as writer:
+        for votes in counted:
+            for row in _result(votes, options, run).rows():
+                writer.add(row)
+
+
+def _result(votes: Votes, options: argparse.Namespace, run: Run) -> Result:
+    how = {"attack": run.attack, "alpha": run.alpha, "runner_up": options.runner_up}
+    return result_of([votes], run, **how)
+
+
+def _right(options: argparse.Namespace, run: Run) -> Callable[[Votes], bool]:
+    if options.runner_up:
+        return lambda votes: bool(_result(votes, options, run).rows()[0].correct)
+    return lambda votes: certified_right(votes, run.plan, options.alpha)
 
 
 def _incomplete(missing: int, stored: StoredRun) -> int:
@@ -271,9 +240,11 @@ def _incomplete(missing: int, stored: StoredRun) -> int:
     return 0 if worker.others() else 1
 
 
-def _report(
-    options: argparse.Namespace, certificates: cc.Certificates, labels: Any, drawn: float
-) -> None:
+def _report(options: argparse.Namespace, result: Result) -> None:
+    certificates, labels = result.certified_by, result.labels
+    drawn = float(certificates.n0 + certificates.n)
+    if isinstance(certificates, cc.SequentialCertificates):
+        drawn = float(certificates.samples.mean())
     top = float(certificates.radius.max(initial=0.0))
     radii = sorted({float(radius(top * i / 8, 3)) for i in range(9)})
     if options.at is not None:

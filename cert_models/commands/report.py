@@ -122,8 +122,9 @@ def _logged(path: str, name: str, options: argparse.Namespace) -> Iterator[Resul
     indices, labels, predict = (np.array(values, dtype=np.int64) for values in columns)
     radius = np.array([row.radius for row in rows], dtype=np.float64)
     yield Result(
-        name or log_name(path), indices, labels, predict, radius, options.attack or "l2",
-        options.alpha, noise, "" if options.attack else "a log, its radii taken as l2",
+        name=name or log_name(path), indices=indices, labels=labels, predict=predict,
+        radius=radius, attack=options.attack or "l2", alpha=options.alpha, noise=noise,
+        note="" if options.attack else "a log, its radii taken as l2",
     )  # fmt: skip
 
 

@@ -22,7 +22,6 @@ from cert_models.commands.options import (
 )
 from cert_models.commands.sources import run_names
 from cert_models.logs import RUNNER_UP, Row, check_stated, log_name, read_log, write_log
-from cert_models.run import rows_of
 from cert_models.store.counts import CountStore
 from cert_models.store.readings import read_run
 from cert_models.store.runs import LogPlan, Run
@@ -61,15 +60,14 @@ def run_export(options: argparse.Namespace) -> int:
     """cert export."""
     with CountStore(options.store, readonly=True) as store:
         name = store.only(options.run_name)
-        reading = read_run(
+        read = read_run(
             store, name, attack=options.attack, alpha=options.alpha, runner_up=options.runner_up
         )
-        rows = rows_of(reading)
+        rows, result = read.rows(), read.certified_by
         if isinstance(store.runs()[name].plan, LogPlan):
             extra = [row.extra for row in store.logged(name)]
             rows = [replace(row, extra=more) for row, more in zip(rows, extra, strict=True)]
     write_log(options.out, rows)
-    result = reading.certificates
     values = {
         "store": options.store, "run": name, "out": options.out, "inputs": len(rows),
         "attack": result.attack, "alpha": result.alpha,
@@ -93,7 +91,7 @@ def run_import(options: argparse.Namespace) -> int:
     digest = hashlib.sha256(Path(first).read_bytes()).hexdigest()[:32]
     plan = LogPlan(options.n0, options.n, options.attack, options.alpha)
     run = Run(
-        plan, noise, seed=0, batch_size=0, num_classes=0,
+        plan=plan, noise=noise, seed=0, batch_size=0, num_classes=0,
         model=Path(first).name, model_fingerprint=digest, data="", data_fingerprint="",
         attack=options.attack, alpha=options.alpha,
     )  # fmt: skip
@@ -105,7 +103,7 @@ def run_import(options: argparse.Namespace) -> int:
         store.begin(name, run)
         store.add_logged(name, rows)
         _check_columns(store.logged(name))
-        result = read_run(store, name).certificates
+        result = read_run(store, name).certified_by
     abstained = int((result.label == cc.ABSTAIN).sum())
     values = {
         "store": options.store, "run": name, "inputs": len(result), "abstained": abstained,

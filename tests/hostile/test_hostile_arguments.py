@@ -262,8 +262,8 @@ PROOFS: dict[str, Call] = {
 }
 # What functions return, not what they take; and what is no function.
 RECORDS = {
-    "Boundaries", "Certificates", "LogRatioLaw", "MonteCarloBound", "Noise", "Outcome",
-    "SequentialCertificates", "SequentialVotes", "Shift",
+    "Boundaries", "Certificates", "LogRatioLaw", "MonteCarloBound", "Noise",
+    "SequentialCertificates", "Shift", "Votes",
 }  # fmt: skip
 OTHERS = {
     "ABSTAIN", "ATTACKS", "CHANNELS", "NOISES", "BackendMissing", "DrawAgain", "NoBracket",
@@ -378,14 +378,46 @@ CERTIFYING = {
     "x": X, "n0": 5, "n": 20, "alpha": 0.01, "attack": "l2", "seed": 0, "indices": [0, 1],
 }  # fmt: skip
 SEQUENTIAL = {k: v for k, v in CERTIFYING.items() if k != "n"} | {"n_max": 100}
-RUN = Run(FixedPlan(10, 50), NOISE, 0, 0, 4, "m", "", "d", "", "l2", 0.01)
-LOGGED = Run(LogPlan(10, 50, "l2", 0.01), NOISE, 0, 0, 0, "m", "", "d", "", "l2", 0.01)
+RUN = Run(
+    plan=FixedPlan(10, 50),
+    noise=NOISE,
+    seed=0,
+    batch_size=0,
+    num_classes=4,
+    model="m",
+    model_fingerprint="",
+    data="d",
+    data_fingerprint="",
+    attack="l2",
+    alpha=0.01,
+)
+LOGGED = Run(
+    plan=LogPlan(10, 50, "l2", 0.01),
+    noise=NOISE,
+    seed=0,
+    batch_size=0,
+    num_classes=0,
+    model="m",
+    model_fingerprint="",
+    data="d",
+    data_fingerprint="",
+    attack="l2",
+    alpha=0.01,
+)
 VOTES = {
     "index": 3, "label": 1, "selection": np.array([10, 0, 0, 0]),
     "estimation": np.array([20, 30, 0, 0]), "seconds": 0.5,
 }  # fmt: skip
 ROW = {"index": 3, "label": 1, "predict": 1, "radius": 0.5, "seconds": 0.5}
-RESULT = Result("r", *(np.array([0, 1]) for _ in range(3)), np.array([0.5, 0.5]), "l2", 0.01)
+RESULT = Result(
+    name="r",
+    indices=np.arange(2),
+    labels=np.arange(2),
+    predict=np.arange(2),
+    radius=np.array([0.5, 0.5]),
+    attack="l2",
+    alpha=0.01,
+)
 
 CLASSIFIER: dict[str, Call] = {
     "SmoothedClassifier": (

@@ -208,12 +208,19 @@ def test_soft_votes_on_the_command_line(data: Any, capsys: pytest.CaptureFixture
 
 def test_scores_in_a_store_are_checked(data: Any) -> None:
     plan = ScorePlan(50, 3)
-    good = Votes(0, 1, np.array([3, 9]), np.array([0, 60]), 0.1, (10, 20, 30))
+    good = Votes(
+        index=0,
+        label=1,
+        selection=np.array([3, 9]),
+        estimation=np.array([0, 60]),
+        seconds=0.1,
+        scores=(10, 20, 30),
+    )
     plan.check(good)
     for change, message in (
-        ({"path": (10, 20)}, "path must be 3 scores in 0 .. 65535"),
-        ({"path": (10, 20, 70_000)}, "path must be 3 scores"),
-        ({"path": (10, 20, 31)}, "estimation must be votes that sum to 61, got 60"),
+        ({"scores": (10, 20)}, "scores must be 3 numbers in 0 .. 65535"),
+        ({"scores": (10, 20, 70_000)}, "scores must be 3 numbers"),
+        ({"scores": (10, 20, 31)}, "estimation must be votes that sum to 61, got 60"),
         ({"estimation": np.array([60, 0])}, "estimation must be votes that sum to 0, got 60"),
         ({"selection": np.array([-1, 9])}, "selection must be sums of 50 scores a class"),
     ):
