@@ -25,6 +25,7 @@ from cert_models.store.readings import read_run
 from cert_models.store.results import Result
 from cert_models.store.runs import (
     SCORE_UNIT,
+    AllPlan,
     FixedPlan,
     Plan,
     Run,
@@ -107,6 +108,19 @@ def count_inputs(
         )  # fmt: skip
 
 
+def count_all(
+    smoothed: cc.Smoothed, data: Dataset, run: Run, plan: AllPlan, indices: Sequence[int]
+) -> Iterator[Votes]:
+    """Count the votes of all copies of the inputs of a data set, one by one."""
+    for index in indices:
+        begun = time.monotonic()
+        counts = smoothed.counts(data.x[index : index + 1], plan.n, run.seed, indices=[index])[0]
+        yield Votes(
+            index=index, label=int(data.y[index]), selection=np.zeros_like(counts),
+            estimation=counts, seconds=time.monotonic() - begun,
+        )  # fmt: skip
+
+
 def decide_inputs(
     smoothed: cc.Smoothed, data: Dataset, run: Run, plan: SequentialPlan, indices: Sequence[int]
 ) -> Iterator[Votes]:
@@ -151,6 +165,7 @@ def score_inputs(
 
 SAMPLERS: dict[type[Plan], Callable[..., Iterator[Votes]]] = {
     FixedPlan: count_inputs,
+    AllPlan: count_all,
     SequentialPlan: decide_inputs,
     ScorePlan: score_inputs,
 }
@@ -161,6 +176,8 @@ def certified_right(votes: Votes, plan: Plan, alpha: float) -> bool:
     a bound above 1/2 certifies one under every noise."""
     if isinstance(plan, SequentialPlan):
         return int(cc.gather(plan.rule, [votes]).label[0]) == votes.label
+    if isinstance(plan, AllPlan):
+        return int(votes.estimation.argmax()) == votes.label
     if isinstance(plan, ScorePlan):
         lower = cc.betting_lower(np.array(votes.scores) / SCORE_UNIT, alpha)
     else:

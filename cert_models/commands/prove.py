@@ -19,6 +19,7 @@ from typing import Any
 import cert_core as cc
 from cert_core import rounding
 from cert_models.commands.options import (
+    ATTACKS,
     UsageError,
     add_noise,
     add_output,
@@ -87,7 +88,7 @@ def add(commands: Any) -> None:
     """The parser of this group."""
     parser = commands.add_parser("prove", help="prove certificates in ball arithmetic")
     add_noise(parser, required=False)
-    parser.add_argument("--attack", choices=cc.ATTACKS, help="norm of the radii (a run's: its own)")
+    parser.add_argument("--attack", choices=ATTACKS, help="norm of the radii (a run's: its own)")
     parser.add_argument("--radius", type=float, help="one radius, with --p or --votes")
     parser.add_argument("--p", type=float, help="class probability that certifies it")
     parser.add_argument("--votes", type=int, help="votes of --n, bounded at --alpha, instead of p")

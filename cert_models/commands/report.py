@@ -10,6 +10,8 @@ import numpy as np
 
 import cert_core as cc
 from cert_models.commands.options import (
+    ATTACKS,
+    FAMILIES,
     SQLITE,
     UsageError,
     add_data,
@@ -32,6 +34,7 @@ from cert_models.commands.sources import (
 )
 
 if TYPE_CHECKING:
+    from cert_models.data.datasets import Dataset
     from cert_models.store.results import Result
 
 
@@ -44,7 +47,7 @@ def add(commands: Any) -> None:
     )  # fmt: skip
     parser.add_argument("--run", dest="runs", action="append", metavar="NAME",
                         help="of the stores' runs this one only; may be repeated")  # fmt: skip
-    parser.add_argument("--attack", choices=cc.ATTACKS,
+    parser.add_argument("--attack", choices=ATTACKS,
                         help="norm of the radii (default: a run's own; l2 of a log)")  # fmt: skip
     parser.add_argument(
         "--alpha", type=float, help="failure probability an input (default: a run's own)"
@@ -69,10 +72,6 @@ def run_report(options: argparse.Namespace) -> int:
     from cert_models.reports import tables as report
 
     check_targets(options)
-    if options.data:
-        from cert_models.data.datasets import load
-
-        options.loaded = load(options.data)
     results = [r for source in options.sources for r in _results(source, options)]
     results = named_apart(results)
     if options.common:
@@ -134,8 +133,16 @@ def _noise_of_logs(options: argparse.Namespace) -> cc.Noise | None:
         return None
     dim = None
     if options.data:
-        dim = int(np.prod(options.loaded.x.shape[1:]))
+        data = _data(options, FAMILIES[options.noise].categorical)
+        dim = int(np.prod(data.x.shape[1:]))
     return noise_of(options, dim)
+
+
+def _data(options: argparse.Namespace, categorical: bool) -> Dataset:
+    """What --data names."""
+    from cert_models.data.datasets import load
+
+    return load(options.data, categorical=categorical)
 
 
 def _page(options: argparse.Namespace, results: list[Result], made: Any) -> str:
@@ -148,7 +155,8 @@ def _page(options: argparse.Namespace, results: list[Result], made: Any) -> str:
         raise UsageError(f"--images must be at least 1, got {options.images}: or leave out --data")
     pictures = []
     if options.data:
-        pictures = gallery(options.loaded, results, options.images)
+        categorical = any(r.noise is not None and r.noise.categorical for r in results)
+        pictures = gallery(_data(options, categorical), results, options.images)
     return page(options.title, results, made, pictures, rho=options.rho)
 
 

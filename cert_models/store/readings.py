@@ -16,6 +16,7 @@ from cert_models.store.counts import CountStore
 from cert_models.store.results import Result
 from cert_models.store.runs import (
     SCORE_UNIT,
+    AllPlan,
     FixedPlan,
     LogPlan,
     Plan,
@@ -23,8 +24,9 @@ from cert_models.store.runs import (
     ScorePlan,
     SequentialPlan,
     Votes,
+    check_alpha,
 )
-from cert_models.store.storage import StoreError
+from cert_models.store.storage import StoreError, as_store_errors
 
 BLOCK = 1000  # inputs certified at a time: memory stays bounded
 BLOCKS: dict[type[Plan], int] = {ScorePlan: 16}  # where an input has many numbers
@@ -140,7 +142,11 @@ def _check_reading(
     store: CountStore, name: str, attack: str, alpha: float, runner_up: bool
 ) -> None:
     """Refuse what the plan of a run says nothing of."""
-    plan = store.runs()[name].plan
+    run = store.runs()[name]
+    plan = run.plan
+    if isinstance(plan, AllPlan):
+        with as_store_errors():
+            check_alpha(plan, run.noise, attack, alpha)
     if runner_up:
         store.plan(name, FixedPlan)  # no other kind counts the votes of all classes
     if isinstance(plan, SequentialPlan):
@@ -168,6 +174,9 @@ def certificates_of(
         return _of_rows(votes, plan, run.noise, attack, alpha)
     if isinstance(plan, SequentialPlan):
         return cc.gather(plan.rule, votes)
+    if isinstance(plan, AllPlan):
+        counts = np.array([each.estimation for each in votes]).reshape(-1, run.num_classes)
+        return cc.certify_deterministic(counts, run.noise)
     if isinstance(plan, ScorePlan):
         labels = np.array([each.selected for each in votes], dtype=np.int64)
         scores = np.array([each.scores for each in votes]).reshape(-1, plan.n) / SCORE_UNIT
