@@ -74,7 +74,7 @@ def whole_loop(net: nn.Module, noise: cc.Noise, batch: int, folder: Path) -> Cal
         path=folder / f"{batch}.db", name="bench", run=run, indices=range(1000), worker=Worker()
     )
     counted = stored.keep(sampler_of(net, run, data, device=None)(range(1000)))
-    return lambda: certified_right(next(counted), plan, ALPHA)
+    return lambda: certified_right(next(counted), run)
 
 
 def forwards(net: nn.Module, batch: int) -> Callable[[], Any]:

@@ -12,6 +12,8 @@ from cert_core.bounds import discrepancy, inverse_bound, lower_bound, required_p
 from cert_core.calibration import certified_radius
 from cert_core.certificates import (
     ABSTAIN,
+    BOUNDS,
+    Bound,
     Certificates,
     certified_accuracy,
     certify,
@@ -102,10 +104,12 @@ __version__ = "0.1.0"
 __all__ = [
     "ABSTAIN",
     "ATTACKS",
+    "BOUNDS",
     "CHANNELS",
     "NOISES",
     "Ablation",
     "BackendMissing",
+    "Bound",
     "Boundaries",
     "Certificates",
     "CustomNoise",

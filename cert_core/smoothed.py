@@ -258,13 +258,14 @@ class Smoothed:
         seed: int,
         *,
         indices: Sequence[int] | None = None,
+        bound: str = "clopper-pearson",
     ) -> Certificates:
         """Certify inputs: n0 copies select the class, n others bound its probability.
 
         Parameters
         ----------
         x, seed, indices : see above
-        n0, n, alpha, attack
+        n0, n, alpha, attack, bound
             As in certify.
 
         Returns
@@ -277,7 +278,8 @@ class Smoothed:
         ----------
         Cohen et al. 2019, CERTIFY; Zhang et al. 2020, Theorem 1.
         """
-        return certify(*self._stages(x, n0, n, alpha, attack, seed, indices), alpha=alpha)
+        stages = self._stages(x, n0, n, alpha, attack, seed, indices, bound=bound)
+        return certify(*stages, alpha=alpha, bound=bound)
 
     def certify_top_k(
         self,
@@ -315,6 +317,7 @@ class Smoothed:
         seed: int,
         *,
         indices: Sequence[int] | None = None,
+        bound: str = "betting",
     ) -> Certificates:
         """Certify the mean of the scores instead of the share of the votes.
 
@@ -324,11 +327,11 @@ class Smoothed:
             As of certify; see certify_scores of the module.
         """
         n0, n = integer("n0", n0, 1, remedy=SAMPLES), integer("n", n, 1, remedy=SAMPLES)
-        check_sampling(self.noise, attack, n, alpha)
+        check_sampling(self.noise, attack, n, alpha, bound=bound)
         check_independent(self.noise)
         labels = self.mean_scores(x, n0, seed, indices=indices, stage="selection").argmax(axis=1)
         scores = self.label_scores(x, labels, n, seed, indices=indices)
-        made = certify_scores(labels, scores, self.noise, attack, n0=n0, alpha=alpha)
+        made = certify_scores(labels, scores, self.noise, attack, n0=n0, alpha=alpha, bound=bound)
         chosen = drawn_by(self.noise, len(labels), n0, seed, indices=indices, stage="selection")
         return replace(made, drawn=(chosen, *made.drawn))
 
@@ -341,12 +344,11 @@ class Smoothed:
         attack: str,
         seed: int,
         indices: Sequence[int] | None,
-        *,
-        k: int | None = None,
+        **bound: Any,
     ) -> tuple[CountedVotes, CountedVotes, Noise, str]:
         """Votes of both stages, drawn only where they could certify something."""
         n0, n = integer("n0", n0, 1, remedy=SAMPLES), integer("n", n, 1, remedy=SAMPLES)
-        check_sampling(self.noise, attack, n, alpha, k=k)
+        check_sampling(self.noise, attack, n, alpha, **bound)
         selection = self.counts(x, n0, seed, indices=indices, stage="selection")
         estimation = self.counts(x, n, seed, indices=indices, stage="estimation")
         return selection, estimation, self.noise, attack

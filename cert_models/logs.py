@@ -23,9 +23,6 @@ NUMBER = re.compile(
 )
 WORDS = {"true": 1, "false": 0}  # of the column correct
 
-ALL_COPIES = {"alpha": "0"}  # of a row whose copies are all counted
-RUNNER_UP = {"bound": "runner-up"}  # column of a row whose radius leans on another class's bound
-
 
 @dataclass(frozen=True, kw_only=True)
 class Row:

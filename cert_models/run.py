@@ -21,7 +21,7 @@ import cert_core as cc
 from cert_models.data.datasets import Dataset
 from cert_models.networks.models import load_model
 from cert_models.store.counts import CountStore, MemoryStore
-from cert_models.store.readings import read_run
+from cert_models.store.readings import read_run, result_of
 from cert_models.store.results import Result
 from cert_models.store.runs import (
     SCORE_UNIT,
@@ -32,6 +32,7 @@ from cert_models.store.runs import (
     ScorePlan,
     SequentialPlan,
     Votes,
+    bound_for,
 )
 from cert_models.store.storage import check_held
 
@@ -171,19 +172,17 @@ SAMPLERS: dict[type[Plan], Callable[..., Iterator[Votes]]] = {
 }
 
 
-def certified_right(votes: Votes, plan: Plan, alpha: float) -> bool:
-    """Whether an input is certified with the right label at some radius, without the radius:
-    a bound above 1/2 certifies one under every noise."""
-    if isinstance(plan, SequentialPlan):
-        return int(cc.gather(plan.rule, [votes]).label[0]) == votes.label
-    if isinstance(plan, AllPlan):
-        return int(votes.estimation.argmax()) == votes.label
-    if isinstance(plan, ScorePlan):
-        lower = cc.betting_lower(np.array(votes.scores) / SCORE_UNIT, alpha)
-    else:
-        cast = int(votes.estimation[votes.selected])
-        lower = cc.binomial_lower(cast, int(votes.estimation.sum()), alpha)
-    return votes.selected == votes.label and bool(lower > 0.5)
+def certified_right(votes: Votes, run: Run, bound: str | None = None) -> bool:
+    """Whether an input is certified with the right label at some radius, without the radius where
+    the bound of one class tells: one above 1/2 certifies it under every noise."""
+    name = bound_for(run.plan, bound)
+    how = cc.BOUNDS[name] if name is not None else None
+    if how is None or how.reads == "classes":
+        said = result_of([votes], run, attack=run.attack, alpha=run.alpha, bound=name)
+        return bool(said.predict[0] == votes.label)
+    cast = (int(votes.estimation[votes.selected]), int(votes.estimation.sum()))
+    read = cast if votes.scores is None else (np.array(votes.scores) / SCORE_UNIT,)
+    return votes.selected == votes.label and bool(how.lower(*read, how.share * run.alpha) > 0.5)
 
 
 @dataclass(frozen=True)
@@ -282,11 +281,11 @@ class StoredRun:
         mine = self.indices[self.worker.rank :: self.worker.world]
         return [index for index in mine if index not in done]
 
-    def before(self) -> tuple[int, int]:
+    def before(self, bound: str | None = None) -> tuple[int, int]:
         """How many inputs the file of this worker has, and how many certified with their label."""
         with self.opened(self.own_store()) as store:
             done = store.done(self.name, self.run) & set(self.indices)
-            result = read_run(store, self.name, done) if done else None
+            result = read_run(store, self.name, done, bound=bound) if done else None
         return len(done), result.count(0.0) if result else 0
 
     def own_store(self) -> Path | None:

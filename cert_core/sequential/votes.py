@@ -37,13 +37,25 @@ STAGES = ("selection", "estimation")
 class _Sampling:
     """The samples of one input: selection first, then look by look."""
 
-    def __init__(self, position: int, index: int, key: int, classes: int, n0: int) -> None:
-        self.position, self.index, self.key = position, index, key
-        self.center: Any = None  # the input, where the backend reads it
+    def __init__(
+        self, position: int, index: int, key: int, row: Any, classes: int, n0: int
+    ) -> None:
+        self.position, self.index, self.key, self.row = position, index, key, row
+        self.center: Any = None  # the row, where the backend reads it
         self.counts = np.zeros((2, classes), dtype=np.int64)  # selection, estimation
         self.stage, self.drawn, self.target = 0, 0, n0
         self.label = -1
         self.taken: list[int] = []  # votes at the looks
+
+    def draw(self, out: Any, noise: Noise, backend: str) -> Callable[[], Any]:
+        """What fills the rows with its next copies."""
+        if self.center is None:
+            self.center = placed_input(self.row, noise, backend)
+        start, self.drawn = self.drawn, self.drawn + len(out)
+        return partial(
+            fill_copies, out, noise, self.key, self.center, start=start,
+            stream=kernels.stream_of(STAGES[self.stage]), backend=backend,
+        )  # fmt: skip
 
     def advance(self, looks: Sequence[int], stop: Callable[[int, int, int], bool]) -> bool:
         """Go on to the next look, all samples up to the target counted; whether to stop."""
@@ -117,43 +129,42 @@ def votes_until(
     check_callable("predict", predict)
     inputs = input_rows(x, noise)
     chosen = input_indices(indices, len(inputs))
-    keys = [kernels.input_seed(seed, index) for index in chosen]
     looks = looks_of(looks)
     check_callable("stop", stop)
     for look in looks:
         sample_count("looks", look, noise)
     first = sample_count("n0", n0, noise)
     size = integer("batch_size", batch_size, 1, remedy="pass the rows of a batch")
-    streams = [kernels.stream_of(stage) for stage in STAGES]
-    begun = zip(chosen, keys, strict=True)
     waiting = deque(
-        _Sampling(i, index, key, classes, first) for i, (index, key) in enumerate(begun)
+        _Sampling(i, index, kernels.input_seed(seed, index), row, classes, first)
+        for i, (index, row) in enumerate(zip(chosen, inputs, strict=True))
     )
     active: list[_Sampling] = []
     size = min(size, len(inputs) * (first + looks[-1]))
     buffer = batch_buffer(buffer, size, noise.dim)
     while active or waiting:
-        pieces, draws, filled = [], [], 0
-        for each in _under_way(active, waiting):
-            count = min(each.target - each.drawn, size - filled)
-            if each.center is None:
-                each.center = placed_input(inputs[each.position], noise, backend)
-            draws.append(partial(
-                fill_copies, buffer[filled : filled + count], noise, each.key, each.center,
-                start=each.drawn, stream=streams[each.stage], backend=backend,
-            ))  # fmt: skip
-            pieces.append((each, filled, filled + count))
-            each.drawn += count
-            filled += count
-            if filled == size:
-                break
+        pieces = list(_pieces(active, waiting, size))
+        filled = pieces[-1][-1]
         batch = buffer[:filled].reshape(-1, *inputs.shape[1:])
+        draws = [each.draw(buffer[a:b], noise, backend) for each, a, b in pieces]
         labels = check_labels(answer(predict, draws, batch), filled, classes)
         for each, low, high in pieces:
             each.counts[each.stage] += np.bincount(labels[low:high], minlength=classes)
             if each.drawn == each.target and each.advance(looks, stop):
                 active.remove(each)
                 yield each.votes(noise, seed, first)
+
+
+def _pieces(
+    active: list[_Sampling], waiting: deque[_Sampling], size: int
+) -> Iterator[tuple[_Sampling, int, int]]:
+    """Inputs and their rows, from and to, of a batch: what each still needs for its next look."""
+    filled = 0
+    for each in _under_way(active, waiting):
+        begin, filled = filled, min(size, filled + each.target - each.drawn)
+        yield each, begin, filled
+        if filled == size:
+            return
 
 
 def _under_way(active: list[_Sampling], waiting: deque[_Sampling]) -> Iterator[_Sampling]:

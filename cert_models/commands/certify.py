@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,12 @@ from cert_models.commands.options import (
     FAMILIES,
     UsageError,
     add_attack,
+    add_bound,
     add_data,
     add_model,
     add_noise,
     add_output,
+    bound_of,
     emit,
     listed,
     listed_indices,
@@ -29,15 +31,23 @@ from cert_models.commands.options import (
     option,
 )
 from cert_models.commands.progress import progress
-from cert_models.logs import ALL_COPIES, RUNNER_UP, LogWriter, check_new, write_log
+from cert_models.logs import LogWriter, check_new, write_log
 from cert_models.run import StoredRun, Worker, certified_right, keep_memory, sampler_of
 from cert_models.store.fingerprints import data_fingerprint, model_fingerprint
 from cert_models.store.readings import result_of
 from cert_models.store.results import Result
-from cert_models.store.runs import AllPlan, FixedPlan, Plan, Run, ScorePlan, SequentialPlan, Votes
+from cert_models.store.runs import (
+    AllPlan,
+    FixedPlan,
+    Plan,
+    Run,
+    ScorePlan,
+    SequentialPlan,
+    Votes,
+    columns_of,
+)
 
 SAMPLING: dict[str, Any] = {"n0": 100, "n": 10_000, "alpha": 0.001}  # unless told
-VOTES: dict[str, Any] = {"votes": "hard", "runner_up": False}
 
 
 def add(commands: Any) -> None:
@@ -112,13 +122,9 @@ def add_tests(parser: argparse.ArgumentParser) -> None:
     rule.add_argument(
         "--until", type=float, metavar="WIDTH", help="certify radii to this relative width alone"
     )
-    parser.add_argument(
-        "--votes", choices=("hard", "soft"), default="hard",
-        help="average votes, or scores (softmax; a function returns its own)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--runner-up", action="store_true", help="bound the runner-up as well, at alpha/2 each"
-    )
+    add_bound(parser)
+    parser.add_argument("--runner-up", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--votes", choices=("hard", "soft"), help=argparse.SUPPRESS)
 
 
 def all_of(options: argparse.Namespace, noise: cc.Splitting) -> AllPlan:
@@ -130,7 +136,7 @@ def all_of(options: argparse.Namespace, noise: cc.Splitting) -> AllPlan:
             f"{in_full(noise.scale)} with {noise.levels} levels ({nearest(noise.width)}): e.g. "
             f"{in_full(near)}"
         )
-    for name, usual in (*SAMPLING.items(), ("at", None), ("until", None), *VOTES.items()):
+    for name, usual in (*SAMPLING.items(), ("at", None), ("until", None), ("bound", None)):
         if (given := getattr(options, name)) != usual:
             raise UsageError(
                 f"{option(name)} must not be given for --noise splitting, got {given}: all "
@@ -145,10 +151,11 @@ def plan_of(options: argparse.Namespace, noise: cc.Noise) -> Plan:
     if isinstance(noise, cc.Splitting):
         return all_of(options, noise)
     stops = options.at is not None or options.until is not None
-    if options.votes == "soft" and (stops or options.runner_up):
-        raise UsageError("--votes soft must come without --at, --until and --runner-up: drop them")
-    if options.runner_up and stops:
-        raise UsageError("--runner-up must come without --at and --until: it needs n votes")
+    if stops and options.bound is not None:
+        raise UsageError(
+            f"--bound must come without --at and --until, which bound by themselves, got "
+            f"{options.bound!r}: drop it"
+        )
     sampling = {"n_max": options.n, "alpha": options.alpha, "n0": options.n0}
     if options.until is not None:
         return SequentialPlan(cc.plan_until(noise, options.attack, options.until, **sampling))
@@ -156,9 +163,12 @@ def plan_of(options: argparse.Namespace, noise: cc.Noise) -> Plan:
         return SequentialPlan(
             cc.plan_at(noise, options.attack, listed("--at", options.at), **sampling)
         )
-    k = 1 if options.runner_up else None
-    cc.check_sampling(noise, options.attack, options.n, options.alpha, k=k)
-    return (ScorePlan if options.votes == "soft" else FixedPlan)(options.n0, options.n)
+    bound = options.bound or "clopper-pearson"
+    cc.check_sampling(noise, options.attack, options.n, options.alpha, bound=bound)
+    soft = cc.BOUNDS[bound].reads == "scores"
+    if soft and options.votes == "hard":
+        raise UsageError(f"--votes must be left out, got 'hard' with --bound {bound}: drop it")
+    return (ScorePlan if soft else FixedPlan)(options.n0, options.n)
 
 
 def run_certify(options: argparse.Namespace) -> int:
@@ -170,6 +180,7 @@ def run_certify(options: argparse.Namespace) -> int:
     log, path = (Path(os.path.realpath(p)) if p else None for p in (options.out, options.store))
     if log is not None and log == path:
         raise UsageError(f"--out must be another file than --store, got {options.out!r}: name two")
+    options.bound = bound_of(options)
     data = load(options.data, categorical=FAMILIES[options.noise].categorical)
     noise = noise_of(options, int(np.prod(data.x.shape[1:])))
     data.check_known(noise)
@@ -213,10 +224,11 @@ def _certify(options: argparse.Namespace, sample: Any, stored: StoredRun, log: P
     was_complete = set(stored.indices) <= stored.merged()
     if log and not was_complete:
         check_new(log)
-    left, (before, right) = stored.left(), stored.before()
+    left, (before, right) = stored.left(), stored.before(options.bound)
     label = "certify" if worker.world == 1 else f"worker {worker.rank} of {worker.world}"
     counted = progress(
-        stored.keep(sample(left)), before + len(left), label, _right(options, stored.run),
+        stored.keep(sample(left)), before + len(left), label,
+        lambda votes: certified_right(votes, stored.run, options.bound),
         quiet=options.quiet or (worker.rank > 0 and options.progress == "bar"),
         form=options.progress, done=before, correct=right,
     )  # fmt: skip
@@ -229,7 +241,7 @@ def _certify(options: argparse.Namespace, sample: Any, stored: StoredRun, log: P
         return _incomplete(missing, stored)
     if not reports:
         return 0
-    result = stored.result(attack=options.attack, alpha=options.alpha, runner_up=options.runner_up)
+    result = stored.result(attack=options.attack, alpha=options.alpha, bound=options.bound)
     if stored.path is not None and log:
         write_log(log, result.rows())
     _report(options, result)
@@ -238,24 +250,11 @@ def _certify(options: argparse.Namespace, sample: Any, stored: StoredRun, log: P
 
 def _log_each(counted: Iterable[Votes], log: Path, options: argparse.Namespace, run: Run) -> None:
     """Write the row of each input as it is done."""
-    extra = tuple(RUNNER_UP) if options.runner_up else ()
-    if isinstance(run.plan, AllPlan):
-        extra = tuple(ALL_COPIES)
+    extra = tuple(columns_of(options.bound, run.alpha))
     with contextlib.closing(LogWriter(log, extra)) as writer:
         for votes in counted:
-            for row in _result(votes, options, run).rows():
-                writer.add(row)
-
-
-def _result(votes: Votes, options: argparse.Namespace, run: Run) -> Result:
-    how = {"attack": run.attack, "alpha": run.alpha, "runner_up": options.runner_up}
-    return result_of([votes], run, **how)
-
-
-def _right(options: argparse.Namespace, run: Run) -> Callable[[Votes], bool]:
-    if options.runner_up:
-        return lambda votes: bool(_result(votes, options, run).rows()[0].correct)
-    return lambda votes: certified_right(votes, run.plan, options.alpha)
+            said = result_of([votes], run, attack=run.attack, alpha=run.alpha, bound=options.bound)
+            writer.add(*said.rows())
 
 
 def _incomplete(missing: int, stored: StoredRun) -> int:

@@ -71,7 +71,9 @@ def _read(
     with CountStore(path, readonly=True) as store:
         for run in wanted:
             label = run if not name else name if len(wanted) == 1 else f"{name} {run}"
-            read = read_run(store, run, attack=options.attack, alpha=options.alpha)
+            read = read_run(
+                store, run, attack=options.attack, alpha=options.alpha, bound=options.bound
+            )
             if not len(read):
                 raise UsageError(
                     f"run must have an input that is done, got {run!r} of {path!r}, which has "

@@ -17,14 +17,16 @@ from cert_models.commands.options import (
     ATTACKS,
     UsageError,
     add_attack,
+    add_bound,
     add_noise,
     add_output,
+    bound_of,
     emit,
     noise_of,
     numbers_of,
 )
 from cert_models.commands.sources import run_names
-from cert_models.logs import RUNNER_UP, Row, check_stated, log_name, read_log, write_log
+from cert_models.logs import Row, check_stated, log_name, read_log, write_log
 from cert_models.store.counts import CountStore
 from cert_models.store.readings import read_run
 from cert_models.store.runs import LogPlan, Run
@@ -36,7 +38,8 @@ def add(commands: Any) -> None:
     export.add_argument("--out", required=True, help="log to write")
     export.add_argument("--attack", choices=ATTACKS, help="default: the run's")
     export.add_argument("--alpha", type=float, help="default: the run's")
-    export.add_argument("--runner-up", action="store_true", help="bound the runner-up too")
+    add_bound(export)
+    export.add_argument("--runner-up", action="store_true", help=argparse.SUPPRESS)
     export.set_defaults(run=run_export)
     log = commands.add_parser("import", help="keep a published log in a store")
     log.add_argument(
@@ -64,7 +67,7 @@ def run_export(options: argparse.Namespace) -> int:
     with CountStore(options.store, readonly=True) as store:
         name = store.only(options.run_name)
         read = read_run(
-            store, name, attack=options.attack, alpha=options.alpha, runner_up=options.runner_up
+            store, name, attack=options.attack, alpha=options.alpha, bound=bound_of(options)
         )
         rows, result = read.rows(), read.certified_by
         if isinstance(store.runs()[name].plan, LogPlan):
@@ -125,9 +128,10 @@ def run_import(options: argparse.Namespace) -> int:
 def _rows(path: str, noise: cc.Noise, options: argparse.Namespace) -> list[Row]:
     """The rows of a log that says nothing else of itself than the options do."""
     rows = read_log(path)
-    if any(RUNNER_UP.items() <= row.extra.items() for row in rows):
+    apart = {name for name, how in cc.BOUNDS.items() if how.reads == "classes"}
+    for name in sorted(apart & {row.extra.get("bound") for row in rows}):
         raise UsageError(
-            f"log must hold radii from one bound a row, got the runner-up's bounds in "
+            f"log must hold radii from one bound a row, got the {name}'s bounds in "
             f"{path!r}: merge the store of its counts instead"
         )
     stated = {"alpha": options.alpha, "n0": options.n0, "n": options.n}

@@ -17,13 +17,13 @@ from cert_models.store.results import Result
 from cert_models.store.runs import (
     SCORE_UNIT,
     AllPlan,
-    FixedPlan,
     LogPlan,
     Plan,
     Run,
     ScorePlan,
     SequentialPlan,
     Votes,
+    bound_for,
     check_alpha,
 )
 from cert_models.store.storage import StoreError, as_store_errors
@@ -72,7 +72,7 @@ def read_run(
     *,
     attack: str | None = None,
     alpha: float | None = None,
-    runner_up: bool = False,
+    bound: str | None = None,
 ) -> Result:
     """Derive certificates from a run's counts, or take them from a published log.
 
@@ -83,7 +83,7 @@ def read_run(
     indices : inputs to read (default: all that are done)
     attack, alpha : default to the run's; a log has its own alpha alone, a sequential run
         both
-    runner_up : whether to bound the runner-up as well, at alpha/2 each
+    bound : of cc.BOUNDS, one that reads what the run counted (default: the first)
 
     Returns
     -------
@@ -95,16 +95,16 @@ def read_run(
     Raises
     ------
     StoreError
-        An attack, alpha or runner-up that the run cannot be read at, or inputs that are not
+        An attack, alpha or bound that the run cannot be read at, or inputs that are not
         done.
     """
     run = store.runs()[store.only(name)]
     how: dict[str, Any] = {
         "attack": attack if attack is not None else run.attack,
         "alpha": alpha if alpha is not None else run.alpha,
-        "runner_up": runner_up,
+        "bound": bound,
     }
-    _check_reading(store, name, **how)
+    _check_reading(run, name, **how)
     wanted = None if indices is None else {int(index) for index in indices}
     logged = isinstance(run.plan, LogPlan)
     every = store.logged(name) if logged else store.votes(name, type(run.plan))
@@ -121,7 +121,7 @@ def read_run(
 
 def result_of(
     found: Iterable[Votes | Row], run: Run, name: str = "", *, attack: str, alpha: float,
-    runner_up: bool = False,
+    bound: str | None = None,
 ) -> Result:  # fmt: skip
     """What votes of a run, or rows of its log, say; the rest as in read_run."""
     each, size = iter(found), BLOCKS.get(type(run.plan), BLOCK)
@@ -129,7 +129,7 @@ def result_of(
     parts: list[cc.Certificates] = []
     while (block := list(islice(each, size))) or not parts:
         places += [(one.index, one.label, one.seconds) for one in block]
-        parts.append(certificates_of(block, run, attack, alpha, runner_up=runner_up))
+        parts.append(certificates_of(block, run, attack, alpha, bound))
     indices, labels, seconds = zip(*places, strict=True) if places else ((),) * 3
     return Result.of(
         cc.join_certificates(parts), name=name, model=run.model, data=run.data,
@@ -138,17 +138,13 @@ def result_of(
     )  # fmt: skip
 
 
-def _check_reading(
-    store: CountStore, name: str, attack: str, alpha: float, runner_up: bool
-) -> None:
+def _check_reading(run: Run, name: str, attack: str, alpha: float, bound: str | None) -> None:
     """Refuse what the plan of a run says nothing of."""
-    run = store.runs()[name]
     plan = run.plan
-    if isinstance(plan, AllPlan):
-        with as_store_errors():
+    with as_store_errors():
+        bound_for(plan, bound)
+        if isinstance(plan, AllPlan):
             check_alpha(plan, run.noise, attack, alpha)
-    if runner_up:
-        store.plan(name, FixedPlan)  # no other kind counts the votes of all classes
     if isinstance(plan, SequentialPlan):
         for key, given, own in (
             ("attack", attack, plan.rule.attack), ("alpha", alpha, plan.rule.alpha),
@@ -166,10 +162,11 @@ def _check_reading(
 
 
 def certificates_of(
-    votes: Sequence[Any], run: Run, attack: str, alpha: float, *, runner_up: bool = False
+    votes: Sequence[Any], run: Run, attack: str, alpha: float, bound: str | None = None
 ) -> cc.Certificates:
     """Derive certificates from votes of a run, or take them from rows of a log."""
     plan = run.plan
+    how: dict[str, Any] = {"alpha": alpha, "bound": bound_for(plan, bound)}
     if isinstance(plan, LogPlan):
         return _of_rows(votes, plan, run.noise, attack, alpha)
     if isinstance(plan, SequentialPlan):
@@ -180,12 +177,11 @@ def certificates_of(
     if isinstance(plan, ScorePlan):
         labels = np.array([each.selected for each in votes], dtype=np.int64)
         scores = np.array([each.scores for each in votes]).reshape(-1, plan.n) / SCORE_UNIT
-        return cc.certify_scores(labels, scores, run.noise, attack, n0=plan.n0, alpha=alpha)
+        return cc.certify_scores(labels, scores, run.noise, attack, n0=plan.n0, **how)
     selection, estimation = np.zeros((2, len(votes), run.num_classes), dtype=np.int64)
     for i, each in enumerate(votes):
         selection[i], estimation[i] = each.selection, each.estimation
-    certify = cc.certify_top_k if runner_up else cc.certify
-    return certify(selection, estimation, run.noise, attack, alpha=alpha)
+    return cc.certify(selection, estimation, run.noise, attack, **how)
 
 
 def _of_rows(

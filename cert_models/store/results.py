@@ -13,7 +13,8 @@ import numpy as np
 
 import cert_core as cc
 from cert_core.rounding import samples
-from cert_models.logs import ALL_COPIES, RUNNER_UP, Row
+from cert_models.logs import Row
+from cert_models.store.runs import bound_column, columns_of
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -113,9 +114,7 @@ class Result:
 
     def rows(self) -> list[Row]:
         """The same as rows of a log."""
-        extra = {} if self.certified_by.p_other is None else RUNNER_UP
-        if self.alpha == 0:
-            extra = ALL_COPIES
+        extra = columns_of(self.certified_by.bound, self.certified_by.alpha)
         seconds = np.zeros(len(self)) if self.seconds is None else self.seconds
         columns = (self.indices, self.labels, self.predict, self.radius, seconds)
         return [
@@ -221,6 +220,7 @@ def _sampling(certificates: cc.Certificates) -> str:
         text += (
             f" at most, decided by a sequential test, {samples(mean)} samples an input on average"
         )
+    text += "".join(f", bound {name}" for name in bound_column(certificates.bound).values())
     return text + ("" if certificates.tight else ", bound sound but not tight")
 
 

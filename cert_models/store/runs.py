@@ -58,6 +58,7 @@ class _Fields:
     """A plan whose fields are plain values."""
 
     kind: ClassVar[str]
+    counts: ClassVar[tuple[str, ...]] = ()  # what of it bounds read
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able; from_dict reads it."""
@@ -79,6 +80,7 @@ class FixedPlan(_Fields):
     n0: int
     n: int
     kind: ClassVar[str] = "fixed"
+    counts: ClassVar[tuple[str, ...]] = ("votes", "classes")
 
     def __post_init__(self) -> None:
         _samples(self.n0, self.n)
@@ -102,6 +104,7 @@ class ScorePlan(_Fields):
     n0: int
     n: int
     kind: ClassVar[str] = "scores"
+    counts: ClassVar[tuple[str, ...]] = ("scores",)
 
     def __post_init__(self) -> None:
         _samples(self.n0, self.n)
@@ -166,6 +169,7 @@ class SequentialPlan:
 
     rule: cc.RadiiPlan | cc.WidthPlan
     kind: ClassVar[str] = "sequential"
+    counts: ClassVar[tuple[str, ...]] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able; from_dict reads it."""
@@ -255,6 +259,27 @@ def check_alpha(plan: Plan, noise: cc.Noise, attack: str, alpha: float) -> None:
         raise cc.errors.fail("alpha", "0 where all copies are counted", alpha, "leave it out")
     if attack != "l1":
         raise cc.errors.fail("attack", "l1 where all copies are counted", attack, "choose that")
+
+
+def bound_for(plan: Plan, name: str | None = None) -> str | None:
+    """The name of the bound that reads what a plan counts: that given, or the first of its kind;
+    None where no bound reads it, but the plan's own rule."""
+    fitting = [key for key, how in cc.BOUNDS.items() if how.reads in plan.counts]
+    if name is not None and name not in fitting:
+        rule = f"one that reads counts of the plan {plan.kind!r} ({', '.join(fitting) or 'none'})"
+        raise cc.errors.fail("bound", rule, name, "choose another bound, or other runs")
+    return name or (fitting[0] if fitting else None)
+
+
+def bound_column(name: str | None) -> dict[str, str]:
+    """The column of a log that tells a bound, where it is no plan's first."""
+    firsts = {bound_for(plan) for plan in (FixedPlan(1, 1), ScorePlan(1, 1))}
+    return {} if name is None or name in firsts else {"bound": name}
+
+
+def columns_of(bound: str | None, alpha: float) -> dict[str, str]:
+    """The columns that a log has besides: its bound, and alpha where that is 0."""
+    return bound_column(bound) | ({"alpha": "0"} if alpha == 0 else {})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -298,7 +298,7 @@ SHARED = [
     Case("joined of two alphas", lambda: cc.join_certificates(
              [certified(), replace(certified(), alpha=0.1)]), refused("alpha")),
     Case("joined with runner-ups", lambda: cc.join_certificates(
-             [certified(), cc.certify_top_k(chosen(), voted(), G, "l2")]), refused("p_other")),
+             [certified(), cc.certify_top_k(chosen(), voted(), G, "l2")]), refused("of one bound")),
     Case("joined of none", lambda: cc.join_certificates([]), refused("parts")),
     Case("joined by indices",
          lambda: cc.join_certificates([SMOOTHED.certify(
