@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from cases import Case, Said, cert, refused
 
@@ -113,8 +115,121 @@ CASES = [
     Case("additive noises in l0", lambda: families("l0", "gaussian"), NO_ROW),
 ]  # fmt: skip
 
+LOG = "idx\tlabel\tpredict\tradius\tcorrect\ttime\n"
+SPLITS = ("--noise", "splitting", "--scale", "0.5", "--levels", "10")
+OF_LOG = ("--dim", "4", "--n", "10", "--n0", "0")
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+
+def run(noise: tuple[str, ...], attack: tuple[str, ...], x: Any, *arguments: str) -> Said:
+    """Certify inputs by a function of the mean."""
+    Path("hostile_channel.py").write_text("def f(x): return (x.mean(axis=1) > .5).astype(int)")
+    np.savez("x.npz", x=x, y=np.arange(len(x)) % 2)
+    options = ("--data", "x.npz", "--model", "hostile_channel:f", "--quiet", "--store", "s.db")
+    return cert("certify", *noise, *attack, *options, *arguments)
+
+
+def split(*arguments: str) -> Said:
+    return run(SPLITS, L1, np.eye(4), *arguments)
+
+
+def after(first: Said, *arguments: str) -> Said:
+    assert first.status == 0, first.err
+    return cert(*arguments)
+
+
+def imported(rows: str, *arguments: str) -> Said:
+    Path("log.tsv").write_text(LOG + rows)
+    return cert("import", "log.tsv", "--store", "s.db", *arguments)
+
+
+def logged(radius: str) -> Said:
+    Path("log.tsv").write_text(f"{LOG}0\t1\t1\t{radius}\t1\t0:00:01\n")
+    return cert("report", "log.tsv", "--attack", "l0")
+
+
+BITS = ("--noise", "flips", "--categories", "2", "--keep", "0.9")
+HIDE = ("--noise", "ablation", "--keep", "2")
+LAST = np.r_[np.zeros(1200), 0.5].reshape(-1, 1).repeat(4, axis=1)  # after many good ones
+COUNTED = refused("must not be given for --noise splitting", "all 10 copies are counted, at alpha")
+
+RUNS = [
+    Case("a level off, behind the first block", lambda: run(BITS, L0, LAST),
+         refused("x must be one of the 2 levels j/1 in [0, 1], got 0.5")),
+    Case("a category off", lambda: run(BITS, L0, np.array([[0, 1, 2, 0]] * 3)),
+         refused("x must be one of the categories 0 .. 1, got 2")),
+    Case("categories of unsigned bytes", lambda: run(BITS, L0, np.eye(4, dtype=np.uint8)),
+         lambda said: said.status == 0),
+    Case("bytes to hide", lambda: run(HIDE, L0, np.eye(4, dtype=np.uint8)),
+         refused("inputs must be floats, in the units of the noise, got uint8")),
+    Case("hidden from the start", lambda: run((*HIDE, "--null", "0.5"), L0, np.eye(4) / 2),
+         refused("x must be other than the null value 0.5")),
+    Case("an image between levels", lambda: run(SPLITS, L1, np.full((2, 4), 0.25)),
+         refused("x must be one of the 11 levels j/10 in [0, 1], got 0.25")),
+    Case("half a copy", lambda: run((*SPLITS[:2], "--scale", "0.525", *SPLITS[4:]), L1, np.eye(4)),
+         refused("--scale must be such that 2 scale levels is a whole number", "got 0.525")),
+    Case("less than a copy",
+         lambda: run((*SPLITS[:2], "--scale", "0.01", *SPLITS[4:]), L1, np.eye(4)),
+         refused("--scale must be such that 2 scale levels is a whole number", "e.g. 0.05")),
+    *(Case(f"all copies and {words[0]}", lambda words=words: split(*words), COUNTED)
+      for words in (("--n", "20"), ("--n0", "10"), ("--alpha", "0.01"), ("--at", "0.1"),
+                    ("--until", "0.5"), ("--bound", "runner-up"), ("--bound", "clopper-pearson"),
+                    ("--votes", "soft"), ("--runner-up",))),
+    Case("all copies in l2", lambda: run(SPLITS, ("--attack", "l2"), np.eye(4)),
+         refused("attack must be l1 where all copies are counted, got 'l2'")),
+    Case("all copies in l0", lambda: run(SPLITS, L0, np.eye(4)), refused("attack must be l1")),
+    Case("all copies at an alpha", lambda: after(split(), "report", "s.db", "--alpha", "0.01"),
+         refused("alpha must be 0 where all copies are counted, got 0.01")),
+    Case("all copies at another attack", lambda: after(split(), "report", "s.db", "--attack", "l2"),
+         refused("attack must be l1 where all copies are counted, got 'l2'")),
+    Case("all copies, bounded",
+         lambda: after(split(), "export", "--store", "s.db", "--out", "o.tsv", "--bound",
+                       "runner-up"),
+         refused("bound must be one that reads counts of the plan 'all' (none)")),
+    Case("all copies at alpha 0", lambda: after(split(), "report", "s.db", "--alpha", "0"),
+         lambda said: said.status == 0 and "all 10 copies counted" in said.out),
+    Case("flips in l1", lambda: run(BITS, L1, np.eye(4)), NO_ROW),
+    Case("between entries", lambda: run(BITS, L0, np.eye(4), "--at", "0.5"),
+         refused("radius must be a whole number of entries")),
+    Case("beyond all entries", lambda: run(BITS, L0, np.eye(4), "--at", "5"),
+         refused("radius must be a whole number of entries, at most dim = 4", "got 5")),
+    Case("certain of flips",
+         lambda: imported("0\t1\t1\t1.0\t1\t0\n", *BITS, *L0, *OF_LOG, "--alpha", "0"),
+         refused("n must be as many as Flips", "for alpha 0")),
+    Case("certain of some copies",
+         lambda: imported("0\t1\t1\t0.1\t1\t0\n", *SPLITS, *L1, "--dim", "4", "--n", "20",
+                          "--alpha", "0"),
+         refused("n must be as many as Splitting", "(10)", "got 20")),
+    Case("more than certain",
+         lambda: imported("0\t1\t1\t0.6\t1\t0\n", *SPLITS, *L1, *OF_LOG, "--alpha", "0"),
+         refused("radii must be at most 0.5", "got 0.6")),
+    Case("alpha 0 in the log alone",
+         lambda: (Path("log.tsv").write_text(LOG[:-1] + "\talpha\n0\t1\t1\t0.1\t1\t0\t0\n"),
+                  cert("import", "log.tsv", "--store", "s.db", *SPLITS, *L1, *OF_LOG, "--alpha",
+                       "0.001"))[1],
+         refused("--alpha must be 0, that of column 'alpha'")),
+    Case("half an entry in a log",
+         lambda: imported("0\t1\t1\t1.5\t1\t0\n", *BITS, *L0, "--dim", "4", "--n", "10000",
+                          "--alpha", "0.001"),
+         refused("radius must be a whole number of entries", "got 1.5")),
+    Case("half an entry reported", lambda: logged("1.5"),
+         refused("radius must be whole numbers of entries under l0, got 1.5")),
+    Case("whole entries reported", lambda: logged("2.0"), says("l0 radius")),
+    Case("no proof of so many", lambda: cert("prove", *FLIPS, *L0, "--radius", "600", "--p", "1"),
+         refused("radius must be at most 512 entries for a proof, got 600")),
+    Case("a proof of half an entry",
+         lambda: cert("prove", *FLIPS, *L0, "--radius", "1.5", "--p", "1"),
+         refused("radius must be a whole number of entries")),
+    Case("no proof in l1", lambda: cert("prove", *FLIPS, *L1, "--radius", "1", "--p", "1"), NO_ROW),
+    Case("a proof", lambda: cert("prove", *FLIPS, *L0, "--radius", "2", "--p", "0.97"),
+         says("proved", "exact: the noise's side is counted in whole numbers")),
+    Case("no proof", lambda: cert("prove", *FLIPS, *L0, "--radius", "2", "--p", "0.96"),
+         lambda said: said.status == 1 and "NOT PROVED" in said.out),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES + RUNS, ids=str)
 def test_channels(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "hostile_channel", raising=False)
     case.check()
