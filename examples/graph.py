@@ -101,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     radii = [0, 1, 2, 3, 4]
     print(f"| changed edges | {' | '.join(map(str, radii))} | added, deleted at the median p |")
     print("| --- " * (len(radii) + 2) + "|")
-    for plus, minus in ((0.002, 0.2), (0.002, 0.4), (0.01, 0.4)):
+    for plus, minus in ((0.002, 0.4), (0.01, 0.4), (0.03, 0.4)):
         found, right = certified(options.nodes, plus, minus, options.n)
         shares = [float(np.mean(right & (found.radius >= r))) for r in radii]
         middle = float(np.median(found.p_lower))
