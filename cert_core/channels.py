@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from dataclasses import MISSING, dataclass, fields
+from dataclasses import field as dataclass_field
 from fractions import Fraction
 from typing import Any, ClassVar, NoReturn, Self
 
@@ -27,18 +28,25 @@ from cert_core.densities import (
     SparseFlipsRecord,
 )
 from cert_core.errors import (
-    EXACT,
     Float,
     UnsupportedPair,
     choice,
     fail,
     integer,
-    positive,
-    real,
-    size,
     to_numpy,
 )
-from cert_core.noises import NOISES, Noise, Scaled, without_k
+from cert_core.noises import (
+    NOISES,
+    Domain,
+    Noise,
+    Scaled,
+    among,
+    between,
+    integers,
+    lengths,
+    numbers,
+    without_k,
+)
 from cert_core.rounding import in_full, rounded_down
 from cert_core.threats import Level
 
@@ -49,13 +57,6 @@ class Finite(Noise):
     """A noise whose log ratio takes finitely many values: laws of whole numbers."""
 
     dense: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        remedy = "pass the number of input coordinates"
-        object.__setattr__(self, "dim", size("dim", self.dim, 1, EXACT, remedy=remedy))
-
-    def _set(self, name: str, value: Any) -> None:
-        object.__setattr__(self, name, value)
 
     @property
     @abstractmethod
@@ -132,7 +133,7 @@ class Channel(Finite):
         return self.made_of(np.ascontiguousarray(self.checked(given.reshape(self.dim))), dtype)
 
 
-def _numbers(x: Any) -> Values:
+def _as_they_are(x: Any) -> Values:
     """Inputs as int64 where they are whole by type, else as they are."""
     values = to_numpy("x", x)
     return to_numpy("x", values, np.int64) if values.dtype.kind in "iu" else values
@@ -166,7 +167,7 @@ class _Categories(Channel):
         return "entries"
 
     def checked(self, x: Any) -> Values:
-        values = _numbers(x)
+        values = _as_they_are(x)
         if values.dtype.kind == "f":
             on_levels(values, self.categories - 1)
             return values.astype(np.float32)
@@ -221,18 +222,15 @@ class Flips(_Categories):
 
     name: ClassVar[str] = "flips"
     dim: int
-    categories: int
-    keep: float
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        remedy = "pass how many values an entry takes"
-        self._set(
-            "categories", integer("categories", self.categories, 2, MOST_LEVELS, remedy=remedy)
+    categories: int = dataclass_field(
+        metadata=integers(2, MOST_LEVELS, "pass how many values an entry takes", 2, 3, 256)
+    )
+    keep: float = dataclass_field(
+        metadata=numbers(
+            "a number in (0, 1], at least 1e-9", lambda x: 1e-9 <= x <= 1,
+            "pass the probability that an entry stays", between(0.05, 1.0),
         )
-        remedy = "pass the probability that an entry stays"
-        rule = "a number in (0, 1], at least 1e-9"
-        self._set("keep", real("keep", self.keep, rule, lambda x: 1e-9 <= x <= 1, remedy=remedy))
+    )  # fmt: skip
 
     @property
     def record(self) -> FlipsRecord:
@@ -240,6 +238,11 @@ class Flips(_Categories):
 
     def change(self) -> tuple[Fraction, ...]:
         return (1 - Fraction(self.keep),) * self.categories
+
+
+FLIP = numbers(
+    "a number in [0, 1)", lambda x: 0 <= x < 1, "pass the probability of a flip", between(0, 0.9)
+)
 
 
 @dataclass(frozen=True)
@@ -263,15 +266,8 @@ class SparseFlips(_Categories):
     name: ClassVar[str] = "sparseflips"
     categories: ClassVar[int] = 2  # type: ignore[misc]
     dim: int
-    p_plus: float
-    p_minus: float
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        rule, remedy = "a number in [0, 1)", "pass the probability of a flip"
-        for name in ("p_plus", "p_minus"):
-            value = real(name, getattr(self, name), rule, lambda x: 0 <= x < 1, remedy=remedy)
-            self._set(name, value)
+    p_plus: float = dataclass_field(metadata=FLIP)
+    p_minus: float = dataclass_field(metadata=FLIP)
 
     @property
     def record(self) -> SparseFlipsRecord:
@@ -279,6 +275,13 @@ class SparseFlips(_Categories):
 
     def change(self) -> tuple[Fraction, ...]:
         return Fraction(self.p_plus), Fraction(self.p_minus)
+
+
+def _check_kept(name: str, value: Any, dim: int) -> int:
+    return integer(name, value, 1, dim, remedy="pass how many entries are seen")
+
+
+KEPT = {"domain": Domain(_check_kept, lambda share, dim: 1 + round(share * (dim - 1)))}
 
 
 @dataclass(frozen=True)
@@ -305,18 +308,15 @@ class Ablation(Channel):
 
     name: ClassVar[str] = "ablation"
     dim: int
-    keep: int
-    null: float = -1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        remedy = "pass how many entries are seen"
-        self._set("keep", integer("keep", self.keep, 1, self.dim, remedy=remedy))
-        remedy, rule = "pass a value that no input has", "a number that float32 holds exactly"
-        null = real("null", self.null, rule, lambda x: abs(x) < 1e38, remedy=remedy)
-        if float(np.float32(null)) != null:
-            raise fail("null", rule, null, remedy)
-        self._set("null", null)
+    keep: int = dataclass_field(metadata=KEPT)
+    null: float = dataclass_field(
+        default=-1.0,
+        metadata=numbers(
+            "a number that float32 holds exactly",
+            lambda x: abs(x) < 1e38 and float(np.float32(x)) == x,
+            "pass a value that no input has", among(-1.0, 7.5),
+        ),
+    )  # fmt: skip
 
     @property
     def level_norm(self) -> Level:
@@ -328,7 +328,7 @@ class Ablation(Channel):
 
     def checked(self, x: Any) -> Values:
         with np.errstate(over="ignore"):
-            values = _numbers(x).astype(np.float32)
+            values = _as_they_are(x).astype(np.float32)
         if not np.isfinite(values).all():
             raise fail("x", "finite", "NaN or infinity", "clean the inputs first")
         if (values == np.float32(self.null)).any():
@@ -359,11 +359,9 @@ class Uniform(Finite):
 
     name: ClassVar[str] = "uniform"
     dim: int
-    scale: float
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._set("scale", positive("scale", self.scale, remedy="pass the noise's half width"))
+    scale: float = dataclass_field(
+        metadata=lengths("pass the noise's half width", between(0.05, 3.0))
+    )
 
     @property
     def level_norm(self) -> Level:
@@ -411,14 +409,18 @@ class Splitting(Channel):
 
     name: ClassVar[str] = "splitting"
     dim: int
-    scale: float
-    levels: int = 255
+    scale: float = dataclass_field(
+        metadata=lengths("pass half a cell's width", among(0.0314, 0.5, 1.5))
+    )
+    levels: int = dataclass_field(
+        default=255,
+        metadata=integers(
+            1, MOST_LEVELS, "pass the steps of an input from 0 to 1, e.g. 255", 1, 7, 255
+        ),
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._set("scale", positive("scale", self.scale, remedy="pass half a cell's width"))
-        remedy = "pass the steps of an input from 0 to 1, e.g. 255"
-        self._set("levels", integer("levels", self.levels, 1, MOST_LEVELS, remedy=remedy))
         if self.width > 1 << 40:
             most = rounded_down(2.0**39 / self.levels, 0)
             raise fail("scale", f"at most {most}", self.scale, "lower it")
@@ -444,7 +446,7 @@ class Splitting(Channel):
         return OverlapRecord(self.dim, Fraction(self.width) / self.levels)
 
     def checked(self, x: Any) -> Values:
-        values = _numbers(x)
+        values = _as_they_are(x)
         on_levels(values, self.levels)
         return values.astype(np.float32)
 

@@ -3,7 +3,8 @@
 A family is a frozen dataclass whose fields are its parameters.  It names its
 level-set norm (which decides its worst shifts, see threats), the record of its
 log-ratio law (which laws turns into an engine), how its radius is drawn, and its
-normalised log density.  Command-line options and the tests follow from NOISES.
+normalised log density.  Each field says in its metadata which values it takes: what is checked,
+and what tests draw.  Command-line options and the tests follow from NOISES.
 
 NOISES are additive and have a density that is positive everywhere; those that are not stand
 in channels.
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from dataclasses import field as dataclass_field
 from functools import cached_property
@@ -36,6 +38,7 @@ from cert_core.errors import (
     array,
     choice,
     fail,
+    integer,
     positive,
     real,
     scalar,
@@ -46,6 +49,68 @@ from cert_core.rounding import in_full
 from cert_core.threats import Level
 
 NORMS = (1.0, 2.0, math.inf)
+
+
+@dataclass(frozen=True)
+class Domain:
+    """The values that a field takes.
+
+    Attributes
+    ----------
+    check : callable (name, value, dim) -> value, or the error
+    usual : callable (share, dim) -> value
+        Of those that tests draw, the one at this share of the way from first to last.
+    """
+
+    check: Callable[[str, Any, int], Any]
+    usual: Callable[[float, int], Any]
+
+
+def among(*values: Any) -> Callable[[float, int], Any]:
+    """These values, in their order."""
+    return lambda share, _: values[round(share * (len(values) - 1))]
+
+
+def between(low: float, high: float) -> Callable[[float, int], float]:
+    """Floats from low to high."""
+    return lambda share, _: low + share * (high - low)
+
+
+def numbers(
+    rule: str, holds: Callable[[float], bool], remedy: str, usual: Callable[[float, int], Any]
+) -> dict[str, Domain]:
+    """The metadata of a field of numbers."""
+
+    def check(name: str, value: Any, _: int) -> float:
+        return real(name, value, rule, holds, remedy=remedy)
+
+    return {"domain": Domain(check, usual)}
+
+
+def lengths(remedy: str, usual: Callable[[float, int], Any]) -> dict[str, Domain]:
+    """The metadata of a field of numbers > 0, in input units."""
+    return {"domain": Domain(lambda name, value, _: positive(name, value, remedy=remedy), usual)}
+
+
+def integers(low: int, high: int, remedy: str, *usual: int) -> dict[str, Domain]:
+    """The metadata of a field of whole numbers."""
+
+    def check(name: str, value: Any, _: int) -> int:
+        return integer(name, value, low, high, remedy=remedy)
+
+    return {"domain": Domain(check, among(*usual))}
+
+
+def _check_k(name: str, value: Any, dim: int) -> float:
+    rule = f"a number with 0 <= k < dim = {dim}"
+    remedy = "from k = dim on the density cannot be normalised"
+    return real(name, value, rule, lambda k: 0 <= k < dim, remedy=remedy)
+
+
+NORM = {"domain": Domain(lambda name, value, _: float(choice(name, value, NORMS)), among(*NORMS))}
+POWER = lengths("pass the noise's scale or power", among(0.6, 1.0, 1.5, 2.0, 3.0))
+SCALE = lengths("pass the noise's scale or power", between(0.05, 20.0))
+K = {"domain": Domain(_check_k, lambda share, dim: share * (dim - 0.5))}
 
 
 class Noise(ABC):
@@ -60,18 +125,10 @@ class Noise(ABC):
         remedy = "pass the number of input coordinates"
         object.__setattr__(self, "dim", size("dim", self.dim, 1, EXACT, remedy=remedy))
         for field in fields(self):  # type: ignore[arg-type]
-            if field.name not in ("dim", "norm"):
-                self._check_field(field.name)
-
-    def _check_field(self, name: str) -> None:
-        value = getattr(self, name)
-        if name == "k":
-            rule = f"a number with 0 <= k < dim = {self.dim}"
-            remedy = "from k = dim on the density cannot be normalised"
-            value = real("k", value, rule, lambda k: 0 <= k < self.dim, remedy=remedy)
-        else:
-            value = positive(name, value, remedy="pass the noise's scale or power")
-        object.__setattr__(self, name, value)
+            if field.name != "dim":
+                value = getattr(self, field.name)
+                checked = field.metadata["domain"].check(field.name, value, self.dim)
+                object.__setattr__(self, field.name, checked)
 
     @property
     @abstractmethod
@@ -134,6 +191,11 @@ class Noise(ABC):
     @abstractmethod
     def rescaled(self, factor: float) -> Self:
         """The same noise with every length multiplied by factor."""
+
+    def geometry(self, kind: str) -> str:
+        """Which closed law |z - delta| has given |z| under a shift of this kind; "open" where
+        rows must be drawn."""
+        return "open" if self.radial is None else self.radial.geometry(kind)
 
     @property
     def stretch(self) -> Float | None:
@@ -261,15 +323,14 @@ class RadialNoise(_Radial):
     name: ClassVar[str] = "radial"
     scale_field: ClassVar[str] = "scale"
     dim: int
-    norm: float
-    power: float
-    scale: float
-    k: float = 0.0
+    norm: float = dataclass_field(metadata=NORM)
+    power: float = dataclass_field(metadata=POWER)
+    scale: float = dataclass_field(metadata=SCALE)
+    k: float = dataclass_field(default=0.0, metadata=K)
 
     def __post_init__(self) -> None:
         named = isinstance(self.norm, str) and self.norm == "inf"
-        norm = math.inf if named else self.norm
-        object.__setattr__(self, "norm", float(choice("norm", norm, NORMS)))
+        object.__setattr__(self, "norm", math.inf if named else self.norm)
         super().__post_init__()
 
     @cached_property
@@ -307,8 +368,8 @@ class L1Noise(_Radial):
     name: ClassVar[str] = "l1"
     scale_field: ClassVar[str] = "b"
     dim: int
-    b: float
-    k: float = 0.0
+    b: float = dataclass_field(metadata=SCALE)
+    k: float = dataclass_field(default=0.0, metadata=K)
 
     @cached_property
     def radial(self) -> RadialRecord:
@@ -332,8 +393,8 @@ class L2Noise(_Radial):
     name: ClassVar[str] = "l2"
     scale_field: ClassVar[str] = "sigma"
     dim: int
-    sigma: float
-    k: float = 0.0
+    sigma: float = dataclass_field(metadata=SCALE)
+    k: float = dataclass_field(default=0.0, metadata=K)
 
     @cached_property
     def radial(self) -> RadialRecord:
@@ -357,8 +418,8 @@ class LinfNoise(_Radial):
     name: ClassVar[str] = "linf"
     scale_field: ClassVar[str] = "sigma"
     dim: int
-    sigma: float
-    k: float = 0.0
+    sigma: float = dataclass_field(metadata=SCALE)
+    k: float = dataclass_field(default=0.0, metadata=K)
 
     @cached_property
     def radial(self) -> RadialRecord:
@@ -380,7 +441,7 @@ class Gaussian(_Radial):
     name: ClassVar[str] = "gaussian"
     scale_field: ClassVar[str] = "sigma"
     dim: int
-    sigma: float
+    sigma: float = dataclass_field(metadata=SCALE)
 
     @cached_property
     def radial(self) -> RadialRecord:
@@ -410,7 +471,7 @@ class Laplace(_Radial):
     name: ClassVar[str] = "laplace"
     scale_field: ClassVar[str] = "b"
     dim: int
-    b: float
+    b: float = dataclass_field(metadata=SCALE)
 
     @cached_property
     def radial(self) -> RadialRecord:
@@ -451,8 +512,8 @@ class MixedNoise(Noise):
 
     name: ClassVar[str] = "mixed"
     dim: int
-    sigma: float
-    k: float = 0.0
+    sigma: float = dataclass_field(metadata=SCALE)
+    k: float = dataclass_field(default=0.0, metadata=K)
 
     @property
     def level_norm(self) -> float | None:

@@ -105,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         found, right = certified(options.nodes, plus, minus, options.n)
         shares = [float(np.mean(right & (found.radius >= r))) for r in radii]
         middle = float(np.median(found.p_lower))
-        frontier = cc.sparse_frontier(middle, found.noise)
+        frontier = cc.sparse.sparse_frontier(middle, found.noise)
         pairs = "; ".join(f"{added}, {deleted}" for added, deleted in frontier.tolist())
         cells = " | ".join(f"{share:.3f}" for share in shares)
         print(f"| p_plus {plus:g}, p_minus {minus:g} | {cells} | {pairs} |")

@@ -77,5 +77,5 @@ def test_a_graph() -> None:
     found, right = example("graph").certified(45, 0.02, 0.4, 1000)
     assert right.mean() > 0.8
     assert found.radius[right].max() >= 1
-    frontier = cc.sparse_frontier(float(found.p_lower.max()), found.noise)
+    frontier = cc.sparse.sparse_frontier(float(found.p_lower.max()), found.noise)
     assert frontier[:, 1].max() > frontier[:, 0].max()  # many may be deleted, few added

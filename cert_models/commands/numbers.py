@@ -90,7 +90,7 @@ def run_bound(options: argparse.Namespace) -> int:
             "method": options.method, "backend": options.backend,
         }  # fmt: skip
         least = cc.monte_carlo_bound(options.p, *pair, **sampling).lower
-        needed = cc.monte_carlo_required(*pair, **sampling).required
+        needed = cc.monte_carlo.monte_carlo_required(*pair, **sampling).required
         values.update(sampling)
     values.update(lower=least, required=needed, certified=options.p > needed)
     certified = "yes" if options.p > needed else "no"
@@ -155,7 +155,7 @@ def check(
         row["ok"] &= abs(row["quadrature"] - needed) <= 1e-11 * needed
     if not noise.dense:
         return row
-    estimate = cc.monte_carlo_required(
+    estimate = cc.monte_carlo.monte_carlo_required(
         noise, attack, radius, n=options.n, alpha=options.alpha, seed=options.seed,
         method="dkw", backend=options.backend,
     ).required  # fmt: skip

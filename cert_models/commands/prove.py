@@ -107,8 +107,7 @@ def add(commands: Any) -> None:
 
 def run_prove(options: argparse.Namespace) -> int:
     """cert prove."""
-    if options.workers < 1:
-        raise UsageError(f"--workers must be at least 1, got {options.workers}: pass e.g. 1")
+    cc.errors.integer("--workers", options.workers, 1, remedy="pass e.g. 1")
     if options.store is not None and options.radius is None and options.log is None:
         counted = _whole_counts(options)
         if counted is not None:

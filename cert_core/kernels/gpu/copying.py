@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from cert_core.channels import Splitting, Uniform
-from cert_core.copies import Recipe, Subset, Table
+from cert_core.copies import Recipe, Subset, Table, split_steps
 from cert_core.kernels.gpu.launches import REALS, SLOTS, THREADS, Launch, Macros, geometry, grid_of
-from cert_core.kernels.reference import split_steps
+from cert_core.kernels.reference import row_uniforms, split_offsets
 from cert_core.noises import Noise
 
 Arrays = tuple[Any, ...]
@@ -57,6 +57,7 @@ def copies(
 def _moves(noise: Noise, key: int, start: int, stream: int) -> tuple[int, Any]:
     """How far along the first copy's splits stand, and the offsets; none where all is random."""
     if isinstance(noise, Splitting) and noise.copies is not None:
-        offsets, steps = split_steps(noise, 1, key, start, stream)
-        return int(steps[0]), offsets
+        first, _, _ = row_uniforms(1, key, 0, stream)
+        (begin,) = split_steps(float(first[0]), start, 1, noise.copies)
+        return int(begin), split_offsets(noise.dim, noise.copies)
     return 0, np.zeros(0, np.int64)
