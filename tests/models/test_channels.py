@@ -73,20 +73,23 @@ def test_a_mask_is_shown_and_recorded(tmp_path: Path) -> None:
     shown = Mask(-1.0)(batch)
     assert shown.tolist() == [[[[0.0, 0.0], [0.5, 0.0]], [[1.0, 0.0], [1.0, 0.0]]]]
     noise = cc.Ablation(64, 20, -2.0)
-    recipe = Recipe("models.test_channels:two_channels", "mask:-2", noise, 10, epochs=1)
+    about: dict[str, Any] = {"arch": "models.test_channels:two_channels", "epochs": 1}
+    recipe = Recipe(normalize="mask:-2", noise=noise, num_classes=10, **about)
     train_checkpoint(tmp_path / "net.pt", SMALL, recipe)
     found = load_checkpoint(tmp_path / "net.pt", 10, arch=recipe.arch)
     assert isinstance(found.normalize, Mask)
     assert found.normalize.null == -2.0
     for other, wrong in (("mask", noise), ("mask:-2", CHANNELS[0]), ("mask:x", noise)):
         with pytest.raises(ValueError, match="normalize must be"):
-            train_checkpoint(tmp_path / "b.pt", SMALL, Recipe(recipe.arch, other, wrong, 10, 1))
+            made = Recipe(normalize=other, noise=wrong, num_classes=10, **about)
+            train_checkpoint(tmp_path / "b.pt", SMALL, made)
     with pytest.raises(ValueError, match="normalize must be that of"):
         load_checkpoint(tmp_path / "net.pt", 10, arch=recipe.arch, normalize="mask")
 
 
 def test_inputs_off_the_levels_do_not_train(tmp_path: Path) -> None:
-    recipe = Recipe("digits", "none", cc.Flips(64, 2, 0.9), 10, epochs=1)
+    noise = cc.Flips(64, 2, 0.9)
+    recipe = Recipe(arch="digits", normalize="none", noise=noise, num_classes=10, epochs=1)
     with pytest.raises(ValueError, match=r"x must be one of the 2 levels j/1 in \[0, 1\], got 0"):
         train_checkpoint(tmp_path / "net.pt", SMALL, recipe)
 
