@@ -231,7 +231,7 @@ def test_centers_of_copies_on_the_device(gpu: Any) -> None:
     noise, codes = cc.Flips(9, 3, 0.5), np.arange(9) % 3
     levels = (codes / 2).astype(np.float32)
     expected = cpu.draw(noise, 6, 1, center=levels)
-    for center in (levels, gpu.place(levels), OnDevice(levels)):
+    for center in (levels, gpu.given("center", levels), OnDevice(levels)):
         np.testing.assert_array_equal(gpu.draw(noise, 6, 1, center=center).get(), expected)
     np.testing.assert_array_equal(gpu.draw(noise, 6, 1, center=codes).get(), 2 * expected)
     with pytest.raises(ValueError, match=r"center must be one input for Flips.*, got None"):

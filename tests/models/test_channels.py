@@ -80,8 +80,8 @@ def test_a_mask_is_shown_and_recorded(tmp_path: Path) -> None:
     assert isinstance(found.normalize, Mask)
     assert found.normalize.null == -2.0
     for other, wrong in (("mask", noise), ("mask:-2", CHANNELS[0]), ("mask:x", noise)):
+        made = Recipe(normalize=other, noise=wrong, num_classes=10, **about)
         with pytest.raises(ValueError, match="normalize must be"):
-            made = Recipe(normalize=other, noise=wrong, num_classes=10, **about)
             train_checkpoint(tmp_path / "b.pt", SMALL, made)
     with pytest.raises(ValueError, match="normalize must be that of"):
         load_checkpoint(tmp_path / "net.pt", 10, arch=recipe.arch, normalize="mask")
