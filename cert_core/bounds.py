@@ -16,10 +16,16 @@ from scipy import special
 
 from cert_core.densities import OverlapRecord
 from cert_core.errors import Float, NoBracket, array, broadcast, probabilities, radii, scalar
+from cert_core.broyden import Broyden
 from cert_core.laws import GaussianLaw, LaplaceLaw, log_ratio_law
 from cert_core.laws.atomic import overlap_reach
+from cert_core.laws.base import SearchedLaw
+from cert_core.laws.limits import score
 from cert_core.noises import Finite, Noise
 from cert_core.threats import law_shift
+
+
+TOGETHER = 12  # steps of a search in radius and lambda at once
 
 
 def _broadcast(function: Callable[..., float], **arguments: Float) -> Any:
@@ -205,13 +211,6 @@ def _rounded_up(excess: float, deficit: float) -> float:
     return min(math.nextafter(value, 2.0) if short else value, 1.0)
 
 
-def score(excess: float, deficit: float) -> float:
-    """The z with Phi(z) = 1/2 + excess = 1 - deficit, right near 0 and in the tail."""
-    if excess < 0.25:
-        return math.sqrt(2) * float(special.erfinv(2 * excess))
-    return -float(special.ndtri(deficit)) if deficit > 0 else math.inf
-
-
 def largest_whole(holds: Callable[[int], bool], most: int) -> int:
     """The largest r in [0, most] with holds(r), which is true up to one place and at 0."""
     low, high = 0, 1
@@ -275,43 +274,72 @@ def closed_radius(noise: Noise, attack: str, p: float) -> float | None:
     return noise.scale_unit * value / unit * (1 - 1e-14)
 
 
+def _searched(noise: Noise, attack: str, radius: float) -> SearchedLaw:
+    law = log_ratio_law(noise, attack, radius)
+    assert isinstance(law, SearchedLaw)  # the others are closed or finite
+    return law
+
+
 def search_radius(noise: Noise, attack: str, p: float) -> float:
     """The radius certified by p in (1/2, 1): certified at the value returned, and not
-    within 3e-10 above it, relatively; 0 where p is so near 1/2 that the law cannot tell.
+    within 3e-10 above it, relatively (MixedNoise: 3e-8); 0 where p is so near 1/2 that the law
+    cannot tell.
 
-    log Phi^-1(p_min) is nearly linear in log radius: secants, kept inside the bracket
-    [low certified, high not]; the last two steps go to either side of the root.
+    Log radius x and log lambda tau at once, from where they are in the limit of many dimensions:
+    the limit's size at p_min is about proportional to the radius, and P(l < -tau) = 1/2 at the
+    best lambda, where p_min does not move with it.  Any lambda certifies; that none does is
+    said only where this one is as good as the best.  Where the two do not settle, lambda is
+    searched for at every radius.  x is kept in the bracket [low certified, high not]; the last
+    steps go to either side of the root.
     """
-    target = math.log(score(p - 0.5, 1.0 - p))
-    low, high = -math.inf, math.inf
-    reach = law_shift(noise, attack, 1.0).norm(2.0, noise.dim)
-    x, slope, loss = math.log(noise.rms / reach) + target, 1.0, 1e-12
-    before: tuple[float, float] | None = None
-    nothing = x - 60.0
+    first = _searched(noise, attack, noise.scale_unit)
+    limit, width = first.limit, max(1e-10, 0.02 * first.resolution)
+    target = limit.link(p - 0.5, 1.0 - p)
+    x = math.log(noise.scale_unit) + math.log(target) - math.log(limit.size)
+    tau, rise = limit.start(target)
+    model = Broyden(((1.0, 0.0), (limit.growth, -1.0)))
+    low, high, y, near = -math.inf, math.inf, 1.0, False
+    nothing, together = x - 60.0, TOGETHER
     for _ in range(200):
-        excess, deficit = log_ratio_law(noise, attack, math.exp(x)).required(loss)
+        law, gap = _searched(noise, attack, math.exp(x)), 0.0
+        if together:
+            excess, deficit, gap = law.bound(y * tau, near)
+            together -= 1
+        else:
+            excess, deficit = law.required(1e-17 if near else 1e-12)
         certified = excess <= p - 0.5 if excess < 0.25 else deficit >= 1.0 - p
-        low, high = (max(low, x), high) if certified else (low, min(high, x))
-        if high - low < 3e-10:
+        lost = 0.5 * math.exp(-y * tau) * gap * gap / (max(-model.jacobian[1][1], 0.1) * rise)
+        lost = min(lost, 0.9 * excess)
+        value = math.log(max(limit.link(excess, deficit), 1e-300) / target)
+        best = math.log(max(limit.link(excess - lost, deficit + lost), 1e-300) / target)
+        if certified:
+            low = max(low, x)
+        elif value - best <= 0.01 * value:
+            high = min(high, x)
+        if high - low < 3 * width:
             return math.exp(low)
         if high < nothing:
             return 0.0
-        value = math.log(max(score(excess, deficit), 1e-300)) - target
-        if before is not None and math.isfinite(value) and x != before[0] and value != before[1]:
-            slope = (value - before[1]) / (x - before[0])
-        before = (x, value)
-        x, loss = _next_radius(x, x - value / slope, low, high)
+        if together == 0 or (gap != 0.0 and tau == 0.0):
+            model, together, gap = Broyden(((1.0, 0.0), (0.0, 1.0))), 0, 0.0
+        rest = gap / (rise * tau) if gap != 0.0 else 0.0
+        if math.isfinite(value) and not near:
+            model.learn((x, y), (best, rest))
+        dx, dy = model.step((best, rest))
+        near = abs(dx) < 1e-6 and value - best < 1e-8
+        x, y = _next(x, y, dx, dy, width if near else 0.0, low, high, limit.growth)
     raise NoBracket(f"the radius at p = {p!r} was not enclosed: try a p further from 1/2 and 1")
 
 
-def _next_radius(x: float, root: float, low: float, high: float) -> tuple[float, float]:
-    """The next log radius to try, and the loss a search may allow there."""
-    near = abs(root - x) < 1e-5
-    if near:
-        root += -1e-10 if low < root - 2e-10 else 1e-10
-    if not low < root < high or not abs(root - x) < 5.0:
+def _next(x: float, y: float, dx: float, dy: float, width: float, low: float, high: float, growth: float) -> tuple[float, float]:
+    """The next log radius and share of the limit's log lambda to try."""
+    root = x + dx
+    if width:
+        root += -width if low < root - 2 * width else width
+    if not low < root < high or not abs(dx) < 2.0:
         if math.isfinite(high - low):
             root = 0.5 * (low + high)
         else:
             root = x + (2.0 if math.isinf(high) else -2.0)
-    return root, (1e-17 if near else 1e-12)
+        return root, y * math.exp(growth * (root - x))
+    return root, min(max(y + dy, 0.25 * y), 4.0 * y)

@@ -16,19 +16,20 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from cert_core.laws.base import EPS, LogRatioLaw
+from cert_core.laws.base import EPS, SearchedLaw
+from cert_core.laws.limits import NormalLimit
 from cert_core.laws.quadrature import root
 from cert_core.laws.sums import LEFT_OUT, tables
 from cert_core.native import NODES, panel_integral
 
-FINE, COARSE = 1e-8, 2e-2  # tolerances of the integrals: of answers, of searches
+FINE, SEARCH, COARSE = 1e-8, 1e-4, 2e-2  # tolerances of the integrals: of answers, of searches
 ROUNDING = 16 * EPS  # of the density of log rho, times dim: the terms of its logarithm
 LOSS = 1e-9  # what a bound may lose by its lambda
 SHARP = math.log(1e-13)  # what rho/r may add to l unseen
 RESOLVED = 1e-7  # quantiles nearer to 0 or 1 are not told apart
 
 
-class MixedLaw(LogRatioLaw):
+class MixedLaw(SearchedLaw):
     """The law under delta = (r, ..., r), r in units of sigma; any dim >= 2, 0 <= k < dim.
 
     F is known to about 1e-9, so sf and the bounds have no digits of their own where they are
@@ -39,6 +40,7 @@ class MixedLaw(LogRatioLaw):
 
     def __init__(self, dim: int, k: float, reach: float) -> None:
         self._tables, self._r = tables(dim, float(k)), reach
+        self.limit = NormalLimit(reach * dim / math.sqrt(dim - k))  # the sphere's
         self._seen: dict[tuple[float, float], tuple[float, float]] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -143,13 +145,16 @@ class MixedLaw(LogRatioLaw):
         return root(lambda t: self.probability(t)[0] - p, rough, 1e-5 * mu, 1e-11)
 
     def required(self, loss: float = 1e-17) -> tuple[float, float]:
-        tau = max(-self._quantile(0.5, 0.5, rough_is_enough=True), 0.0)
-        ahead, error = self.probability(tau)
-        back, back_error = self.probability(-tau)
+        return self.bound(max(-self._quantile(0.5, 0.5, rough_is_enough=True), 0.0))[:2]
+
+    def bound(self, tau: float, fine: bool = True) -> tuple[float, float, float]:
+        tolerance = FINE if fine else SEARCH
+        ahead, error = self.probability(tau, tolerance)
+        back, back_error = self.probability(-tau, tolerance)
         share = math.exp(-tau)
         excess = (ahead + error - 0.5) + (back + back_error - 0.5) * share
         excess = min(max(excess, 0.0), 0.5)
-        return excess, 0.5 - excess
+        return excess, 0.5 - excess, back - 0.5
 
     def lower(self, p: float) -> float:
         tau = self._quantile(p, 1.0 - p, rough_is_enough=True)

@@ -10,7 +10,8 @@ from typing import Protocol
 from scipy import special
 
 from cert_core.errors import NoBracket
-from cert_core.laws.base import EPS, LogRatioLaw, down, up
+from cert_core.laws.base import EPS, SearchedLaw, down, up
+from cert_core.laws.limits import Limit
 
 FAR = 600.0  # a log lambda at which bounds have nothing left
 COARSE = 1e-9  # tolerance of searches, whose error enters a bound to second order
@@ -33,14 +34,16 @@ def margin(value: float, error: float) -> float:
     return error + EPS * value * (16.0 + 3.0 * abs(math.log(value)))
 
 
-class QuadratureLaw(LogRatioLaw):
+class QuadratureLaw(SearchedLaw):
     """A law evaluated by the compiled core (engine.pyx): the radial families."""
 
-    def __init__(self, engine: Engine, jumps: tuple[float, ...] = ()) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, limit: Limit, jumps: tuple[float, ...] = ()) -> None:
+        self._engine, self.limit = engine, limit
         self._jumps = jumps  # atoms of l, where F jumps and a bound's best lambda may sit
         bounded = len(jumps) > 1  # h is linear: l stays between its outer atoms
         self._support = (min(jumps), max(jumps)) if bounded else (-math.inf, math.inf)
+        # the best lambda of p_min is no less: F(0) >= 1/2, and half of a flat cone is one atom
+        self._lowest = max(jumps) if len(jumps) == 2 else 0.0
 
     def _pair(self, t: float) -> tuple[float, float]:
         low, high = self._support
@@ -72,6 +75,11 @@ class QuadratureLaw(LogRatioLaw):
             before = jump - max(EPS * abs(jump), 1e-250)
             if self._gap(jump, p, q) >= -10 * COARSE and self._gap(before, p, q) < 0:
                 return jump
+        if p == 0.5:
+            size = self.limit.size
+            tau, rise = self.limit.start(size)
+            if abs(self._gap(-tau, p, q)) < 0.5:
+                return root(lambda t: self._gap(t, p, q), -tau, size, loss * min(size, 1.0), 2 * rise)
         # As for a Gaussian of the same F(0) = Phi(mu/2)
         mu = 2 * float(special.ndtri(min(self._at_zero, 1 - 1e-15)))
         guess = mu * (float(special.ndtri(p)) - 0.5 * mu)
@@ -99,6 +107,10 @@ class QuadratureLaw(LogRatioLaw):
         return self._gap(-FAR, p, q) > 0
 
     def required(self, loss: float = 1e-17) -> tuple[float, float]:
+        if self._jumps:
+            excess, deficit, gap = self.bound(self._lowest)
+            if gap == 0.0:
+                return excess, deficit
         try:
             median = self._quantile(0.5, 0.5, loss)
         except NoBracket:
@@ -107,12 +119,18 @@ class QuadratureLaw(LogRatioLaw):
             raise
         best = (0.5, 0.0)
         for tau in {max(-m, 0.0) for m in self._thresholds(median)}:
-            (excess, overlap, _, _), errors = self._engine.bounds(tau)
-            up = excess + margin(excess, errors[0])
-            half = 0.5 * math.exp(-tau)
-            down = overlap - half - margin(overlap, errors[1]) - 2 * EPS * half
-            best = (min(best[0], up), max(best[1], down))
+            excess, deficit, _ = self.bound(tau)
+            best = (min(best[0], excess), max(best[1], deficit))
         return best
+
+    def bound(self, tau: float, fine: bool = True) -> tuple[float, float, float]:
+        tau = max(tau, self._lowest)
+        (excess, overlap, *_, gap), errors = self._engine.bounds(tau, 4e-15 if fine else COARSE)
+        half = 0.5 * math.exp(-tau)
+        down = overlap - half - margin(overlap, errors[1]) - 2 * EPS * half
+        if tau == self._lowest:  # no smaller one is better
+            gap = max(gap, 0.0)
+        return excess + margin(excess, errors[0]), down, gap
 
     def lower(self, p: float) -> float:
         q = 1.0 - p
@@ -162,11 +180,13 @@ class QuadratureLaw(LogRatioLaw):
 
 
 def _bracket(
-    gap: Callable[[float], float], guess: float, step: float
+    gap: Callable[[float], float], guess: float, step: float, slope: float | None
 ) -> tuple[float, float, float, float]:
     """(low, gap there, high, gap there) around a root, by expansion from a guess."""
     low = high = guess
     at_low = at_high = gap(guess)
+    if slope is not None:
+        step = min(1.25 * abs(at_low) / slope + 1e-9 * step, step)
     for _ in range(200):
         if at_low <= 0 < at_high:
             return low, at_low, high, at_high
@@ -183,15 +203,22 @@ def _bracket(
     )
 
 
-def root(gap: Callable[[float], float], guess: float, step: float, loss: float) -> float:
-    """Where an increasing function of t crosses 0, to |gap| times bracket below loss.
+def root(
+    gap: Callable[[float], float],
+    guess: float,
+    step: float,
+    loss: float,
+    slope: float | None = None,
+) -> float:
+    """Where an increasing function of t crosses 0, to |gap| times bracket below loss; its
+    slope at the guess, where it is about known, makes the first step.
 
     That product is what a bound loses at lam = exp(t), whose derivative in t is the gap.
     Chandrupatla's method: inverse quadratic steps where they are safe, else halving.
     """
-    far, at_far, near, at_near = _bracket(gap, guess, step)
+    far, at_far, near, at_near = _bracket(gap, guess, step, slope)
     other, at_other = far, at_far
-    share = 0.5
+    share = min(max(at_near / (at_near - at_far), 1e-3), 1 - 1e-3)
     for _ in range(200):
         middle = near + share * (far - near)
         value = gap(middle)
