@@ -16,7 +16,6 @@ from scipy import special
 
 from cert_core.densities import OverlapRecord
 from cert_core.errors import Float, NoBracket, array, broadcast, probabilities, radii, scalar
-from cert_core.broyden import Broyden
 from cert_core.laws import GaussianLaw, LaplaceLaw, log_ratio_law
 from cert_core.laws.atomic import overlap_reach
 from cert_core.laws.base import SearchedLaw
@@ -280,66 +279,90 @@ def _searched(noise: Noise, attack: str, radius: float) -> SearchedLaw:
     return law
 
 
+class _Steps:
+    """Newton's steps to e(x) = 0 = r(x, y) with slopes learnt on the way: those of e, which y
+    does not move at the best lambda, by secants, those of r by Broyden's method."""
+
+    def __init__(self, growth: float) -> None:
+        self.slope, self.growth, self.fall = 1.0, growth, 1.0  # de/dx, dr/dx, -dr/dy
+        self._before: tuple[float, float, float, float, float] | None = None
+
+    def next(self, x: float, y: float, e: float, r: float, doubt: float) -> tuple[float, float]:
+        """(dx, dy) from values at (x, y), and how far e is guessed."""
+        if self._before is not None and math.isfinite(doubt):
+            before_x, before_y, before_e, before_r, before_doubt = self._before
+            dx, dy = x - before_x, y - before_y
+            if abs(e - before_e) > 50.0 * (doubt + before_doubt) and abs(dx) > 1e-7:
+                self.slope = (e - before_e) / dx
+            if (square := dx * dx + dy * dy) > 1e-14:
+                share = (r - before_r - self.growth * dx + self.fall * dy) / square
+                self.growth += share * dx
+                self.fall = max(self.fall - share * dy, 0.1)
+        self._before = (x, y, e, r, doubt) if math.isfinite(doubt) else None
+        dx = -e / self.slope
+        return dx, (r + self.growth * dx) / self.fall
+
+
 def search_radius(noise: Noise, attack: str, p: float) -> float:
     """The radius certified by p in (1/2, 1): certified at the value returned, and not
     within 3e-10 above it, relatively (MixedNoise: 3e-8); 0 where p is so near 1/2 that the law
     cannot tell.
 
-    Log radius x and log lambda tau at once, from where they are in the limit of many dimensions:
-    the limit's size at p_min is about proportional to the radius, and P(l < -tau) = 1/2 at the
-    best lambda, where p_min does not move with it.  Any lambda certifies; that none does is
-    said only where this one is as good as the best.  Where the two do not settle, lambda is
-    searched for at every radius.  x is kept in the bracket [low certified, high not]; the last
-    steps go to either side of the root.
+    Log radius x and log lambda y tau at once, from where they are in the limit of many
+    dimensions: the limit's size at p_min is about proportional to the radius, and
+    P(l < -log lambda) = 1/2 at the best lambda, where p_min does not move with it.  Any lambda
+    certifies; that none does is said only where this one is as good as the best.  Where the two
+    do not settle, lambda is searched for at every radius.  x is kept in the bracket [low
+    certified, high not]; the last steps go to either side of the root.
     """
     first = _searched(noise, attack, noise.scale_unit)
     limit, width = first.limit, max(1e-10, 0.02 * first.resolution)
     target = limit.link(p - 0.5, 1.0 - p)
     x = math.log(noise.scale_unit) + math.log(target) - math.log(limit.size)
     tau, rise = limit.start(target)
-    model = Broyden(((1.0, 0.0), (limit.growth, -1.0)))
-    low, high, y, near = -math.inf, math.inf, 1.0, False
-    nothing, together = x - 60.0, TOGETHER
+    steps = _Steps(limit.growth)
+    low, high, y, near, together = -math.inf, math.inf, 1.0, False, TOGETHER
+    nothing = x - 60.0
     for _ in range(200):
-        law, gap = _searched(noise, attack, math.exp(x)), 0.0
+        law, gap, lost = _searched(noise, attack, math.exp(x)), 0.0, 0.0
         if together:
-            excess, deficit, gap = law.bound(y * tau, near)
+            excess, deficit, gap, lost = law.bound(y * tau, near)
             together -= 1
         else:
             excess, deficit = law.required(1e-17 if near else 1e-12)
         certified = excess <= p - 0.5 if excess < 0.25 else deficit >= 1.0 - p
-        lost = 0.5 * math.exp(-y * tau) * gap * gap / (max(-model.jacobian[1][1], 0.1) * rise)
+        lost += 0.5 * math.exp(-y * tau) * gap * gap / (rise * steps.fall)  # by lambda
         lost = min(lost, 0.9 * excess)
-        value = math.log(max(limit.link(excess, deficit), 1e-300) / target)
-        best = math.log(max(limit.link(excess - lost, deficit + lost), 1e-300) / target)
+        value = _log_share(limit.link(excess, deficit), target)
+        best = _log_share(limit.link(excess - lost, deficit + lost), target)
         if certified:
             low = max(low, x)
-        elif value - best <= 0.01 * value:
+        elif value <= 1.01 * best:
             high = min(high, x)
         if high - low < 3 * width:
             return math.exp(low)
         if high < nothing:
             return 0.0
-        if together == 0 or (gap != 0.0 and tau == 0.0):
-            model, together, gap = Broyden(((1.0, 0.0), (0.0, 1.0))), 0, 0.0
-        rest = gap / (rise * tau) if gap != 0.0 else 0.0
-        if math.isfinite(value) and not near:
-            model.learn((x, y), (best, rest))
-        dx, dy = model.step((best, rest))
-        near = abs(dx) < 1e-6 and value - best < 1e-8
-        x, y = _next(x, y, dx, dy, width if near else 0.0, low, high, limit.growth)
+        if together == 0 or (tau == 0.0 and gap > 0.0):
+            together, steps.growth, gap = 0, 0.0, 0.0
+        doubt = value - best
+        dx, dy = steps.next(x, y, best, gap / (rise * tau) if gap != 0.0 else 0.0, doubt)
+        near = abs(dx) < 1e-6 and doubt < 1e-7
+        if near:
+            dx += -width if low < x + dx - 2 * width else width
+        if not low < x + dx < high or not abs(dx) < 2.0:
+            dx = _inside(x, low, high) - x
+            dy = y * math.expm1(limit.growth * dx)
+        x, y = x + dx, min(max(y + dy, 0.25 * y), 4.0 * y)
     raise NoBracket(f"the radius at p = {p!r} was not enclosed: try a p further from 1/2 and 1")
 
 
-def _next(x: float, y: float, dx: float, dy: float, width: float, low: float, high: float, growth: float) -> tuple[float, float]:
-    """The next log radius and share of the limit's log lambda to try."""
-    root = x + dx
-    if width:
-        root += -width if low < root - 2 * width else width
-    if not low < root < high or not abs(dx) < 2.0:
-        if math.isfinite(high - low):
-            root = 0.5 * (low + high)
-        else:
-            root = x + (2.0 if math.isinf(high) else -2.0)
-        return root, y * math.exp(growth * (root - x))
-    return root, min(max(y + dy, 0.25 * y), 4.0 * y)
+def _log_share(size: float, target: float) -> float:
+    return math.log(max(size, 1e-300) / target)
+
+
+def _inside(x: float, low: float, high: float) -> float:
+    """A log radius in the bracket, where steps lead out of it or far."""
+    if math.isfinite(high - low):
+        return 0.5 * (low + high)
+    return x + (2.0 if math.isinf(high) else -2.0)

@@ -104,9 +104,10 @@ class SearchedLaw(LogRatioLaw):
     limit: Limit
 
     @abstractmethod
-    def bound(self, tau: float, fine: bool = True) -> tuple[float, float, float]:
-        """(excess, deficit) as of `required` at lam = exp(tau), tau >= 0, and P(l < -tau) - 1/2,
-        which is 0 at the best lambda; searches may ask for less digits."""
+    def bound(self, tau: float, fine: bool = True) -> tuple[float, float, float, float]:
+        """(excess, deficit) as of `required` at lam = exp(tau), tau >= 0; P(l < -tau) - 1/2,
+        which is 0 at the best lambda; what excess may lose with more digits than those of
+        searches, unless it is `fine`."""
 
 
 def _thresholds(name: str, values: Any) -> Float:

@@ -147,14 +147,15 @@ class MixedLaw(SearchedLaw):
     def required(self, loss: float = 1e-17) -> tuple[float, float]:
         return self.bound(max(-self._quantile(0.5, 0.5, rough_is_enough=True), 0.0))[:2]
 
-    def bound(self, tau: float, fine: bool = True) -> tuple[float, float, float]:
+    def bound(self, tau: float, fine: bool = True) -> tuple[float, float, float, float]:
         tolerance = FINE if fine else SEARCH
         ahead, error = self.probability(tau, tolerance)
         back, back_error = self.probability(-tau, tolerance)
         share = math.exp(-tau)
         excess = (ahead + error - 0.5) + (back + back_error - 0.5) * share
         excess = min(max(excess, 0.0), 0.5)
-        return excess, 0.5 - excess, back - 0.5
+        rough = 0.0 if fine else min(error + back_error * share, excess)
+        return excess, 0.5 - excess, back - 0.5, rough
 
     def lower(self, p: float) -> float:
         tau = self._quantile(p, 1.0 - p, rough_is_enough=True)

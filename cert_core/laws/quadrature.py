@@ -24,7 +24,9 @@ class Engine(Protocol):
         self, t: float, tolerance: float = ...
     ) -> tuple[float, float, float, float]: ...
 
-    def bounds(self, tau: float, tolerance: float = ...) -> tuple[list[float], list[float]]: ...
+    def bounds(
+        self, tau: float, tolerance: float = ..., parts: int = ...
+    ) -> tuple[list[float], list[float]]: ...
 
 
 def margin(value: float, error: float) -> float:
@@ -78,8 +80,10 @@ class QuadratureLaw(SearchedLaw):
         if p == 0.5:
             size = self.limit.size
             tau, rise = self.limit.start(size)
-            if abs(self._gap(-tau, p, q)) < 0.5:
-                return root(lambda t: self._gap(t, p, q), -tau, size, loss * min(size, 1.0), 2 * rise)
+            off = self._gap(-tau, p, q)
+            if abs(off) < 0.5:
+                step = 0.625 * abs(off) / rise + 1e-9 * size  # the slope of _gap is 2 rise
+                return root(lambda t: self._gap(t, p, q), -tau, step, loss * min(size, 1.0), off)
         # As for a Gaussian of the same F(0) = Phi(mu/2)
         mu = 2 * float(special.ndtri(min(self._at_zero, 1 - 1e-15)))
         guess = mu * (float(special.ndtri(p)) - 0.5 * mu)
@@ -108,7 +112,7 @@ class QuadratureLaw(SearchedLaw):
 
     def required(self, loss: float = 1e-17) -> tuple[float, float]:
         if self._jumps:
-            excess, deficit, gap = self.bound(self._lowest)
+            excess, deficit, gap, _ = self.bound(self._lowest)
             if gap == 0.0:
                 return excess, deficit
         try:
@@ -119,18 +123,19 @@ class QuadratureLaw(SearchedLaw):
             raise
         best = (0.5, 0.0)
         for tau in {max(-m, 0.0) for m in self._thresholds(median)}:
-            excess, deficit, _ = self.bound(tau)
+            excess, deficit, *_ = self.bound(tau)
             best = (min(best[0], excess), max(best[1], deficit))
         return best
 
-    def bound(self, tau: float, fine: bool = True) -> tuple[float, float, float]:
+    def bound(self, tau: float, fine: bool = True) -> tuple[float, float, float, float]:
         tau = max(tau, self._lowest)
-        (excess, overlap, *_, gap), errors = self._engine.bounds(tau, 4e-15 if fine else COARSE)
+        (excess, overlap, gap), errors = self._engine.bounds(tau, 4e-15 if fine else COARSE, 2)
         half = 0.5 * math.exp(-tau)
-        down = overlap - half - margin(overlap, errors[1]) - 2 * EPS * half
+        above, below = margin(excess, errors[0]), margin(overlap, errors[1]) + 2 * EPS * half
         if tau == self._lowest:  # no smaller one is better
             gap = max(gap, 0.0)
-        return excess + margin(excess, errors[0]), down, gap
+        rough = 0.0 if fine else above if excess < 0.25 else below
+        return excess + above, overlap - half - below, gap, rough
 
     def lower(self, p: float) -> float:
         q = 1.0 - p
@@ -180,13 +185,11 @@ class QuadratureLaw(SearchedLaw):
 
 
 def _bracket(
-    gap: Callable[[float], float], guess: float, step: float, slope: float | None
+    gap: Callable[[float], float], guess: float, step: float, at_guess: float
 ) -> tuple[float, float, float, float]:
     """(low, gap there, high, gap there) around a root, by expansion from a guess."""
     low = high = guess
-    at_low = at_high = gap(guess)
-    if slope is not None:
-        step = min(1.25 * abs(at_low) / slope + 1e-9 * step, step)
+    at_low = at_high = at_guess
     for _ in range(200):
         if at_low <= 0 < at_high:
             return low, at_low, high, at_high
@@ -208,15 +211,16 @@ def root(
     guess: float,
     step: float,
     loss: float,
-    slope: float | None = None,
+    at_guess: float | None = None,
 ) -> float:
-    """Where an increasing function of t crosses 0, to |gap| times bracket below loss; its
-    slope at the guess, where it is about known, makes the first step.
+    """Where an increasing function of t crosses 0, to |gap| times bracket below loss.
 
     That product is what a bound loses at lam = exp(t), whose derivative in t is the gap.
     Chandrupatla's method: inverse quadratic steps where they are safe, else halving.
     """
-    far, at_far, near, at_near = _bracket(gap, guess, step, slope)
+    far, at_far, near, at_near = _bracket(
+        gap, guess, step, gap(guess) if at_guess is None else at_guess
+    )
     other, at_other = far, at_far
     share = min(max(at_near / (at_near - at_far), 1e-3), 1 - 1e-3)
     for _ in range(200):

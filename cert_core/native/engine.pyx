@@ -241,8 +241,10 @@ cdef inline void split(
     rounding error of the threshold u."""
     cdef double g = law.a * exp(v)
     cdef double u = cc_threshold(law.k, law.power, g, law.log_a + v, t)
-    cdef double slope = law.k + law.power * exp(law.log_a + v + law.power * u)
-    cdef double blur = 0.0
+    cdef double blur = 0.0, slope, power_term = g - t
+    if law.k > 0.0:
+        power_term -= law.k * u
+    slope = law.k + law.power * power_term if power_term > 0.0 else law.k
     if slope > 0.0:
         blur = EPS * (fabs(t) + fabs(law.k * u)) * (1.0 + fabs(v)) / slope
     if law.geometry == SPHERE:
@@ -608,25 +610,27 @@ cdef class RadialLaw:
     def __reduce__(self):
         return RadialLaw, self.arguments
 
-    cdef void prepare(self, Job *job, bint dual, double t, double tolerance) noexcept nogil:
+    cdef void prepare(
+        self, Job *job, bint dual, double t, double tolerance, int parts
+    ) noexcept nogil:
         cdef int j
         job.law = &self.law
         job.dual, job.t, job.tolerance = dual, t, tolerance
-        job.parts = 4 if dual else 2
+        job.parts = parts
         for j in range(job.parts):
             job.floor[j] = FLOOR
         if dual:
             job.floor[1] *= exp(-t)
 
-    cdef Job run(self, bint dual, double t, double tolerance) noexcept nogil:
+    cdef Job run(self, bint dual, double t, double tolerance, int parts) noexcept nogil:
         cdef Job job
         cdef Panel[PANELS] panels
         cdef int count, j
-        self.prepare(&job, dual, t, tolerance)
+        self.prepare(&job, dual, t, tolerance, parts)
         count = cover(&job, OMITTED + t if dual else OMITTED, panels)
         count = refine(&job, panels, count, 2)
-        if dual:
-            refine(&job, panels, count, job.parts)
+        if parts > 2:
+            refine(&job, panels, count, parts)
         for j in range(job.parts):
             job.error[j] += 2.0 * exp(-OMITTED) * (job.floor[j] / FLOOR)
         return job
@@ -635,16 +639,18 @@ cdef class RadialLaw:
         """(F, S, error of F, error of S) with F = P(l <= t), S = P(l > t)."""
         cdef Job job
         with nogil:
-            job = self.run(False, t, tolerance)
+            job = self.run(False, t, tolerance, 2)
         return job.value[0], job.value[1], job.error[0], job.error[1]
 
-    def bounds(self, double tau, double tolerance=4e-15):
-        """(values, errors) of the first four integrals of `bounds` at tau >= 0; among the
-        values the fifth too."""
+    def bounds(self, double tau, double tolerance=4e-15, int parts=4):
+        """(values, errors) of the integrals of `bounds` at tau >= 0: of the first two or four,
+        and the last, which has no error."""
         cdef Job job
         with nogil:
-            job = self.run(True, tau, tolerance)
-        return [job.value[j] for j in range(PARTS)], [job.error[j] for j in range(4)]
+            job = self.run(True, tau, tolerance, parts)
+        values = [job.value[j] for j in range(parts)]
+        values.append(job.value[SEARCHED])
+        return values, [job.error[j] for j in range(parts)]
 
     def first_panels(self, bint dual, double t):
         """[(value, value by fewer nodes, error)] of the first integral on the panels that
@@ -652,7 +658,7 @@ cdef class RadialLaw:
         cdef Job job
         cdef Panel[PANELS] panels
         cdef int count
-        self.prepare(&job, dual, t, 0.0)
+        self.prepare(&job, dual, t, 0.0, 2)
         count = cover(&job, OMITTED + t if dual else OMITTED, panels)
         return [(panels[i].value[0], panels[i].coarse[0], panels[i].error[0])
                 for i in range(count)]
