@@ -19,7 +19,7 @@ from cert_core.errors import Float, NoBracket, array, broadcast, probabilities, 
 from cert_core.laws import GaussianLaw, LaplaceLaw, log_ratio_law
 from cert_core.laws.atomic import overlap_reach
 from cert_core.laws.base import SearchedLaw
-from cert_core.laws.limits import score
+from cert_core.laws.limits import PEAK, score
 from cert_core.noises import Finite, Noise
 from cert_core.threats import law_shift
 
@@ -283,8 +283,8 @@ class _Steps:
     """Newton's steps to e(x) = 0 = r(x, y) with slopes learnt on the way: those of e, which y
     does not move at the best lambda, by secants, those of r by Broyden's method."""
 
-    def __init__(self, growth: float) -> None:
-        self.slope, self.growth, self.fall = 1.0, growth, 1.0  # de/dx, dr/dx, -dr/dy
+    def __init__(self, slope: float, growth: float) -> None:
+        self.slope, self.growth, self.fall = slope, growth, 1.0  # de/dx, dr/dx, -dr/dy
         self._before: tuple[float, float, float, float, float] | None = None
 
     def next(self, x: float, y: float, e: float, r: float, doubt: float) -> tuple[float, float]:
@@ -292,8 +292,8 @@ class _Steps:
         if self._before is not None and math.isfinite(doubt):
             before_x, before_y, before_e, before_r, before_doubt = self._before
             dx, dy = x - before_x, y - before_y
-            if abs(e - before_e) > 50.0 * (doubt + before_doubt) and abs(dx) > 1e-7:
-                self.slope = (e - before_e) / dx
+            if abs(e - before_e) > 50.0 * (doubt + before_doubt) and abs(dx) > 1e-6:
+                self.slope = min(max((e - before_e) / dx, 0.2), 2.0)
             if (square := dx * dx + dy * dy) > 1e-14:
                 share = (r - before_r - self.growth * dx + self.fall * dy) / square
                 self.growth += share * dx
@@ -305,7 +305,7 @@ class _Steps:
 
 def search_radius(noise: Noise, attack: str, p: float) -> float:
     """The radius certified by p in (1/2, 1): certified at the value returned, and not
-    within 3e-10 above it, relatively (MixedNoise: 3e-8); 0 where p is so near 1/2 that the law
+    within 3e-10 above it, relatively (MixedNoise: 1e-6); 0 where p is so near 1/2 that the law
     cannot tell.
 
     Log radius x and log lambda y tau at once, from where they are in the limit of many
@@ -317,48 +317,51 @@ def search_radius(noise: Noise, attack: str, p: float) -> float:
     """
     first = _searched(noise, attack, noise.scale_unit)
     limit, width = first.limit, max(1e-10, 0.02 * first.resolution)
+    apart = max(3e-10, 2.0 * first.resolution)
     target = limit.link(p - 0.5, 1.0 - p)
-    x = math.log(noise.scale_unit) + math.log(target) - math.log(limit.size)
-    tau, rise = limit.start(target)
-    steps = _Steps(limit.growth)
+    shift, slope, tau, growth, rise = limit.start(target)
+    x = math.log(noise.scale_unit) + shift
+    steps = _Steps(slope, growth)
     low, high, y, near, together = -math.inf, math.inf, 1.0, False, TOGETHER
     nothing = x - 60.0
     for _ in range(200):
-        law, gap, lost = _searched(noise, attack, math.exp(x)), 0.0, 0.0
+        law, gap, rough = _searched(noise, attack, math.exp(x)), 0.0, 0.0
         if together:
-            excess, deficit, gap, lost = law.bound(y * tau, near)
+            excess, deficit, gap, rough = law.bound(y * tau, near)
             together -= 1
         else:
             excess, deficit = law.required(1e-17 if near else 1e-12)
         certified = excess <= p - 0.5 if excess < 0.25 else deficit >= 1.0 - p
-        lost += 0.5 * math.exp(-y * tau) * gap * gap / (rise * steps.fall)  # by lambda
-        lost = min(lost, 0.9 * excess)
-        value = _log_share(limit.link(excess, deficit), target)
-        best = _log_share(limit.link(excess - lost, deficit + lost), target)
+        # of them, what more digits would give, and what the best lambda
+        known = min(rough, 0.9 * excess)
+        lost = 0.5 * math.exp(-y * tau) * gap * gap / (rise * steps.fall)
+        lost = known + min(lost, 0.9 * (excess - known))
+        value, known, best = (
+            math.log(max(limit.link(excess - part, deficit + part), 1e-300) / target)
+            for part in (0.0, known, lost)
+        )
         if certified:
             low = max(low, x)
         elif value <= 1.01 * best:
             high = min(high, x)
-        if high - low < 3 * width:
+        if high - low < apart:
             return math.exp(low)
         if high < nothing:
             return 0.0
         if together == 0 or (tau == 0.0 and gap > 0.0):
             together, steps.growth, gap = 0, 0.0, 0.0
-        doubt = value - best
-        dx, dy = steps.next(x, y, best, gap / (rise * tau) if gap != 0.0 else 0.0, doubt)
+        doubt = known - best
+        # on a normal scale, which goes on where P is nearly 0 or 1
+        rest = PEAK * math.sqrt(2) * float(special.erfinv(2 * gap)) / (rise * tau) if gap else 0.0
+        dx, dy = steps.next(x, y, best, rest, doubt)
         near = abs(dx) < 1e-6 and doubt < 1e-7
         if near:
             dx += -width if low < x + dx - 2 * width else width
         if not low < x + dx < high or not abs(dx) < 2.0:
             dx = _inside(x, low, high) - x
-            dy = y * math.expm1(limit.growth * dx)
+            dy = y * math.expm1(growth * dx)
         x, y = x + dx, min(max(y + dy, 0.25 * y), 4.0 * y)
     raise NoBracket(f"the radius at p = {p!r} was not enclosed: try a p further from 1/2 and 1")
-
-
-def _log_share(size: float, target: float) -> float:
-    return math.log(max(size, 1e-300) / target)
 
 
 def _inside(x: float, low: float, high: float) -> float:

@@ -17,13 +17,14 @@ import numpy as np
 from scipy import special
 
 from cert_core.laws.base import EPS, SearchedLaw
-from cert_core.laws.limits import NormalLimit
+from cert_core.laws.limits import SumLimit
 from cert_core.laws.quadrature import root
 from cert_core.laws.sums import LEFT_OUT, tables
 from cert_core.native import NODES, panel_integral
 
 FINE, SEARCH, COARSE = 1e-8, 1e-4, 2e-2  # tolerances of the integrals: of answers, of searches
 ROUNDING = 16 * EPS  # of the density of log rho, times dim: the terms of its logarithm
+SEEN = 2e-3  # of the peak of the density of log rho: below, F given rho needs fewer digits
 LOSS = 1e-9  # what a bound may lose by its lambda
 SHARP = math.log(1e-13)  # what rho/r may add to l unseen
 RESOLVED = 1e-7  # quantiles nearer to 0 or 1 are not told apart
@@ -40,7 +41,7 @@ class MixedLaw(SearchedLaw):
 
     def __init__(self, dim: int, k: float, reach: float) -> None:
         self._tables, self._r = tables(dim, float(k)), reach
-        self.limit = NormalLimit(reach * dim / math.sqrt(dim - k))  # the sphere's
+        self.limit = SumLimit(reach * self._tables.pull, reach * math.sqrt(dim - k), self._tables.spread)
         self._seen: dict[tuple[float, float], tuple[float, float]] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -101,8 +102,11 @@ class MixedLaw(SearchedLaw):
         half, middle = 0.5 * (high - low), 0.5 * (high + low)
         y = middle + half * NODES
         y[0], y[-1] = low, high  # shared with the neighbours
-        density = half * self._tables.density(y)
-        found = np.array([self._given(float(x), t, tolerance, seen) for x in y])
+        density = self._tables.density(y)
+        enough = tolerance * np.maximum(1.0, SEEN * self._tables.peak / np.maximum(density, 1e-300))
+        pairs = zip(y.tolist(), enough.tolist(), strict=True)
+        found = np.array([self._given(x, t, share, seen) for x, share in pairs])
+        density *= half
         value, miss = panel_integral(density * found[:, 0])
         return value, miss, panel_integral(density * found[:, 1])[0]
 
@@ -132,6 +136,13 @@ class MixedLaw(SearchedLaw):
         if q <= 0.0:
             return math.inf
         p = min(max(p, RESOLVED), 1 - RESOLVED)  # further out F is not known
+        if p == 0.5 and rough_is_enough:
+            tau, rise = self.limit.median()
+            off = self.probability(-tau, COARSE)[0] - p
+            if abs(off) < 0.2:
+                step = (1.25 * abs(off) + 1e-6) / rise
+                tolerance = 0.5 * COARSE
+                return root(lambda t: self.probability(t, tolerance)[0] - p, -tau, step, LOSS, off)
         at_zero = self.probability(0.0, COARSE)[0]
         mu = 2 * float(special.ndtri(min(max(at_zero, 0.5 + 1e-9), 1 - 1e-9)))
         score = float(special.ndtri(p))

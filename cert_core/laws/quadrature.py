@@ -78,12 +78,12 @@ class QuadratureLaw(SearchedLaw):
             if self._gap(jump, p, q) >= -10 * COARSE and self._gap(before, p, q) < 0:
                 return jump
         if p == 0.5:
-            size = self.limit.size
-            tau, rise = self.limit.start(size)
+            tau, rise = self.limit.median()
             off = self._gap(-tau, p, q)
             if abs(off) < 0.5:
-                step = 0.625 * abs(off) / rise + 1e-9 * size  # the slope of _gap is 2 rise
-                return root(lambda t: self._gap(t, p, q), -tau, step, loss * min(size, 1.0), off)
+                step = (0.625 * abs(off) + 1e-9) / rise  # the slope of _gap is 2 rise
+                least = loss * min(self.limit.size, 1.0)
+                return root(lambda t: self._gap(t, p, q), -tau, step, least, off)
         # As for a Gaussian of the same F(0) = Phi(mu/2)
         mu = 2 * float(special.ndtri(min(self._at_zero, 1 - 1e-15)))
         guess = mu * (float(special.ndtri(p)) - 0.5 * mu)
@@ -215,7 +215,8 @@ def root(
 ) -> float:
     """Where an increasing function of t crosses 0, to |gap| times bracket below loss.
 
-    That product is what a bound loses at lam = exp(t), whose derivative in t is the gap.
+    That product is what a bound loses at lam = exp(t), whose derivative in t is the gap.  The
+    bracket need not close from both sides: 16 times the last step of a secant will do for it.
     Chandrupatla's method: inverse quadratic steps where they are safe, else halving.
     """
     far, at_far, near, at_near = _bracket(
@@ -235,6 +236,9 @@ def root(
         width = abs(far - near)
         if best * width <= loss or width <= 4 * EPS * abs(near):
             break
+        slope = (at_near - at_other) / (near - other)  # where steps are short, as up to the root
+        if slope > 0 and 16 * at_near * at_near / slope <= loss:
+            return near
         x = (near - far) / (other - far)
         y = (at_near - at_far) / (at_other - at_far)
         share = 0.5
