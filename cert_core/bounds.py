@@ -24,7 +24,7 @@ from cert_core.noises import Finite, Noise
 from cert_core.threats import law_shift
 
 
-TOGETHER = 12  # steps of a search in radius and lambda at once
+TOGETHER = 10  # steps of a search in radius and lambda at once
 
 
 def _broadcast(function: Callable[..., float], **arguments: Float) -> Any:
@@ -293,7 +293,8 @@ class _Steps:
             before_x, before_y, before_e, before_r, before_doubt = self._before
             dx, dy = x - before_x, y - before_y
             if abs(e - before_e) > 50.0 * (doubt + before_doubt) and abs(dx) > 1e-6:
-                self.slope = min(max((e - before_e) / dx, 0.2), 2.0)
+                slope = (e - before_e) / dx
+                self.slope = slope if slope > 0.0 else self.slope
             if (square := dx * dx + dy * dy) > 1e-14:
                 share = (r - before_r - self.growth * dx + self.fall * dy) / square
                 self.growth += share * dx
@@ -306,66 +307,97 @@ class _Steps:
 def search_radius(noise: Noise, attack: str, p: float) -> float:
     """The radius certified by p in (1/2, 1): certified at the value returned, and not
     within 3e-10 above it, relatively (MixedNoise: 1e-6); 0 where p is so near 1/2 that the law
-    cannot tell.
+    cannot tell."""
+    found = _search_together(noise, attack, p)
+    return _search_nested(noise, attack, p) if found is None else found
 
-    Log radius x and log lambda y tau at once, from where they are in the limit of many
-    dimensions: the limit's size at p_min is about proportional to the radius, and
-    P(l < -log lambda) = 1/2 at the best lambda, where p_min does not move with it.  Any lambda
-    certifies; that none does is said only where this one is as good as the best.  Where the two
-    do not settle, lambda is searched for at every radius.  x is kept in the bracket [low
-    certified, high not]; the last steps go to either side of the root.
+
+def _search_together(noise: Noise, attack: str, p: float) -> float | None:
+    """The radius by a search in log radius x and log lambda y tau at once, from where they are
+    in the limit of many dimensions; None where that does not settle in a few steps.
+
+    The limit's link is about proportional to the radius, and P(l < -log lambda) = 1/2 at the
+    best lambda, where p_min does not move with it.  Any lambda certifies; that none does is said
+    only where this one is as good as the best.  The last steps go to either side of the root.
     """
     first = _searched(noise, attack, noise.scale_unit)
     limit, width = first.limit, max(1e-10, 0.02 * first.resolution)
+    if not limit.close:
+        return None
     apart = max(3e-10, 2.0 * first.resolution)
     target = limit.link(p - 0.5, 1.0 - p)
     shift, slope, tau, growth, rise = limit.start(target)
-    x = math.log(noise.scale_unit) + shift
     steps = _Steps(slope, growth)
-    low, high, y, near, together = -math.inf, math.inf, 1.0, False, TOGETHER
-    nothing = x - 60.0
-    for _ in range(200):
-        law, gap, rough = _searched(noise, attack, math.exp(x)), 0.0, 0.0
-        if together:
-            excess, deficit, gap, rough = law.bound(y * tau, near)
-            together -= 1
-        else:
-            excess, deficit = law.required(1e-17 if near else 1e-12)
+    low, high, x, y, near = -math.inf, math.inf, math.log(noise.scale_unit) + shift, 1.0, False
+    for _ in range(TOGETHER):
+        law = _searched(noise, attack, math.exp(x))
+        excess, deficit, gap, rough = law.bound(y * tau, near)
         certified = excess <= p - 0.5 if excess < 0.25 else deficit >= 1.0 - p
         # of them, what more digits would give, and what the best lambda
-        known = min(rough, 0.9 * excess)
+        rough = min(rough, 0.9 * excess)
         lost = 0.5 * math.exp(-y * tau) * gap * gap / (rise * steps.fall)
-        lost = known + min(lost, 0.9 * (excess - known))
+        lost = rough + min(lost, 0.9 * (excess - rough))
         value, known, best = (
             math.log(max(limit.link(excess - part, deficit + part), 1e-300) / target)
-            for part in (0.0, known, lost)
+            for part in (0.0, rough, lost)
         )
         if certified:
             low = max(low, x)
-        elif value <= 1.01 * best:
+        elif near and value <= 1.01 * best:
             high = min(high, x)
         if high - low < apart:
             return math.exp(low)
-        if high < nothing:
-            return 0.0
-        if together == 0 or (tau == 0.0 and gap > 0.0):
-            together, steps.growth, gap = 0, 0.0, 0.0
-        doubt = known - best
+        if tau == 0.0 and gap > 0.0:
+            return None
         # on a normal scale, which goes on where P is nearly 0 or 1
-        rest = PEAK * math.sqrt(2) * float(special.erfinv(2 * gap)) / (rise * tau) if gap else 0.0
-        dx, dy = steps.next(x, y, best, rest, doubt)
-        near = abs(dx) < 1e-6 and doubt < 1e-7
+        rest = score(gap, 0.5 - gap) if gap > 0.0 else -score(-gap, 0.5 + gap)
+        rest = PEAK * min(max(rest, -40.0), 40.0) / (rise * tau) if gap != 0.0 else 0.0
+        dx, dy = steps.next(x, y, best, rest, known - best)
+        if not abs(dx) < 2.0:
+            return None
+        near = abs(dx) < 1e-6 and abs(dy) < 1e-2 and known - best < 1e-7
         if near:
             dx += -width if low < x + dx - 2 * width else width
-        if not low < x + dx < high or not abs(dx) < 2.0:
-            dx = _inside(x, low, high) - x
-            dy = y * math.expm1(growth * dx)
-        x, y = x + dx, min(max(y + dy, 0.25 * y), 4.0 * y)
+        x, y = x + dx, min(4.0 * y, max(0.25 * y, y + dy))
+    return None
+
+
+def _search_nested(noise: Noise, attack: str, p: float) -> float:
+    """The radius by a search that finds the best lambda at each.
+
+    log Phi^-1(p_min) is nearly linear in log radius: secants, kept inside the bracket
+    [low certified, high not]; the last two steps go to either side of the root.
+    """
+    target = math.log(score(p - 0.5, 1.0 - p))
+    low, high = -math.inf, math.inf
+    reach = law_shift(noise, attack, 1.0).norm(2.0, noise.dim)
+    x, slope, loss = math.log(noise.rms / reach) + target, 1.0, 1e-12
+    before: tuple[float, float] | None = None
+    nothing = x - 60.0
+    for _ in range(200):
+        excess, deficit = log_ratio_law(noise, attack, math.exp(x)).required(loss)
+        certified = excess <= p - 0.5 if excess < 0.25 else deficit >= 1.0 - p
+        low, high = (max(low, x), high) if certified else (low, min(high, x))
+        if high - low < 3e-10:
+            return math.exp(low)
+        if high < nothing:
+            return 0.0
+        value = math.log(max(score(excess, deficit), 1e-300)) - target
+        if before is not None and math.isfinite(value) and x != before[0] and value != before[1]:
+            slope = (value - before[1]) / (x - before[0])
+        before = (x, value)
+        x, loss = _next_radius(x, x - value / slope, low, high)
     raise NoBracket(f"the radius at p = {p!r} was not enclosed: try a p further from 1/2 and 1")
 
 
-def _inside(x: float, low: float, high: float) -> float:
-    """A log radius in the bracket, where steps lead out of it or far."""
-    if math.isfinite(high - low):
-        return 0.5 * (low + high)
-    return x + (2.0 if math.isinf(high) else -2.0)
+def _next_radius(x: float, root: float, low: float, high: float) -> tuple[float, float]:
+    """The next log radius to try, and the loss a search may allow there."""
+    near = abs(root - x) < 1e-5
+    if near:
+        root += -1e-10 if low < root - 2e-10 else 1e-10
+    if not low < root < high or not abs(root - x) < 5.0:
+        if math.isfinite(high - low):
+            root = 0.5 * (low + high)
+        else:
+            root = x + (2.0 if math.isinf(high) else -2.0)
+    return root, (1e-17 if near else 1e-12)

@@ -41,6 +41,10 @@ class Limit(Protocol):
     """A law of few parameters near that of a radius."""
 
     @property
+    def close(self) -> bool:
+        """Whether it is near enough to say where searches start, but for a factor."""
+
+    @property
     def size(self) -> float:
         """Proportional to the radius, about the spread of l."""
 
@@ -59,6 +63,7 @@ class NormalLimit:
     """l ~ N(-size^2/2, size^2)."""
 
     size: float
+    close: bool = True
 
     def link(self, excess: float, deficit: float) -> float:
         return score(excess, deficit)
@@ -77,6 +82,7 @@ class LaplaceLimit:
 
     size: float
     spread: float
+    close: bool = True
 
     def link(self, excess: float, deficit: float) -> float:
         if excess < 0.25:
@@ -105,6 +111,7 @@ class UniformLimit:
     """l is 0 but for a share `size` of it."""
 
     size: float
+    close: bool = True
 
     def link(self, excess: float, deficit: float) -> float:
         return excess
@@ -124,6 +131,7 @@ class SumLimit:
     cone: float
     normal: float
     spread: float
+    close: bool = True
 
     @property
     def size(self) -> float:
@@ -181,10 +189,11 @@ def radial_limit(geometry: str, record: RadialRecord, reach: float) -> Limit:
     """The limit of a radial law under a shift of `reach` scales."""
     dim, power, a = record.dim, record.power, record.shape
     moved = math.exp(min(math.log(reach) - math.log(a) / power, 700.0))  # r/s
+    close = a >= 1.0  # below, |z| is nowhere typical
     if geometry == "sphere":
-        return NormalLimit(moved * math.sqrt(dim))
+        return NormalLimit(moved * math.sqrt(dim), close)
     if geometry == "edge":
-        return UniformLimit(0.5 * moved)
+        return UniformLimit(0.5 * moved, close)
     # log s deviates by 1/(power sqrt(a)), and log h' = log(k/s + ...) by so much of that
     share = abs(power * (dim - record.k) / dim - 1.0)
-    return LaplaceLimit(moved * dim, share / (power * math.sqrt(a)))
+    return LaplaceLimit(moved * dim, share / (power * math.sqrt(a)), close)

@@ -41,7 +41,8 @@ class MixedLaw(SearchedLaw):
 
     def __init__(self, dim: int, k: float, reach: float) -> None:
         self._tables, self._r = tables(dim, float(k)), reach
-        self.limit = SumLimit(reach * self._tables.pull, reach * math.sqrt(dim - k), self._tables.spread)
+        pull, spread = self._tables.pull, self._tables.spread
+        self.limit = SumLimit(reach * pull, reach * math.sqrt(dim - k), spread, dim - k >= 1.0)
         self._seen: dict[tuple[float, float], tuple[float, float]] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -136,7 +137,7 @@ class MixedLaw(SearchedLaw):
         if q <= 0.0:
             return math.inf
         p = min(max(p, RESOLVED), 1 - RESOLVED)  # further out F is not known
-        if p == 0.5 and rough_is_enough:
+        if p == 0.5 and rough_is_enough and self.limit.close:
             tau, rise = self.limit.median()
             off = self.probability(-tau, COARSE)[0] - p
             if abs(off) < 0.2:

@@ -77,7 +77,7 @@ class QuadratureLaw(SearchedLaw):
             before = jump - max(EPS * abs(jump), 1e-250)
             if self._gap(jump, p, q) >= -10 * COARSE and self._gap(before, p, q) < 0:
                 return jump
-        if p == 0.5:
+        if p == 0.5 and self.limit.close:
             tau, rise = self.limit.median()
             off = self._gap(-tau, p, q)
             if abs(off) < 0.5:
@@ -128,7 +128,7 @@ class QuadratureLaw(SearchedLaw):
         return best
 
     def bound(self, tau: float, fine: bool = True) -> tuple[float, float, float, float]:
-        tau = max(tau, self._lowest)
+        tau = max(self._lowest, tau)
         (excess, overlap, gap), errors = self._engine.bounds(tau, 4e-15 if fine else COARSE, 2)
         half = 0.5 * math.exp(-tau)
         above, below = margin(excess, errors[0]), margin(overlap, errors[1]) + 2 * EPS * half
@@ -215,15 +215,17 @@ def root(
 ) -> float:
     """Where an increasing function of t crosses 0, to |gap| times bracket below loss.
 
-    That product is what a bound loses at lam = exp(t), whose derivative in t is the gap.  The
-    bracket need not close from both sides: 16 times the last step of a secant will do for it.
+    That product is what a bound loses at lam = exp(t), whose derivative in t is the gap.  A
+    guess whose gap is given lies where the function is smooth: there 16 times the step of a
+    secant will do for the bracket, which need not close from both sides.
     Chandrupatla's method: inverse quadratic steps where they are safe, else halving.
     """
     far, at_far, near, at_near = _bracket(
         gap, guess, step, gap(guess) if at_guess is None else at_guess
     )
     other, at_other = far, at_far
-    share = min(max(at_near / (at_near - at_far), 1e-3), 1 - 1e-3)
+    share = 0.5 if at_guess is None else at_near / (at_near - at_far)
+    share = min(max(share, 1e-3), 1 - 1e-3)
     for _ in range(200):
         middle = near + share * (far - near)
         value = gap(middle)
@@ -236,9 +238,10 @@ def root(
         width = abs(far - near)
         if best * width <= loss or width <= 4 * EPS * abs(near):
             break
-        slope = (at_near - at_other) / (near - other)  # where steps are short, as up to the root
-        if slope > 0 and 16 * at_near * at_near / slope <= loss:
-            return near
+        if at_guess is not None and at_near != at_other:
+            step = at_near * (near - other) / (at_near - at_other)
+            if 16 * abs(at_near * step) <= loss:
+                return near
         x = (near - far) / (other - far)
         y = (at_near - at_far) / (at_other - at_far)
         share = 0.5

@@ -241,10 +241,8 @@ cdef inline void split(
     rounding error of the threshold u."""
     cdef double g = law.a * exp(v)
     cdef double u = cc_threshold(law.k, law.power, g, law.log_a + v, t)
-    cdef double blur = 0.0, slope, power_term = g - t
-    if law.k > 0.0:
-        power_term -= law.k * u
-    slope = law.k + law.power * power_term if power_term > 0.0 else law.k
+    cdef double slope = law.k + law.power * exp(law.log_a + v + law.power * u)
+    cdef double blur = 0.0
     if slope > 0.0:
         blur = EPS * (fabs(t) + fabs(law.k * u)) * (1.0 + fabs(v)) / slope
     if law.geometry == SPHERE:

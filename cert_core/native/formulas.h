@@ -51,7 +51,6 @@ CC_FN double cc_threshold(double k, double power, double g, double log_g, double
   double u = -t / (k + g * power);
   double bound = t < 0.0 ? (log(g - t) - log_g) / power : (g - t) / k;
   if (bound < u) u = bound;
-  if (fabs(power * u) < 0.1) u -= 0.5 * g * power * power * u * u / (k + g * power); /* to u^3 */
   for (int i = 0; i < 60; ++i) {
     double rise = cc_scaled_expm1(g, log_g, power * u);
     double slope = k + power * (rise + g);
@@ -60,8 +59,7 @@ CC_FN double cc_threshold(double k, double power, double g, double log_g, double
     double step = newton / (bend > 0.5 ? (bend < 2.0 ? bend : 2.0) : 0.5);
     u -= step;
     /* of third order: what is left is below the cube of the last step */
-    double left = power * step;
-    if (left * left * fabs(step) <= 1e-18 * fabs(u)) return u;
+    if (fabs(step) <= 1e-6 * fabs(u)) return u;
   }
   return NAN;
 }
