@@ -12,7 +12,6 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from scipy import special
 
 from cert_core.densities import OverlapRecord
 from cert_core.errors import Float, NoBracket, array, broadcast, probabilities, radii, scalar
@@ -22,7 +21,6 @@ from cert_core.laws.base import SearchedLaw
 from cert_core.laws.limits import PEAK, score
 from cert_core.noises import Finite, Noise
 from cert_core.threats import law_shift
-
 
 TOGETHER = 10  # steps of a search in radius and lambda at once
 

@@ -164,7 +164,8 @@ class SumLimit:
     def start(self, target: float) -> Start:
         deficit = _phi(-target)
         link = LaplaceLimit(1.0, 0.0).link(0.5 - deficit, deficit)
-        shift, slope, before = -math.log(math.hypot(self.cone / link, self.normal / target)), 1.0, None
+        shift = -math.log(math.hypot(self.cone / link, self.normal / target))
+        slope, before = 1.0, None
         for _ in range(6):
             factor = math.exp(shift)
             law = SumLimit(self.cone * factor, self.normal * factor, self.spread)
