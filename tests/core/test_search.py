@@ -1,4 +1,4 @@
-"""Radii and lambda searched for at once: few evaluations of the law, and the nested search's answers."""
+"""Radii and lambda searched for at once: as the nested search, by few evaluations of the law."""
 
 from __future__ import annotations
 
