@@ -130,6 +130,13 @@ def _center(center: Any, dim: int, dtype: str) -> Any:
     return array
 
 
+def _aligned(array: Any) -> bool:
+    """Whether memory begins where 16 bytes are read or written at once; a null pointer does."""
+    if not isinstance(array, cupy.ndarray):
+        return True
+    return bool(array.__cuda_array_interface__["data"][0] % launches.ALIGNED == 0)
+
+
 def _output(out: Any, shape: tuple[int, int], dtype: str) -> Any:
     """What to write: out itself where it is on the device, else a new array."""
     dtype = choice("dtype", dtype, DTYPES)
@@ -167,10 +174,12 @@ def draw(
     key = seed_value(seed)
     array = _output(out, (n, noise.dim), dtype)
     middle = _center(center, noise.dim, dtype)
-    if n > 0 and noise.stretch is None:
-        _run(launches.draw(noise, n, start, key, stream, dtype), middle, array)
-    elif n > 0:
-        _run(launches.draw(noise, n, start, key, stream, dtype), np.uint64(0), array)
+    added = middle if noise.stretch is None else np.uint64(0)
+    if n > 0:
+        aligned = _aligned(added) and _aligned(array)
+        launch = launches.draw(noise, n, start, key, stream, dtype, aligned=aligned)
+        _run(launch, added, array)
+    if n > 0 and noise.stretch is not None:
         array *= cupy.asarray(noise.stretch)
         if center is not None:
             array += middle.reshape(-1)
