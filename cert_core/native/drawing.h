@@ -169,8 +169,8 @@ CC_FN void cc_values32(int kind, cc_words words, cc_bounds bounds, float* out) {
   CC_UNROLL
   for (int slot = 0; slot < 4; ++slot) {
     float u = out[slot];
-    if (kind != CC_TRUNCATED) u *= 0x1p-31f;
-    if (kind == CC_EXPONENTIAL) u = cc_rough_log32(u);
+    if (kind == CC_UNIFORM) u *= 0x1p-31f;
+    if (kind == CC_EXPONENTIAL) u = cc_minus_log32(u, 31);
     out[slot] = cc_signed32(u, w[slot]);
   }
 }

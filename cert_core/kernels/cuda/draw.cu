@@ -18,26 +18,25 @@ __device__ inline void write_values(const Place<Real, ends>& place, const Real* 
   if (!place.any()) return;
   if (center) center += place.base;
   row += place.base;
-  if (ends == ANY) {
-    CC_UNROLL
-    for (int v = 0; v < L::values; ++v) {
-      const int at = place.offset(v);
-      if (place.holds(v)) row[at] = center ? center[at] + noise[v] : noise[v];
-    }
-    return;
-  }
   CC_UNROLL
   for (int v = 0; v < L::values; v += L::beside) {
     const int at = place.offset(v);
-    Piece<Real> piece;
-    CC_UNROLL
-    for (int b = 0; b < L::beside; ++b) piece.v[b] = noise[v + b];
-    if (center) {
-      const Piece<Real> middle = *(const Piece<Real>*)(center + at);
+    if constexpr (ends == ANY) {
       CC_UNROLL
-      for (int b = 0; b < L::beside; ++b) piece.v[b] += middle.v[b];
+      for (int b = 0; b < L::beside; ++b) {
+        if (place.holds(v + b)) row[at + b] = center ? center[at + b] + noise[v + b] : noise[v + b];
+      }
+    } else {
+      Piece<Real> piece;
+      CC_UNROLL
+      for (int b = 0; b < L::beside; ++b) piece.v[b] = noise[v + b];
+      if (center) {
+        const Piece<Real> middle = *(const Piece<Real>*)(center + at);
+        CC_UNROLL
+        for (int b = 0; b < L::beside; ++b) piece.v[b] += middle.v[b];
+      }
+      *(Piece<Real>*)(row + at) = piece;
     }
-    *(Piece<Real>*)(row + at) = piece;
   }
 }
 
