@@ -30,8 +30,8 @@ def gpu() -> Any:
 @pytest.fixture
 def cupy(gpu: Any) -> Any:
     """CuPy, its pool emptied afterwards."""
-    yield gpu.cupy
-    gpu.cupy.get_default_memory_pool().free_all_blocks()
+    yield gpu.module.cupy
+    gpu.module.cupy.get_default_memory_pool().free_all_blocks()
 
 
 def on_torch() -> Any:
