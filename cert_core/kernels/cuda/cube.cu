@@ -3,20 +3,21 @@
 
 template <typename Real>
 __device__ inline void cube_rows(const Task& task, const Real* center, Real* out) {
+  typedef Layout<Real> L;
   const int lane = threadIdx.x % task.width, side = CC_THREADS / task.width;
-  const int tiles = cc_tiles(task.dim, Layout<Real>::span);
+  const int tiles = cc_tiles(task.dim, L::span);
   const cc_i64 stride = (cc_i64)gridDim.x * side;
   cc_i64 row = (cc_i64)blockIdx.x * side + threadIdx.x / task.width;
   for (; row < task.n; row += stride) {
     for (int tile = 0; tile < tiles; ++tile) {
-      const Place place = place_of<Real>(task.dim, tile, lane);
-      Real values[Layout<Real>::slots];
+      const Place<Real, ANY> place = place_of<Real, ANY>(task.dim, tile, lane);
+      Real values[L::values];
       raw_values<CC_UNIFORM>(task, task.start + (cc_u64)row, cc_bounds{}, place, values);
       CC_UNROLL
-      for (int slot = 0; slot < Layout<Real>::slots; ++slot) {
-        if (!place.holds(slot)) continue;
-        const cc_i64 at = place.coordinate(slot);
-        const Real noise = product((Real)task.unit, values[slot]);
+      for (int v = 0; v < L::values; ++v) {
+        if (!place.holds(v)) continue;
+        const cc_i64 at = place.base + place.offset(v);
+        const Real noise = product((Real)task.unit, values[v]);
         out[row * task.dim + at] = center ? center[at] + noise : noise;
       }
     }

@@ -20,14 +20,14 @@ __device__ inline void subset_rows(const Copies& task, cc_u32 keep, Real null, c
     const cc_i64 row = first + threadIdx.x / task.width;
     cc_u32 left = keep;
     for (int tile = 0; tile < tiles; ++tile) {
-      const Place place = place_of<double>(task.dim, tile, lane);
-      if (row < task.n && place.lane < place.m) {
+      const Block place = place_of<double, ANY>(task.dim, tile, lane);
+      if (row < task.n && place.any()) {
         cc_u64 words[2];
         words_of(task, row, place, words);
         for (int slot = 0; slot < 2; ++slot) {
           if (!place.holds(slot)) continue;
-          const cc_i64 at = place.coordinate(slot);
-          mine[at - place.base] = product_high(words[slot], (cc_u64)(task.dim - at));
+          const int at = place.offset(slot);
+          mine[at] = product_high(words[slot], (cc_u64)(task.dim - place.base - at));
         }
       }
       __syncthreads();

@@ -121,6 +121,13 @@ def add(out: Any, center: Any) -> None:
     array[...] = array.astype("float64") + cupy.asarray(center)
 
 
+def _aligned(array: Any) -> bool:
+    """Whether memory begins where 16 bytes are read or written at once; a null pointer does."""
+    if not isinstance(array, cupy.ndarray):
+        return True
+    return bool(array.__cuda_array_interface__["data"][0] % launches.ALIGNED == 0)
+
+
 def _output(out: Any, shape: tuple[int, int], dtype: str) -> Any:
     """What to write: out itself where it is on the device, else a new array."""
     if out is None:
@@ -158,26 +165,27 @@ def draw(
             launch, parts = copying.copies(noise, copied, n, start, seed, stream, dtype)
             _run(launch, *map(cupy.asarray, parts), array)
     elif n > 0:
-        middle = np.uint64(0) if center is None else center  # a null pointer
-        _add_noise(array, noise, n, start, seed, stream, middle, dtype)
+        _add_noise(array, noise, n, start, seed, stream, center, dtype)
     if isinstance(out, np.ndarray):
         out[...] = array.get()
     return array if out is None else out
 
 
 def _add_noise(
-    array: Any, noise: Noise, n: int, start: int, key: int, stream: int, middle: Any, dtype: str
+    array: Any, noise: Noise, n: int, start: int, key: int, stream: int, center: Any, dtype: str
 ) -> None:
-    """Write noise, added to middle, to the rows of an array."""
+    """Write noise, added to a center where there is one, to the rows of an array."""
+    middle = center if center is not None and noise.stretch is None else np.uint64(0)
     if isinstance(noise, Uniform):
         _run(copying.cube(noise, n, start, key, stream, dtype), middle, array)
-    elif noise.stretch is None:
-        _run(launches.draw(noise, n, start, key, stream, dtype), middle, array)
-    else:
-        _run(launches.draw(noise, n, start, key, stream, dtype), np.uint64(0), array)
+        return
+    aligned = _aligned(middle) and _aligned(array)
+    launch = launches.draw(noise, n, start, key, stream, dtype, aligned=aligned)
+    _run(launch, middle, array)
+    if noise.stretch is not None:
         array *= cupy.asarray(noise.stretch)
-        if isinstance(middle, cupy.ndarray):
-            array += middle
+        if center is not None:
+            array += center
 
 
 def log_ratio(noise: Noise, z: Any, shift: Shift) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 
 from cert_core.channels import Splitting, Uniform
 from cert_core.copies import Recipe, Subset, Table, split_steps
-from cert_core.kernels.gpu.launches import REALS, SLOTS, THREADS, Launch, Macros, geometry, grid_of
+from cert_core.kernels.gpu.launches import REALS, THREADS, Launch, Macros, geometry, grid_of
 from cert_core.kernels.reference import row_uniforms, split_offsets
 from cert_core.noises import Noise
 
@@ -20,10 +20,10 @@ Arrays = tuple[Any, ...]
 
 
 def _launch(
-    file: str, macros: Macros, dim: int, n: int, slots: int, first: Arrays, rest: Arrays = ()
+    file: str, macros: Macros, dim: int, n: int, dtype: str, first: Arrays, rest: Arrays = ()
 ) -> Launch:
     """One thread a block of words, as many rows side by side as a CUDA block holds."""
-    width, _, _ = geometry(n, dim, slots)
+    width, _, _ = geometry(n, dim, dtype)
     arguments = (np.int64(n), np.int64(dim), *first, np.int32(width), *rest)
     return Launch(file, macros, grid_of(n, THREADS // width), arguments)
 
@@ -31,7 +31,7 @@ def _launch(
 def cube(noise: Uniform, n: int, start: int, key: int, stream: int, dtype: str) -> Launch:
     """Rows of uniform noise; then follow center (or 0) and out."""
     first = np.uint64(start), np.uint64(key), np.uint32(stream), np.float64(noise.scale)
-    return _launch("cube.cu", (("REAL", REALS[dtype]),), noise.dim, n, SLOTS[dtype], first)
+    return _launch("cube.cu", (("REAL", REALS[dtype]),), noise.dim, n, dtype, first)
 
 
 def copies(
@@ -51,7 +51,7 @@ def copies(
         real = (*real, ("MOVED", int(len(offsets) > 0)))
         rest = np.float64(copied.width), np.float64(copied.levels), np.int64(begin)
         arrays = copied.codes.astype(np.int32), offsets
-    return _launch(file, real, noise.dim, n, 2, first, rest), arrays
+    return _launch(file, real, noise.dim, n, "float64", first, rest), arrays
 
 
 def _moves(noise: Noise, key: int, start: int, stream: int) -> tuple[int, Any]:
