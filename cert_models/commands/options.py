@@ -195,7 +195,7 @@ def check_targets(options: argparse.Namespace) -> None:
     """Refuse files to write that could not be, or are in another's place, before anything is
     computed: one that exists without --force; one that is read or written twice, or holds data,
     at all: what is made of data can be made again, data cannot."""
-    read = [path for _, path in _named(options, "sources", "store", "data")]
+    read = [path for _, path in _named(options, "sources", "store", "data", "proved")]
     read += [path.rpartition("=")[2] for path in read]  # NAME=PATH
     taken = {Path(path).resolve(): path for path in read if Path(path).is_file()}
     for name, path in _named(options, "out", "picture", "html", "plot"):

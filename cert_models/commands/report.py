@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -30,9 +31,10 @@ from cert_models.commands.sources import (
     shared_inputs,
     stored_results,
 )
+from cert_models.store.claims import Proofs, Proved
 
 if TYPE_CHECKING:
-    from cert_models.store.results import Result
+    from cert_models.store.results import Floats, Result
 
 
 def add(commands: Any) -> None:
@@ -52,6 +54,8 @@ def add(commands: Any) -> None:
     parser.add_argument("--at", metavar="R1,R2,...", help="radii of the table")
     parser.add_argument("--rho", type=float, metavar="P",
                         help="add what holds with probability 1 - P, e.g. 0.001")  # fmt: skip
+    parser.add_argument("--proved", metavar="TABLE",
+                        help="say what this table of cert prove --out proves of them")  # fmt: skip
     parser.add_argument("--common", action="store_true", help="only inputs that all have")
     add_table(parser)
     parser.add_argument("--plot", action="append", default=[], metavar="FILE",
@@ -69,6 +73,7 @@ def run_report(options: argparse.Namespace) -> int:
     from cert_models.reports import tables as report
 
     check_targets(options)
+    options.proofs = Proofs(options.proved) if options.proved else None
     if options.data:
         from cert_models.data.datasets import load
 
@@ -124,7 +129,20 @@ def _logged(path: str, name: str, options: argparse.Namespace) -> Iterator[Resul
     yield Result(
         name or log_name(path), indices, labels, predict, radius, options.attack or "l2",
         options.alpha, noise, "" if options.attack else "a log, its radii taken as l2",
+        proved=_proved(radius, noise, options),
     )  # fmt: skip
+
+
+def _proved(radius: Floats, noise: cc.Noise | None, options: argparse.Namespace) -> Proved | None:
+    """What the table of proofs says of a log's radii."""
+    if options.proofs is None:
+        return None
+    if noise is None or options.alpha is None:
+        raise UsageError("--noise and --alpha must be given for a log with --proved: add them")
+    found: Proved = options.proofs.of_radii(
+        radius, options.attack or "l2", noise, options.alpha, None
+    )
+    return found
 
 
 def _noise_of_logs(options: argparse.Namespace) -> cc.Noise | None:
@@ -163,6 +181,9 @@ def _values(result: Result, options: argparse.Namespace) -> dict[str, Any]:
         "average_radius": result.average_radius() if result.tested is None else None,
         "radii": radii, "certified_accuracy": accuracies(result, radii),
     }  # fmt: skip
+    if result.proved is not None:
+        values["proved"] = result.proved.whole
+        values["proofs"] = dataclasses.asdict(result.proved)
     if options.rho is not None:
         values["rho"] = options.rho
         values["high_probability"] = accuracies(result, radii, options.rho)

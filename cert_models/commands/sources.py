@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING
 import cert_core as cc
 from cert_core.rounding import samples
 from cert_models.commands.options import UsageError, listed
-from cert_models.store.runs import Plan, SequentialPlan
+from cert_models.store.claims import Proofs, Proved, claims_of
+from cert_models.store.runs import LogPlan, Plan, SequentialPlan
 
 if TYPE_CHECKING:
+    from cert_models.store.counts import CountStore
+    from cert_models.store.readings import Reading
     from cert_models.store.results import Result
 
 
@@ -80,7 +83,18 @@ def _read(
             yield Result(
                 label, read.indices, read.labels, c.label, c.radius, c.attack, c.alpha, c.noise,
                 _sampling(c), about.model, about.data, about.data_fingerprint, _tested(about.plan),
+                _proved(store, run, read, getattr(options, "proofs", None)),
             )  # fmt: skip
+
+
+def _proved(store: CountStore, name: str, read: Reading, proofs: Proofs | None) -> Proved | None:
+    """What a table of proofs says of a run."""
+    plan, found = store.runs()[name].plan, read.certificates
+    if proofs is None:
+        return None
+    if isinstance(plan, LogPlan):
+        return proofs.of_radii(found.radius, found.attack, found.noise, found.alpha, plan.n)
+    return proofs.of_claims(claims_of(store, name, read))
 
 
 def _tested(plan: Plan) -> tuple[float, ...] | None:

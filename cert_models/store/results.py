@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 import cert_core as cc
+from cert_models.store.claims import Proved
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -38,6 +39,8 @@ class Result:
         Of a run: names as given to it, and the digest of its inputs; "" where not known.
     tested : tuple of float, or None
         The radii that a run tested, where it tested no other; None where any may be asked for.
+    proved : Proved, or None
+        What a table of proofs says of its certificates.
 
     Raises
     ------
@@ -58,6 +61,7 @@ class Result:
     data: str = ""
     data_fingerprint: str = ""
     tested: tuple[float, ...] | None = None
+    proved: Proved | None = None
 
     def __post_init__(self) -> None:
         for name in ("indices", "labels", "predict"):
