@@ -19,7 +19,7 @@ import numpy as np
 
 import cert_core as cc
 from cert_models.data.datasets import Dataset
-from cert_models.logs import RUNNER_UP, Row
+from cert_models.logs import RUNNER_UP, Row, scales_column
 from cert_models.networks.models import load_model
 from cert_models.store.counts import CountStore
 from cert_models.store.readings import Reading, certificates_of, read_run
@@ -178,14 +178,20 @@ def samples_of(votes: Votes, plan: Plan) -> int:
     return int(votes.selection.sum() + votes.estimation.sum())
 
 
+def columns_of(noise: cc.Noise, *, runner_up: bool = False) -> dict[str, str]:
+    """The columns of a log beside the six: what its radii lean on, and of what they are norms."""
+    return (RUNNER_UP if runner_up else {}) | scales_column(noise)
+
+
 def row_of(votes: Votes, run: Run, *, runner_up: bool = False) -> Row:
     """The certificate of one input, as a row of a log."""
     if isinstance(run.plan, SequentialPlan):
         found = run.plan.outcome(votes)
-        return Row(votes.index, votes.label, found.label, found.radius, votes.seconds)
+        extra = columns_of(run.noise)
+        return Row(votes.index, votes.label, found.label, found.radius, votes.seconds, extra)
     result = certificates_of([votes], run, run.attack, run.alpha, runner_up=runner_up)
     label, radius = int(result.label[0]), float(result.radius[0])
-    extra = RUNNER_UP if runner_up else {}
+    extra = columns_of(run.noise, runner_up=runner_up)
     return Row(votes.index, votes.label, label, radius, votes.seconds, extra)
 
 
@@ -328,7 +334,7 @@ def rows_of(reading: Reading) -> list[Row]:
     """What a store says, as rows of a log."""
     result = reading.certificates
     columns = (reading.indices, reading.labels, result.label, result.radius, reading.seconds)
-    extra = {} if result.p_other is None else RUNNER_UP
+    extra = columns_of(result.noise, runner_up=result.p_other is not None)
     rows = zip(*(column.tolist() for column in columns), strict=True)
     return [Row(index, y, predict, r, s, extra) for index, y, predict, r, s in rows]
 

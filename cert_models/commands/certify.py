@@ -21,17 +21,20 @@ from cert_models.commands.options import (
     add_model,
     add_noise,
     add_output,
+    add_scales,
+    chosen_inputs,
     emit,
     listed,
-    listed_indices,
     noise_of,
 )
 from cert_models.commands.progress import progress
-from cert_models.logs import RUNNER_UP, LogWriter, Row, check_new, write_log
+from cert_models.commands.tasks import add_task, check_single, run_task
+from cert_models.logs import LogWriter, Row, check_new, write_log
 from cert_models.run import (
     StoredRun,
     Worker,
     certified_right,
+    columns_of,
     joined_rows,
     keep_memory,
     row_of,
@@ -41,6 +44,7 @@ from cert_models.run import (
 )
 from cert_models.store.fingerprints import data_fingerprint, model_fingerprint
 from cert_models.store.readings import read_run
+from cert_models.store.results import measure_of
 from cert_models.store.runs import FixedPlan, Plan, Run, ScorePlan, SequentialPlan, Votes
 
 
@@ -48,11 +52,13 @@ def add(commands: Any) -> None:
     """The parser of this group."""
     parser = commands.add_parser("certify", help="certify a data set")
     add_noise(parser)
+    add_scales(parser)
     add_attack(parser)
     add_output(parser)
     add_data(parser)
     add_model(parser)
     add_run(parser)
+    add_task(parser)
     parser.add_argument(
         "--autocast", choices=("bfloat16", "float16"), help="precision of a torch module's passes"
     )
@@ -98,14 +104,6 @@ def add_forward(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--compile", action="store_true", help="compile it (torch.compile)")
 
 
-def chosen_inputs(options: argparse.Namespace, count: int) -> list[int]:
-    """Indices that --indices, --skip and --max leave of count inputs."""
-    if options.skip < 1 or (options.max is not None and options.max < 1):
-        raise UsageError("--skip and --max must be at least 1: they count inputs")
-    places = range(count) if options.indices is None else listed_indices(options.indices, count)
-    return list(places[:: options.skip])[: options.max]
-
-
 def add_tests(parser: argparse.ArgumentParser) -> None:
     """Sampling that stops early, for decisions fixed before it."""
     rule = parser.add_mutually_exclusive_group()
@@ -145,6 +143,9 @@ def plan_of(options: argparse.Namespace, noise: cc.Noise) -> Plan:
 
 def run_certify(options: argparse.Namespace) -> int:
     """cert certify."""
+    if options.task != "classification":
+        return run_task(options)
+    check_single(options)
     from cert_models.data.datasets import load
     from cert_models.networks.models import check_accuracy, check_noise, load_model
 
@@ -153,7 +154,7 @@ def run_certify(options: argparse.Namespace) -> int:
     if log is not None and log == path:
         raise UsageError(f"--out must be another file than --store, got {options.out!r}: name two")
     data = load(options.data)
-    noise = noise_of(options, int(np.prod(data.x.shape[1:])))
+    noise = noise_of(options, int(np.prod(data.x.shape[1:])), data.x)
     indices = chosen_inputs(options, len(data))
     classes = options.classes if options.classes is not None else data.num_classes
     data.check_classes(classes)
@@ -195,8 +196,8 @@ def _certify_unstored(
     log: Path | None,
 ) -> int:
     """Certify and keep nothing but the log."""
-    extra = tuple(RUNNER_UP) if options.runner_up else ()
-    writer = LogWriter(log, extra) if log else None
+    extra = columns_of(run.noise, runner_up=options.runner_up)
+    writer = LogWriter(log, tuple(extra)) if log else None
     rows: dict[int, Row] = {}
     drawn = 0
     with contextlib.closing(writer) if writer else contextlib.nullcontext():
@@ -280,9 +281,12 @@ def _report(
         radii = sorted(listed("--at", options.at))
     shares = cc.certified_accuracy(certificates, labels, radii)
     abstained = int((certificates.label == cc.ABSTAIN).sum())
-    lines = [f"{options.attack} radius       " + "".join(f"{in_full(r):>8}" for r in radii)]
+    measure = measure_of(certificates.attack, certificates.noise)
+    heads = measure, "certified accuracy"
+    width = max(map(len, heads))
+    lines = [heads[0].ljust(width) + "".join(f"{in_full(r):>8}" for r in radii)]
     cells = (percent(round(len(labels) * s), len(labels)) for s in shares)
-    lines.append("certified accuracy" + "".join(f"{cell:>8}" for cell in cells))
+    lines.append(heads[1].ljust(width) + "".join(f"{cell:>8}" for cell in cells))
     lines.append(
         f"{len(labels)} inputs, {abstained} abstained; alpha {in_full(certificates.alpha)} "
         f"an input, n {certificates.n}; abstentions count as wrong"
@@ -297,7 +301,7 @@ def _report(
         "radii": radii, "certified_accuracy": [float(s) for s in shares], "inputs": len(labels),
         "abstained": abstained, "alpha": certificates.alpha, "n": certificates.n,
         "samples": drawn,
-        "noise": certificates.noise.to_dict(), "attack": certificates.attack,
+        "noise": certificates.noise.to_dict(), "attack": certificates.attack, "measure": measure,
         "tight": certificates.tight, "out": options.out,
         "store": options.store,
     }  # fmt: skip

@@ -21,12 +21,14 @@ from cert_models.commands.options import (
     UsageError,
     add_noise,
     add_output,
+    add_scales,
     check_targets,
     emit,
     noise_of,
+    numbers_of,
 )
 from cert_models.commands.sources import run_names
-from cert_models.logs import read_log
+from cert_models.logs import check_scales, check_stated, read_log
 from cert_models.store.claims import COLUMNS, HEAD, Claim, Key, claims_of, read_proofs
 
 
@@ -61,6 +63,7 @@ def add(commands: Any) -> None:
     """The parser of this group."""
     parser = commands.add_parser("prove", help="prove certificates in ball arithmetic")
     add_noise(parser, required=False)
+    add_scales(parser)
     parser.add_argument("--attack", choices=cc.ATTACKS, help="norm of the radii (a run's: its own)")
     parser.add_argument("--radius", type=float, help="one radius, with --p or --votes")
     parser.add_argument("--p", type=float, help="class probability that certifies it")
@@ -129,7 +132,10 @@ def _of_numbers(options: argparse.Namespace) -> Iterator[Claim]:
 def _of_log(options: argparse.Namespace) -> Iterator[Claim]:
     _needed(options, "noise", "attack", "n", "alpha")
     noise, n = noise_of(options), options.n
-    for radius in {row.radius for row in read_log(options.log) if row.radius > 0}:
+    rows = read_log(options.log)
+    check_scales(options.log, rows, noise)
+    check_stated(options.log, rows, numbers_of(noise) | {"alpha": options.alpha, "n": n})
+    for radius in {row.radius for row in rows if row.radius > 0}:
         required = cc.required_probability(noise, options.attack, radius)
         votes = bisect_left(
             range(n), True, key=lambda k: cc.binomial_lower(k, n, options.alpha) > required

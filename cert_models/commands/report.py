@@ -15,6 +15,7 @@ from cert_models.commands.options import (
     UsageError,
     add_data,
     add_noise,
+    add_scales,
     add_table,
     check_targets,
     emit,
@@ -56,6 +57,9 @@ def add(commands: Any) -> None:
                         help="add what holds with probability 1 - P, e.g. 0.001")  # fmt: skip
     parser.add_argument("--proved", metavar="TABLE",
                         help="say what this table of cert prove --out proves of them")  # fmt: skip
+    parser.add_argument("--jointly", type=float, metavar="R",
+                        help="add what holds of all inputs at once, at this radius, of runs of "
+                        "fixed n")  # fmt: skip
     parser.add_argument("--common", action="store_true", help="only inputs that all have")
     add_table(parser)
     parser.add_argument("--plot", action="append", default=[], metavar="FILE",
@@ -65,6 +69,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--images", type=int, default=5, help="inputs on the page, with --data")
     add_data(parser, required=False)
     add_noise(parser, required=False)
+    add_scales(parser)
     parser.set_defaults(run=run_report)
 
 
@@ -78,6 +83,8 @@ def run_report(options: argparse.Namespace) -> int:
         from cert_models.data.datasets import load
 
         options.loaded = load(options.data)
+    if options.jointly is not None and options.common:
+        raise UsageError("--jointly must come without --common: it is of all inputs of a run")
     results = [r for source in options.sources for r in _results(source, options)]
     results = named_apart(results)
     if options.common:
@@ -117,11 +124,16 @@ def _results(source: str, options: argparse.Namespace) -> Iterator[Result]:
 
 
 def _logged(path: str, name: str, options: argparse.Namespace) -> Iterator[Result]:
-    from cert_models.logs import check_stated, log_name, read_log
+    from cert_models.logs import check_scales, check_stated, log_name, read_log
     from cert_models.store.results import Result
 
+    if options.jointly is not None:
+        raise UsageError(
+            f"--jointly must be of the counts of a store, got the log {path!r}: drop it"
+        )
     rows, noise = read_log(path), _noise_of_logs(options)
     stated = numbers_of(noise) if noise else {}
+    check_scales(path, rows, noise)
     check_stated(path, rows, stated | ({} if options.alpha is None else {"alpha": options.alpha}))
     columns = ([getattr(row, key) for row in rows] for key in ("index", "label", "predict"))
     indices, labels, predict = (np.array(values, dtype=np.int64) for values in columns)
@@ -149,10 +161,10 @@ def _noise_of_logs(options: argparse.Namespace) -> cc.Noise | None:
     """The noise that --noise describes, of the size of the data's inputs if --data is given."""
     if options.noise is None:
         return None
-    dim = None
-    if options.data:
-        dim = int(np.prod(options.loaded.x.shape[1:]))
-    return noise_of(options, dim)
+    if not options.data:
+        return noise_of(options)
+    x = options.loaded.x
+    return noise_of(options, int(np.prod(x.shape[1:])), x)
 
 
 def _page(options: argparse.Namespace, results: list[Result], made: Any) -> str:
@@ -176,11 +188,13 @@ def _values(result: Result, options: argparse.Namespace) -> dict[str, Any]:
     radii = radii_of(options.at) or default_radii([result])
     values: dict[str, Any] = {
         "name": result.name, "inputs": len(result), "attack": result.attack,
-        "alpha": result.alpha, "abstained": result.abstained,
+        "measure": result.measure, "alpha": result.alpha, "abstained": result.abstained,
         "noise": result.noise.to_dict() if result.noise else None,
         "average_radius": result.average_radius() if result.tested is None else None,
         "radii": radii, "certified_accuracy": accuracies(result, radii),
     }  # fmt: skip
+    if result.jointly is not None:
+        values["jointly"] = dataclasses.asdict(result.jointly)
     if result.proved is not None:
         values["proved"] = result.proved.whole
         values["proofs"] = dataclasses.asdict(result.proved)

@@ -17,7 +17,7 @@ from cert_models.store.runs import LogPlan, Plan, SequentialPlan
 if TYPE_CHECKING:
     from cert_models.store.counts import CountStore
     from cert_models.store.readings import Reading
-    from cert_models.store.results import Result
+    from cert_models.store.results import Jointly, Result
 
 
 def stored_results(path: str, name: str, options: argparse.Namespace) -> Iterator[Result]:
@@ -84,7 +84,22 @@ def _read(
                 label, read.indices, read.labels, c.label, c.radius, c.attack, c.alpha, c.noise,
                 _sampling(c), about.model, about.data, about.data_fingerprint, _tested(about.plan),
                 _proved(store, run, read, getattr(options, "proofs", None)),
+                _jointly(store, run, read, getattr(options, "jointly", None)),
             )  # fmt: skip
+
+
+def _jointly(store: CountStore, name: str, read: Reading, radius: float | None) -> Jointly | None:
+    """What holds of all inputs of a run at once."""
+    from cert_models.store.readings import read_jointly
+    from cert_models.store.results import Jointly
+
+    if radius is None:
+        return None
+    found = read.certificates
+    labels = read_jointly(store, name, radius, attack=found.attack, alpha=found.alpha)
+    told = labels != cc.ABSTAIN
+    right = int((told & (labels == read.labels)).sum())
+    return Jointly(radius, found.alpha, int(told.sum()), right)
 
 
 def _proved(store: CountStore, name: str, read: Reading, proofs: Proofs | None) -> Proved | None:

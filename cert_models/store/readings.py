@@ -226,6 +226,33 @@ def _unrounded(radii: Any) -> Any:
     return np.array(found, dtype=np.float64)
 
 
+def read_jointly(
+    store: CountStore, name: str, radius: float, *, attack: str | None = None,
+    alpha: float | None = None,
+) -> Counts:  # fmt: skip
+    """Labels of a run's inputs that are right all at once at one radius, fixed beforehand.
+
+    Returns
+    -------
+    (N,) int64
+        By ascending index, with ABSTAIN; together wrong with probability alpha at most.
+
+    Raises
+    ------
+    StoreError
+        A run that is not of fixed n: only its votes have p-values at any radius.
+    """
+    run, plan = store.runs()[store.only(name)], store.plan(name, FixedPlan)
+    votes = list(store.votes(name, FixedPlan))
+    labels = np.array([each.selection.argmax() for each in votes], dtype=np.int64)
+    cast = [each.estimation[label] for each, label in zip(votes, labels, strict=True)]
+    return cc.certify_labels_jointly(
+        labels, np.array(cast, dtype=np.int64), plan.n, run.noise,
+        run.attack if attack is None else attack, radius,
+        alpha=run.alpha if alpha is None else alpha,
+    )  # fmt: skip
+
+
 READERS = {
     FixedPlan: _read_counts,
     ScorePlan: _read_counts,
