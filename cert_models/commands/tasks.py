@@ -94,7 +94,7 @@ def run_task(options: argparse.Namespace) -> int:
     if out is not None:
         task = replace(
             task, model_fingerprint=model_fingerprint(model, options.model, options.autocast),
-            data_fingerprint=data_fingerprint(data.as_dataset()),
+            data_fingerprint=data_fingerprint(data.inputs),
         )  # fmt: skip
     table = RowTable(out, task.record(), COLUMNS[task.kind]) if out is not None else None
     rows = {i: _certified(task, i, cells) for i, cells in table.rows.items()} if table else {}
@@ -108,7 +108,7 @@ def run_task(options: argparse.Namespace) -> int:
     for found in progress(
         certified(smoothed, task, data, left), len(indices), "certify", _told,
         quiet=options.quiet, form=options.progress, done=len(done),
-        correct=sum(_told(rows[i]) for i in done),
+        correct=sum(_told(rows[i]) for i in done), said=("certified whole", "certified_whole"),
     ):  # fmt: skip
         _check_outputs(found, data)
         if table is not None:

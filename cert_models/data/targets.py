@@ -25,21 +25,28 @@ class Targets:
 
     Attributes
     ----------
-    name : str
-    x : (N, *input_shape) floats, an array or a LazyArray
+    inputs : Dataset, each of class 0
     y : (N, *outputs) float64 values or int64 classes, or None
     """
 
-    name: str
-    x: Array | LazyArray
+    inputs: Dataset
     y: Array | None
 
     def __len__(self) -> int:
-        return len(self.x)
+        return len(self.inputs)
 
-    def as_dataset(self) -> Dataset:
-        """The inputs alone, each of class 0."""
-        return Dataset(self.name, self.x, np.zeros(len(self.x), dtype=np.int64), 2)
+    @property
+    def name(self) -> str:
+        return self.inputs.name
+
+    @property
+    def x(self) -> Array | LazyArray:
+        """(N, *input_shape) floats."""
+        return self.inputs.x
+
+
+def _inputs(name: str, x: Array | LazyArray) -> Dataset:
+    return Dataset(name, x, np.zeros(len(x), dtype=np.int64), 2)
 
 
 def load_targets(name: str, task: str) -> Targets:
@@ -59,7 +66,7 @@ def load_targets(name: str, task: str) -> Targets:
     """
     if not name.endswith(".npz"):
         found = load(name)
-        return Targets(found.name, found.x, None)
+        return Targets(_inputs(found.name, found.x), None)
     with reading("data", KIND, name, REMEDY), open(name, "rb") as file:
         if not zipfile.is_zipfile(file):
             raise ValueError("no archive")
@@ -68,8 +75,8 @@ def load_targets(name: str, task: str) -> Targets:
             x, y = archive["x"], archive["y"] if "y" in archive.files else None
     if x.ndim < 2:
         raise cc.errors.fail("data", "of an x of shape (N, ...)", x.shape, f"check {name!r}")
-    checked = Targets(Path(name).name, x, None).as_dataset().x
-    return Targets(Path(name).name, checked, None if y is None else _targets(y, len(x), task, name))
+    inputs = _inputs(Path(name).name, x)
+    return Targets(inputs, None if y is None else _targets(y, len(x), task, name))
 
 
 def _targets(y: Array, count: int, task: str, name: str) -> Array:

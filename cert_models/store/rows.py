@@ -72,14 +72,14 @@ class RowTable:
         if not text.startswith(self._head):
             raise self._other(text)
         whole, _, torn = text.rpartition("\n")
-        for line in whole[len(self._head) :].splitlines():
-            index, *cells, digest = line.split("\t")
-            if digest != self._digest((index, *cells)) or int(index) in self.rows:
+        for line in whole[len(self._head) :].split("\n") if len(whole) > len(self._head) else ():
+            *row, digest = line.split("\t")
+            if digest != self._digest(row) or int(row[0]) in self.rows:
                 raise cc.errors.fail(
                     "out", "a table as it was written", f"{line[:60]} ({self.path})",
                     "take out that line: it is done again",
                 )  # fmt: skip
-            self.rows[int(index)] = tuple(cells)
+            self.rows[int(row[0])] = tuple(row[1:])
         if torn:  # by a run that was killed while it wrote
             with open(self.path, "r+", encoding="utf-8") as file:
                 file.truncate(len(text.encode()) - len(torn.encode()))
