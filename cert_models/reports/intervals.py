@@ -42,7 +42,7 @@ class Intervals:
 
     def values(self) -> dict[str, Any]:
         """What they say, JSON-able: widths rounded up where shown."""
-        widths = np.sort((self.upper - self.lower)[self.bounded])
+        widths = np.sort(self.upper[self.bounded] - self.lower[self.bounded])
         found: dict[str, Any] = {
             "inputs": len(self.lower), "outputs": self.lower.shape[1],
             "unbounded": int((~self.bounded).sum()),

@@ -1,7 +1,7 @@
 """The engine's numbers against balls that hold the truth, with the margins it states.
 
-`python tests/core/sweep.py` writes the table of the whole sweep (a quarter of an hour of one
-core); a part of it, evenly spread, is a test.
+`python tests/core/sweep.py [GEOMETRY ...]` writes the table of the whole sweep (a quarter of an
+hour of one core); a part of it, evenly spread, is a test.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def seen(case: Case) -> Seen | None:
 
 
 def main() -> None:
-    for geometry in PAIRS:
+    for geometry in sys.argv[1:] or PAIRS:
         for power in POWERS:
             found = []
             for case in cases(geometry, (power,)):

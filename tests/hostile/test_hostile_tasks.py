@@ -17,6 +17,7 @@ table = lambda batch: np.stack([total(batch)] * 3, axis=1)
 scalar = lambda batch: 1.0
 words = lambda batch: np.array(["a"] * len(batch))
 nothing = lambda batch: None
+infinite = lambda batch: np.where(total(batch) > 1, np.inf, -np.inf)
 nan = lambda batch: np.full(len(batch), np.nan)
 changing = lambda batch: np.zeros((len(batch), 2 + (len(batch) < 50)))
 raising = lambda batch: 1 / 0
@@ -124,8 +125,12 @@ CASES = [
     Case("a model that raises", act(**REGRESSION | {"model": "hm:raising"}),
          lambda said: said.status == 2 and "division by zero" in said.err
          and said.err.count("\n") == 1),
-    Case("infinite values are values", act(**REGRESSION | {"model": "hm:total"}),
-         lambda said: said.status == 0 and "4 intervals, 0 of them unbounded" in said.out),
+    Case("infinite values are values", act(**REGRESSION | {"model": "hm:infinite"}),
+         lambda said: said.status == 0 and "4 intervals, 4 of them unbounded" in said.out
+         and "width" not in said.out),
+    Case("a picture of infinite values",
+         act(**REGRESSION | {"model": "hm:infinite", "picture": "p.png"}),
+         lambda said: said.status == 0 and Path("p.png").stat().st_size > 1000),
 ]  # fmt: skip
 
 
