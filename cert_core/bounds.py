@@ -21,8 +21,7 @@ from cert_core.laws.atomic import overlap_reach
 from cert_core.noises import Finite, Noise
 from cert_core.threats import law_shift
 
-WIDEST = 690.0  # of log radius over log rms: beyond, radii are no floats
-LARGEST = 709.0  # log of the largest one
+SMALLEST, LARGEST = -690.0, 709.0  # log radii beyond which they are no floats
 
 
 def _broadcast(function: Callable[..., float], **arguments: Float) -> Any:
@@ -297,7 +296,7 @@ def search_radius(noise: Noise, attack: str, p: float) -> float:
         low, high = (max(low, x), high) if certified else (low, min(high, x))
         if high - low < 3e-10:
             return math.exp(low)
-        if high <= start - WIDEST:
+        if high <= SMALLEST:
             return 0.0
         value = math.log(max(score(excess, deficit), 1e-300)) - target
         if before is not None and math.isfinite(value) and x != before[0] and value != before[1]:
@@ -321,5 +320,5 @@ def _next_radius(
         else:
             step = max(2.0, abs(x - start))  # doubles the way from where the search began
             root = x + (step if math.isinf(high) else -step)
-            root = min(max(root, start - WIDEST), LARGEST)
+            root = min(max(root, SMALLEST), LARGEST)
     return root, (1e-17 if near else 1e-12)
