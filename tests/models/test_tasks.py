@@ -257,6 +257,19 @@ def test_an_edited_row_is_refused() -> None:
     assert Path("t.tsv").read_text() == "mine\n"
 
 
+def test_unbounded_sides_are_kept() -> None:
+    Path("tasked.py").write_text(
+        "import numpy as np\ndef jump(b):\n    return np.where(b[:, 0] > 0, np.inf, b[:, 1])\n"
+    )
+    command = (*REGRESSION, "--model", "tasked:jump", "--out", "t.tsv", "--json")
+    first, again = said(cert(*command)), said(cert(*command))
+    assert first == again
+    found = bounds("t.tsv")
+    assert first["unbounded"] == (~np.isfinite(found).all(axis=1)).sum() > 0
+    assert (found[:, 0] > -np.inf).any()
+    assert not np.isnan(found).any()
+
+
 @pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
 def test_pictures(kind: str) -> None:
     for command, model, more in (
