@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import contextlib
 import json
 import os
 import zlib
@@ -44,6 +45,7 @@ COLUMNS = {
     "regression": ("target", "lower", "upper", "inside", "time"),
     "segmentation": ("certified", "right", "components", "labels", "time"),
 }
+WRITTEN = "out", "picture"
 OTHERS = (  # options of single labels
     "at", "until", "runner_up", "store", "run_name",
 )  # fmt: skip
@@ -81,7 +83,8 @@ def run_task(options: argparse.Namespace) -> int:
     from cert_models.networks.models import load_model
 
     _check(options)
-    out = Path(os.path.realpath(options.out)) if options.out else None  # a model may change folder
+    # meant from here: a model may change the folder
+    options.places = {name: os.path.realpath(getattr(options, name) or "") for name in WRITTEN}
     data = load_targets(options.data, options.task)
     task = task_of(options, data)
     check_task(task)
@@ -91,30 +94,45 @@ def run_task(options: argparse.Namespace) -> int:
         options.model, _classes(options, task, data), arch=options.arch,
         normalize=options.normalize, weights=options.weights, device=device,
     )  # fmt: skip
-    if out is not None:
+    if options.out:
         task = replace(
             task, model_fingerprint=model_fingerprint(model, options.model, options.autocast),
             data_fingerprint=data_fingerprint(data.inputs),
         )  # fmt: skip
-    table = RowTable(out, task.record(), COLUMNS[task.kind]) if out is not None else None
-    rows = {i: _certified(task, i, cells) for i, cells in table.rows.items()} if table else {}
-    done = [i for i in indices if i in rows]
     keep_memory()
     smoothed = smoothed_of(
         model, task, batch_size=options.batch_size, device=device, autocast=options.autocast,
         channels_last=options.channels_last, compiled=options.compile,
     )  # fmt: skip
-    left = [i for i in indices if i not in rows]
-    for found in progress(
-        certified(smoothed, task, data, left), len(indices), "certify", _told,
-        quiet=options.quiet, form=options.progress, done=len(done),
-        correct=sum(_told(rows[i]) for i in done), said=("certified whole", "certified_whole"),
-    ):  # fmt: skip
-        _check_outputs(found, data)
-        if table is not None:
-            table.add(found.index, _cells(found, data))
-        rows[found.index] = found
-    return _report(options, task, data, [rows[i] for i in indices])
+    return _report(options, task, data, _rows(options, task, data, smoothed, indices))
+
+
+def _rows(
+    options: argparse.Namespace,
+    task: Task,
+    data: Targets,
+    smoothed: cc.Smoothed,
+    indices: list[int],
+) -> list[Certified]:
+    """What is certified of the inputs, the table's before those that it lacks."""
+    with contextlib.ExitStack() as stack:
+        table, rows = None, dict[int, Certified]()
+        if options.out:
+            table = RowTable(options.places["out"], task.record(), COLUMNS[task.kind])
+            stack.callback(table.close)
+            rows = {i: _certified(task, i, cells) for i, cells in table.rows.items()}
+        done = [i for i in indices if i in rows]
+        for found in progress(
+            certified(smoothed, task, data, [i for i in indices if i not in rows]),
+            len(indices), "certify", _told, quiet=options.quiet, form=options.progress,
+            done=len(done), correct=sum(_told(rows[i]) for i in done),
+            said=("certified whole", "certified_whole"),
+        ):  # fmt: skip
+            _check_outputs(found, data)
+            if table is not None:
+                table.add(found.index, _cells(found, data))
+            rows[found.index] = found
+    return [rows[i] for i in indices]
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -278,7 +296,7 @@ def _draw(
     title: str,
 ) -> None:
     kind = Path(options.picture).suffix[1:].lower()
-    with target(options.picture, options) as new:
+    with target(options.places["picture"], options) as new:
         if isinstance(made, Maps):
             inputs = np.stack([np.asarray(data.x[i]) for i in indices[:8]])
             names = [f"input {i}" for i in indices]

@@ -7,12 +7,13 @@ or cut short is refused or done again, never read as less.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import cert_core as cc
 from cert_models.files.outputs import refused
@@ -36,43 +37,65 @@ class RowTable:
     Raises
     ------
     ValueError
-        The file cannot be written, is no such table, is of another run, or is damaged.
+        The file cannot be written, is no such table, is of another run, damaged, or written by
+        another process.
     """
 
     def __init__(self, path: str | Path, record: Mapping[str, Any], columns: Sequence[str]) -> None:
-        self.path, self.columns = Path(path), tuple(columns)
+        self.path = Path(path)
         self._record = json.dumps({"format": FORMAT, **record}, sort_keys=True)
         self.rows: dict[int, tuple[str, ...]] = {}
-        self._head = f"# {self._record}\n" + "\t".join(("idx", *self.columns, DIGEST)) + "\n"
+        self._head = f"# {self._record}\n" + "\t".join(("idx", *columns, DIGEST)) + "\n"
+        self._file = self._opened("r+b") if self.path.exists() else None
         try:
-            if self.path.exists():
-                self._read()
-            else:
-                with open(self.path, "x", encoding="utf-8") as file:
-                    file.write(self._head)
+            if self._file is not None:
+                self._read(self._file)
+        except BaseException:
+            self.close()
+            raise
+
+    def _opened(self, mode: str) -> IO[bytes]:
+        """The file, held by this process alone until it is closed."""
+        try:
+            file: IO[bytes] = open(self.path, mode, buffering=0)  # noqa: SIM115
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            remedy = "wait for it, or choose another file"
+            rule = "a table that no other process writes"
+            raise cc.errors.fail("out", rule, str(self.path), remedy) from None
         except OSError as error:
-            raise refused(path, error.strerror or str(error)) from error
+            raise refused(self.path, error.strerror or str(error)) from error
+        return file
 
     def add(self, index: int, cells: Sequence[str]) -> None:
-        """Write one row, on the disk when this returns."""
+        """Write one row, on the disk when this returns; the file is made by the first one."""
         row = (str(index), *cells)
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write("\t".join((*row, self._digest(row))) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        line = "\t".join((*row, self._digest(row))) + "\n"
+        if self._file is None:
+            self._file = self._opened("xb")
+            line = self._head + line
+        self._file.write(line.encode())
+        os.fsync(self._file.fileno())
         self.rows[index] = tuple(cells)
+
+    def close(self) -> None:
+        """Let others write."""
+        if self._file is not None:
+            self._file.close()
 
     def _digest(self, row: Sequence[str]) -> str:
         return hashlib.sha256("\t".join((self._record, *row)).encode()).hexdigest()[:12]
 
-    def _read(self) -> None:
+    def _read(self, file: IO[bytes]) -> None:
         kind, remedy = "a new file or a table of this command", "choose another"
         with reading("out", kind, self.path, remedy):
-            text = self.path.read_text(encoding="utf-8")
+            content = file.read()
+            text = content.decode()
         if not text.startswith(self._head):
             raise self._other(text)
-        whole, _, torn = text.rpartition("\n")
-        for line in whole[len(self._head) :].split("\n") if len(whole) > len(self._head) else ():
+        *lines, torn = text[len(self._head) :].split("\n")
+        for line in lines:
             *row, digest = line.split("\t")
             if digest != self._digest(row) or int(row[0]) in self.rows:
                 raise cc.errors.fail(
@@ -80,9 +103,8 @@ class RowTable:
                     "take out that line: it is done again",
                 )  # fmt: skip
             self.rows[int(row[0])] = tuple(row[1:])
-        if torn:  # by a run that was killed while it wrote
-            with open(self.path, "r+", encoding="utf-8") as file:
-                file.truncate(len(text.encode()) - len(torn.encode()))
+        file.truncate(len(content) - len(torn.encode()))  # by a run killed while it wrote
+        file.seek(0, os.SEEK_END)
 
     def _other(self, text: str) -> ValueError:
         """The error for a file that is no table of this run: how it differs."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import json
 from pathlib import Path
 from typing import Any
@@ -255,6 +256,20 @@ def test_an_edited_row_is_refused() -> None:
     Path("t.tsv").write_text("mine\n")
     assert "a table of this command" in cert(*command).err
     assert Path("t.tsv").read_text() == "mine\n"
+
+
+def test_a_table_is_written_by_one_process_and_with_a_row_alone() -> None:
+    command = (*REGRESSION, "--model", "tasked:linear", "--out", "t.tsv")
+    assert cert(*command, "--seed", "-1").status == 2
+    assert not Path("t.tsv").exists()  # nothing was certified
+    assert cert(*command, "--max", "1").status == 0
+    with open("t.tsv", "rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        wrong = cert(*command)
+        assert wrong.status == 2
+        assert "no other process" in wrong.err
+    assert cert(*command).status == 0
+    np.testing.assert_array_equal(bounds("t.tsv"), percentiles())
 
 
 def test_unbounded_sides_are_kept() -> None:
