@@ -23,8 +23,6 @@ NUMBER = re.compile(
     r"[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d{1,3})?|inf|infinity)", re.ASCII | re.IGNORECASE
 )
 WORDS = {"true": 1, "false": 0}  # of the column correct
-
-RUNNER_UP = {"bound": "runner-up"}  # column of a row whose radius leans on another class's bound
 SCALES = "scales"  # column of a row whose radius is a norm of delta/scales: their digest
 
 
@@ -35,13 +33,13 @@ def scales_digest(noise: cc.Noise | None) -> str:
     return hashlib.sha256(noise.stretch.tobytes()).hexdigest()[:8]
 
 
-def scales_column(noise: cc.Noise) -> dict[str, str]:
+def scales_column(noise: cc.Noise | None) -> dict[str, str]:
     """The column of a log that says of what its radii are norms; none where of delta itself."""
     digest = scales_digest(noise)
     return {SCALES: digest} if digest else {}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Row:
     """One certified input; predict is -1 and radius 0.0 where it abstained.
 
@@ -266,7 +264,9 @@ def _row(names: list[str], line: str, place: str) -> tuple[Row, _Told]:
         predict, radius, allowed = cc.ABSTAIN, 0.0, (0, 1)
     extra = {name: value for name, value in values.items() if name not in COLUMNS}
     told = _Told(correct, allowed, line, place)
-    return Row(index, label, predict, radius + 0.0, seconds, extra), told
+    return Row(
+        index=index, label=label, predict=predict, radius=radius + 0.0, seconds=seconds, extra=extra
+    ), told
 
 
 def _no_row(line: str, place: str, reason: object) -> ValueError:

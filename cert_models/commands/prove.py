@@ -120,12 +120,13 @@ def _of_numbers(options: argparse.Namespace) -> Iterator[Claim]:
     if (options.p is None) == (options.votes is None):
         raise UsageError("one of --p and --votes must be given with --radius: choose one")
     if options.p is not None:
-        yield Claim(options.radius, options.attack, noise, options.p)
+        yield Claim(radius=options.radius, attack=options.attack, noise=noise, p=options.p)
         return
     _needed(options, "n", "alpha")
     p = float(cc.binomial_lower(options.votes, options.n, options.alpha))
     yield Claim(
-        options.radius, options.attack, noise, p, options.votes, options.n, options.alpha
+        radius=options.radius, attack=options.attack, noise=noise, p=p, votes=options.votes,
+        n=options.n, alpha=options.alpha,
     )  # fmt: skip
 
 
@@ -141,7 +142,10 @@ def _of_log(options: argparse.Namespace) -> Iterator[Claim]:
             range(n), True, key=lambda k: cc.binomial_lower(k, n, options.alpha) > required
         )
         p = float(cc.binomial_lower(votes, n, options.alpha))
-        yield Claim(radius, options.attack, noise, p, votes, n, options.alpha)
+        yield Claim(
+            radius=radius, attack=options.attack, noise=noise, p=p, votes=votes, n=n,
+            alpha=options.alpha,
+        )  # fmt: skip
 
 
 def _of_store(options: argparse.Namespace) -> Iterator[Claim]:
@@ -155,7 +159,7 @@ def _of_store(options: argparse.Namespace) -> Iterator[Claim]:
         if isinstance(store.runs()[name].plan, LogPlan):
             raise UsageError(f"--run must be one of counts, got the log {name!r}: pass it as --log")
         read = read_run(store, name, attack=options.attack, alpha=options.alpha)
-        yield from claims_of(store, name, read)
+        yield from claims_of(store, name, read.certified_by, read.indices)
 
 
 def _checked(claims: Sequence[Claim], options: argparse.Namespace) -> Iterator[Checked]:

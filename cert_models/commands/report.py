@@ -13,6 +13,7 @@ import cert_core as cc
 from cert_models.commands.options import (
     SQLITE,
     UsageError,
+    add_bound,
     add_data,
     add_noise,
     add_scales,
@@ -52,6 +53,7 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--alpha", type=float, help="failure probability an input (default: a run's own)"
     )
+    add_bound(parser)
     parser.add_argument("--at", metavar="R1,R2,...", help="radii of the table")
     parser.add_argument("--rho", type=float, metavar="P",
                         help="add what holds with probability 1 - P, e.g. 0.001")  # fmt: skip
@@ -79,12 +81,12 @@ def run_report(options: argparse.Namespace) -> int:
 
     check_targets(options)
     options.proofs = Proofs(options.proved) if options.proved else None
+    if options.jointly is not None and options.common:
+        raise UsageError("--jointly must come without --common: it is of all inputs of a run")
     if options.data:
         from cert_models.data.datasets import load
 
         options.loaded = load(options.data)
-    if options.jointly is not None and options.common:
-        raise UsageError("--jointly must come without --common: it is of all inputs of a run")
     results = [r for source in options.sources for r in _results(source, options)]
     results = named_apart(results)
     if options.common:
@@ -126,6 +128,7 @@ def _results(source: str, options: argparse.Namespace) -> Iterator[Result]:
 def _logged(path: str, name: str, options: argparse.Namespace) -> Iterator[Result]:
     from cert_models.logs import check_scales, check_stated, log_name, read_log
     from cert_models.store.results import Result
+    from cert_models.store.runs import bound_column
 
     if options.jointly is not None:
         raise UsageError(
@@ -135,12 +138,19 @@ def _logged(path: str, name: str, options: argparse.Namespace) -> Iterator[Resul
     stated = numbers_of(noise) if noise else {}
     check_scales(path, rows, noise)
     check_stated(path, rows, stated | ({} if options.alpha is None else {"alpha": options.alpha}))
+    own = bound_column(options.bound).get("bound")
+    if options.bound and any(row.extra.get("bound") != own for row in rows):
+        raise UsageError(
+            f"--bound must be that of a log, which has its radii, got {options.bound!r} for "
+            f"{path!r}: leave it out, or report its store"
+        )
     columns = ([getattr(row, key) for row in rows] for key in ("index", "label", "predict"))
     indices, labels, predict = (np.array(values, dtype=np.int64) for values in columns)
     radius = np.array([row.radius for row in rows], dtype=np.float64)
     yield Result(
-        name or log_name(path), indices, labels, predict, radius, options.attack or "l2",
-        options.alpha, noise, "" if options.attack else "a log, its radii taken as l2",
+        name=name or log_name(path), indices=indices, labels=labels, predict=predict,
+        radius=radius, attack=options.attack or "l2", alpha=options.alpha, noise=noise,
+        note="" if options.attack else "a log, its radii taken as l2",
         proved=_proved(radius, noise, options),
     )  # fmt: skip
 

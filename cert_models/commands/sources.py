@@ -9,14 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cert_core as cc
-from cert_core.rounding import samples
 from cert_models.commands.options import UsageError, listed
 from cert_models.store.claims import Proofs, Proved, claims_of
-from cert_models.store.runs import LogPlan, Plan, SequentialPlan
+from cert_models.store.runs import LogPlan
 
 if TYPE_CHECKING:
     from cert_models.store.counts import CountStore
-    from cert_models.store.readings import Reading
     from cert_models.store.results import Jointly, Result
 
 
@@ -73,49 +71,52 @@ def _read(
 ) -> Iterator[Result]:
     from cert_models.store.counts import CountStore
     from cert_models.store.readings import read_run
-    from cert_models.store.results import Result
 
     with CountStore(path, readonly=True) as store:
         for run in wanted:
-            read = read_run(store, run, attack=options.attack, alpha=options.alpha)
-            c, about = read.certificates, store.runs()[run]
             label = run if not name else name if len(wanted) == 1 else f"{name} {run}"
-            yield Result(
-                label, read.indices, read.labels, c.label, c.radius, c.attack, c.alpha, c.noise,
-                _sampling(c), about.model, about.data, about.data_fingerprint, _tested(about.plan),
-                _proved(store, run, read, getattr(options, "proofs", None)),
-                _jointly(store, run, read, getattr(options, "jointly", None)),
+            read = read_run(
+                store, run, attack=options.attack, alpha=options.alpha, bound=options.bound
+            )
+            if not len(read):
+                raise UsageError(
+                    f"run must have an input that is done, got {run!r} of {path!r}, which has "
+                    "none: continue it, or choose others with --run"
+                )
+            yield replace(
+                read, name=label, proved=_proved(store, run, read, options),
+                jointly=_jointly(store, run, read, options),
             )  # fmt: skip
 
 
-def _jointly(store: CountStore, name: str, read: Reading, radius: float | None) -> Jointly | None:
-    """What holds of all inputs of a run at once."""
+def _proved(
+    store: CountStore, name: str, read: Result, options: argparse.Namespace
+) -> Proved | None:
+    """What a table of proofs, where one is given, says of a run."""
+    proofs: Proofs | None = getattr(options, "proofs", None)
+    if proofs is None:
+        return None
+    plan, found = store.runs()[name].plan, read.certified_by
+    if isinstance(plan, LogPlan):
+        return proofs.of_radii(found.radius, found.attack, found.noise, found.alpha, plan.n)
+    return proofs.of_claims(claims_of(store, name, found, read.indices))
+
+
+def _jointly(
+    store: CountStore, name: str, read: Result, options: argparse.Namespace
+) -> Jointly | None:
+    """What holds of all inputs of a run at once, where that is asked for."""
     from cert_models.store.readings import read_jointly
     from cert_models.store.results import Jointly
 
+    radius: float | None = getattr(options, "jointly", None)
     if radius is None:
         return None
-    found = read.certificates
+    found = read.certified_by
     labels = read_jointly(store, name, radius, attack=found.attack, alpha=found.alpha)
     told = labels != cc.ABSTAIN
     right = int((told & (labels == read.labels)).sum())
-    return Jointly(radius, found.alpha, int(told.sum()), right)
-
-
-def _proved(store: CountStore, name: str, read: Reading, proofs: Proofs | None) -> Proved | None:
-    """What a table of proofs says of a run."""
-    plan, found = store.runs()[name].plan, read.certificates
-    if proofs is None:
-        return None
-    if isinstance(plan, LogPlan):
-        return proofs.of_radii(found.radius, found.attack, found.noise, found.alpha, plan.n)
-    return proofs.of_claims(claims_of(store, name, read))
-
-
-def _tested(plan: Plan) -> tuple[float, ...] | None:
-    """The radii that a plan tests, where it tests no other."""
-    test = plan.test if isinstance(plan, SequentialPlan) else None
-    return tuple(test.radii) if isinstance(test, cc.RadiiPlan) else None
+    return Jointly(radius=radius, alpha=found.alpha, certified=int(told.sum()), right=right)
 
 
 def accuracies(
@@ -123,17 +124,6 @@ def accuracies(
 ) -> list[float | None]:
     """Certified accuracies, None at radii that the run did not test."""
     return [result.accuracy(r, rho) if result.says(r) else None for r in radii]
-
-
-def _sampling(certificates: cc.Certificates) -> str:
-    """How the votes behind certificates were drawn, and whether their bound is tight."""
-    text = f"n0 {certificates.n0}, n {certificates.n}"
-    if isinstance(certificates, cc.SequentialCertificates):
-        mean = certificates.samples.mean()
-        text += (
-            f" at most, decided by a sequential test, {samples(mean)} samples an input on average"
-        )
-    return text + ("" if certificates.tight else ", bound sound but not tight")
 
 
 def named_apart(results: list[Result]) -> list[Result]:

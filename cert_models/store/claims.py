@@ -6,12 +6,12 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cert_core as cc
 from cert_models.files.reading import reading
 from cert_models.store.counts import CountStore
-from cert_models.store.readings import Reading
-from cert_models.store.runs import FixedPlan
+from cert_models.store.runs import FixedPlan, bound_for
 
 COLUMNS = (
     "radius", "attack", "noise", "p", "votes", "n", "alpha",
@@ -22,7 +22,7 @@ Key = tuple[str, ...]  # the first seven columns: what is claimed
 CLAIMED = 7
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Claim:
     """A certificate: p certifies the radius, and is what votes of n bound at alpha
     (None: p is given, and only the noise's side is to be proved)."""
@@ -42,22 +42,30 @@ class Claim:
         return (repr(self.radius), self.attack, noise, repr(self.p), *rest)
 
 
-def claims_of(store: CountStore, name: str, read: Reading) -> Iterator[Claim]:
-    """What the certificates of a run of counts claim, as read."""
-    plan, found = store.runs()[name].plan, read.certificates
-    cast = {}
-    if isinstance(plan, FixedPlan):
+def claims_of(
+    store: CountStore, name: str, found: cc.Certificates, indices: Iterable[int]
+) -> Iterator[Claim]:
+    """What the certificates of these inputs of a run of counts claim.
+
+    Of votes of fixed n both sides are to be proved, where their bound is the first one: of one
+    class's votes at alpha.
+    """
+    plan = store.runs()[name].plan
+    cast: dict[int, dict[str, Any]] = {}
+    if isinstance(plan, FixedPlan) and found.bound in (None, bound_for(plan)):
         cast = {
-            v.index: (int(v.estimation[v.selection.argmax()]), plan.n, found.alpha)
+            v.index: {"votes": int(v.estimation[v.selected]), "n": plan.n, "alpha": found.alpha}
             for v in store.votes(name, FixedPlan)
         }
-    for index, radius, p in zip(read.indices, found.radius, found.p_lower, strict=True):
+    for index, radius, p in zip(indices, found.radius, found.p_lower, strict=True):
         if radius > 0:
-            votes = cast.get(int(index), (None, None, None))
-            yield Claim(float(radius), found.attack, found.noise, float(p), *votes)
+            yield Claim(
+                radius=float(radius), attack=found.attack, noise=found.noise, p=float(p),
+                **cast.get(int(index), {}),
+            )  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Proved:
     """How many of the distinct certificates of a run or a log a table of proofs holds.
 
@@ -109,9 +117,10 @@ class Proofs:
         """What the table says of these certificates."""
         distinct = {claim.key(): claim for claim in claims}
         return Proved(
-            sum(key in self.rows and self.rows[key][-1] == "yes" for key in distinct),
-            len(distinct), all(claim.votes is not None for claim in distinct.values()),
-        )  # fmt: skip
+            proved=sum(key in self.rows and self.rows[key][-1] == "yes" for key in distinct),
+            certificates=len(distinct),
+            votes=all(claim.votes is not None for claim in distinct.values()),
+        )
 
     def of_radii(
         self, radii: Iterable[float], attack: str, noise: cc.Noise, alpha: float, n: int | None
@@ -119,7 +128,7 @@ class Proofs:
         """What the table says of a log's radii, which are those of some votes of n (None: of
         whatever n proves the most of them)."""
         wanted = {repr(float(radius)) for radius in radii if radius > 0}
-        own = Claim(0.0, attack, noise, 0.0, 0, n, alpha).key()
+        own = Claim(radius=0.0, attack=attack, noise=noise, p=0.0, alpha=alpha).key()
         proved: dict[int, set[str]] = {}
         for key, row in self.rows.items():
             same = (key[1], key[2], key[6]) == (own[1], own[2], own[6])
@@ -127,7 +136,8 @@ class Proofs:
                 proved.setdefault(int(key[5]), set()).add(key[0])
         held = {votes: len(wanted & found) for votes, found in proved.items()}
         best = max(held, key=lambda votes: held[votes], default=n)
-        return Proved(held.get(best, 0) if best is not None else 0, len(wanted), n=best)
+        count = held.get(best, 0) if best is not None else 0
+        return Proved(proved=count, certificates=len(wanted), n=best)
 
 
 def read_proofs(path: str | Path) -> dict[Key, tuple[str, ...]]:
