@@ -75,6 +75,10 @@ def test_a_store_is_proved_whole_and_once(tmp_path: Path) -> None:
     assert rows(table)[: len(again)] == again
 
 
+def row(index: int, radius: float) -> Row:
+    return Row(index=index, label=0, predict=0, radius=radius, seconds=0.1)
+
+
 def report(*given: str) -> dict[str, Any]:
     said = cert("report", *given, "--json")
     assert said.status == 0, said.err
@@ -116,7 +120,7 @@ def test_a_report_of_a_log_says_what_is_proved(
     monkeypatch.chdir(tmp_path)
     noise = cc.L2Noise(64, 0.5, 8.0)
     radii = [cc.certified_radius(cc.binomial_lower(k, 500, 0.001), noise, "l2") for k in (480, 499)]
-    write_log("log", [Row(i, 0, 0, radius, 0.1) for i, radius in enumerate([*radii, 0.0])])
+    write_log("log", [row(i, radius) for i, radius in enumerate([*radii, 0.0])])
     said = ("--alpha", "0.001")
     assert cert("prove", *NOISE, *said, "--n", "500", "--log", "log", "--out", "t.tsv", *SERIAL
                 ).status == 0  # fmt: skip

@@ -457,7 +457,7 @@ def test_what_cannot_hold_at_once(tmp_path: Path) -> None:
         counts = (np.array([n, 0, 0, 0]) for n in (10, 50))
         selection, estimation = counts
         store.add("a", Votes(index=0, label=0, selection=selection, estimation=estimation,
-                             seconds=0.1, path=(50,)))  # fmt: skip
+                             seconds=0.1, looks=(50,)))  # fmt: skip
     Path("l.tsv").write_text(
         "idx\tlabel\tpredict\tradius\tcorrect\ttime\n0\t3\t3\t0.4\t1\t0:00:17\n"
     )
