@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -29,11 +29,14 @@ from cert_core.confidence import (
 from cert_core.errors import (
     MOST_VOTES,
     Float,
+    Number,
     array,
+    check_callable,
     choice,
     fail,
     integer,
     items,
+    real,
     scalar,
     size,
     to_numpy,
@@ -479,6 +482,14 @@ def join_certificates(parts: Sequence[Certificates]) -> Certificates:
     return replace(listed[0], **joined)
 
 
+@overload
+def certified_accuracy(certificates: Certificates, labels: Any, radii: Number) -> float: ...
+
+
+@overload
+def certified_accuracy(certificates: Certificates, labels: Any, radii: Any) -> Float: ...
+
+
 def certified_accuracy(certificates: Certificates, labels: Any, radii: Any) -> Any:
     """Compute the share of inputs certified with the right label at given radii.
 
@@ -537,6 +548,12 @@ class Bound:
     reads: str = "votes"
     share: float = 1.0
     needed: Callable[[float, float], int] = votes_needed
+
+    def __post_init__(self) -> None:
+        check_callable("lower", self.lower)
+        choice("reads", self.reads, ("votes", "classes", "scores"))
+        rule, remedy = "a number in (0, 1]", "no more of alpha can be spent than there is"
+        real("share", self.share, rule, lambda x: 0 < x <= 1, remedy=remedy)
 
 
 def bound_named(name: str, *reads: str) -> Bound:

@@ -116,7 +116,7 @@ def check_task(task: Task) -> None:
     if task.kind == "segmentation":
         votes = np.full(1, task.n)
         given = (np.zeros(1, dtype=int), votes, task.n, task.noise, task.attack, task.radius)
-        if cc.certify_labels_jointly(*given, alpha=task.alpha)[0] == cc.ABSTAIN:
+        if cc.joint.certify_labels_jointly(*given, alpha=task.alpha)[0] == cc.ABSTAIN:
             raise cc.errors.fail("n", rule, task.n, remedy)
     elif task.share is not None and ranks_of(task) == (0, task.n + 1):
         raise cc.errors.fail("n", rule, task.n, remedy)
@@ -127,7 +127,7 @@ def check_task(task: Task) -> None:
 def ranks_of(task: Task) -> tuple[int, int]:
     """The ranks of the values that bound a regression's percentile."""
     assert task.share is not None
-    return cc.percentile_ranks(
+    return cc.percentiles.percentile_ranks(
         task.n, task.share, task.noise, task.attack, task.radius, alpha=task.alpha
     )
 
@@ -185,7 +185,7 @@ def _labels(smoothed: cc.Smoothed, task: Task, x: Array, index: int) -> Array:
     assert task.n0 is not None
     labels = smoothed.selected_labels(x, task.n0, task.seed, indices=[index])
     votes = smoothed.label_votes(x, labels, task.n, task.seed, indices=[index])
-    found: Array = cc.certify_labels_jointly(
+    found: Array = cc.joint.certify_labels_jointly(
         labels, votes, task.n, task.noise, task.attack, task.radius, alpha=task.alpha
     )[0]
     return found

@@ -73,7 +73,7 @@ def test_features(folder: Path) -> None:
 
     x = np.load("diabetes.npz")["x"]
     noise = cc.Gaussian(10, 0.3).scaled(x.std(axis=0))
-    values = cc.sampled_values(features.progression, x[:3], noise, 2000, 0)
+    values = cc.scores.sampled_values(features.progression, x[:3], noise, 2000, 0)
     lower, upper = cc.percentile_bounds(values, 0.5, noise, "l2", 0.2, alpha=0.001)
     rows = [line.split("\t") for line in Path("diabetes.tsv").read_text().splitlines()[2:5]]
     np.testing.assert_allclose([[float(v) for v in r[2:4]] for r in rows],

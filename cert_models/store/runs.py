@@ -59,6 +59,7 @@ class _Fields:
 
     kind: ClassVar[str]
     counts: ClassVar[tuple[str, ...]] = ()  # what of it bounds read
+    steps: ClassVar[str] = "looks"  # the field of Votes that is kept beside the two stages
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able; from_dict reads it."""
@@ -105,6 +106,7 @@ class ScorePlan(_Fields):
     n: int
     kind: ClassVar[str] = "scores"
     counts: ClassVar[tuple[str, ...]] = ("scores",)
+    steps: ClassVar[str] = "scores"
 
     def __post_init__(self) -> None:
         _samples(self.n0, self.n)
@@ -136,13 +138,14 @@ class SequentialPlan:
 
     Attributes
     ----------
-    rule : cc.RadiiPlan or cc.WidthPlan
+    rule : cc.sequential.RadiiPlan or cc.sequential.WidthPlan
         Radii or width, thresholds, alpha, n0 and looks.
     """
 
-    rule: cc.RadiiPlan | cc.WidthPlan
+    rule: cc.sequential.RadiiPlan | cc.sequential.WidthPlan
     kind: ClassVar[str] = "sequential"
     counts: ClassVar[tuple[str, ...]] = ()
+    steps: ClassVar[str] = "looks"
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able; from_dict reads it."""
@@ -153,7 +156,7 @@ class SequentialPlan:
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """The plan whose to_dict this was."""
         rest = {key: value for key, value in values.items() if key != "test"}
-        return cls(cc.plan_from_dict({**rest, "kind": values.get("test")}))
+        return cls(cc.sequential.plan_from_dict({**rest, "kind": values.get("test")}))
 
     def check(self, votes: Votes) -> None:
         """Refuse votes that this plan cannot have cast."""

@@ -36,7 +36,7 @@ for share in (0.5, 0.99):
         for attack, radii in RADII.items():
             for radius in radii:
                 lower = cc.lower_bound(share, noise, attack, radius)
-                upper = cc.inverse_bound(share, noise, attack, radius)
+                upper = cc.bounds.inverse_bound(share, noise, attack, radius)
                 ends = math.floor(1e3 * lower) / 1e3, math.ceil(1e4 * upper) / 1e4
                 cells += ["{:.3f} to {:.4f}".format(*ends), samples(lower, upper)]
         print(f"| {name} | {' | '.join(cells)} |")

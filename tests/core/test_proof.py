@@ -173,7 +173,9 @@ def test_proofs_share_nothing_with_the_engine() -> None:
         if node.module.startswith("cert_core")
         and node.module not in ("cert_core.errors", "cert_core.balls")
     }
-    families = {("cert_core.noises", noise.__name__) for noise in (*cc.NOISES.values(), cc.Scaled)}
+    families = {
+        ("cert_core.noises", noise.__name__) for noise in (*cc.NOISES.values(), cc.noises.Scaled)
+    }
     names = {("cert_core.threats", name) for name in ("ORDER", "Shift", "law_shift")}
     guess = {("cert_core.laws", "log_ratio_law")}
     checks = {("cert_core.noises", "Noise"), ("cert_core.noises", "checked_noise")}
@@ -242,7 +244,7 @@ def test_the_scale_of_a_noise_is_not_rounded() -> None:
 @pytest.mark.parametrize(
     ("change", "words", "error"),
     [
-        ({"noise": cc.MixedNoise(8, 1.0, 2.0)}, "proved integral", cc.UnsupportedPair),
+        ({"noise": cc.MixedNoise(8, 1.0, 2.0)}, "proved integral", cc.errors.UnsupportedPair),
         ({"p": 1.5}, "p must be", ValueError),
         ({"p": math.nan}, "p must be", ValueError),
         ({"p": "most"}, "p must be", ValueError),
@@ -267,7 +269,7 @@ def test_what_is_refused(change: dict[str, Any], words: str, error: type[Excepti
 def test_without_flint_one_line_says_what_to_install() -> None:
     program = (
         "import sys; sys.modules['flint'] = None\nimport cert_core as cc\n"
-        "try:\n cc.proof\nexcept cc.BackendMissing as error:\n print(error)"
+        "try:\n cc.proof\nexcept cc.errors.BackendMissing as error:\n print(error)"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True

@@ -98,7 +98,7 @@ def percentiles(share: float = 0.5, noise: Any = None, attack: str = "l2") -> An
     """The bounds by the library alone."""
     noise = noise or cc.Gaussian(4, 0.5)
     x = np.load("r.npz")["x"]
-    values = cc.sampled_values(lambda b: b.astype(float) @ [2, -1, 0.5, 0], x, noise, N, 0)
+    values = cc.scores.sampled_values(lambda b: b.astype(float) @ [2, -1, 0.5, 0], x, noise, N, 0)
     return np.stack(cc.percentile_bounds(values, share, noise, attack, 0.3, alpha=0.001), axis=1)
 
 
@@ -155,7 +155,7 @@ def test_several_outputs_and_means() -> None:
     np.testing.assert_array_equal(bounds("t.tsv")[:, :, 0], percentiles())
     noise = cc.Gaussian(4, 0.5)
     assert cert(*command, "--model", "tasked:share", "--mean", "--out", "m.tsv").status == 0
-    values = cc.sampled_values(lambda b: 1 / (1 + np.exp(-(b.astype(float) @ [2, -1, 0.5, 0]))), x,
+    values = cc.scores.sampled_values(lambda b: 1 / (1 + np.exp(-(b.astype(float) @ [2, -1, 0.5, 0]))), x,
                                noise, N, 0)  # fmt: skip
     expected = cc.mean_bounds(values, noise, "l2", 0.3, alpha=0.001)
     np.testing.assert_array_equal(bounds("m.tsv"), np.stack(expected, axis=1))
@@ -170,10 +170,12 @@ def test_maps_are_the_librarys() -> None:
     expected = []
     for i in range(3):
         which: dict[str, Any] = {"indices": [i]}
-        labels = cc.selected_labels(tasked["bright"], x[i : i + 1], noise, 3, 100, 0, **which)
-        votes = cc.label_votes(tasked["bright"], x[i : i + 1], noise, 3, labels, N, 0, **which)
+        labels = cc.joint.selected_labels(tasked["bright"], x[i : i + 1], noise, 3, 100, 0, **which)
+        votes = cc.joint.label_votes(
+            tasked["bright"], x[i : i + 1], noise, 3, labels, N, 0, **which
+        )
         expected.append(
-            cc.certify_labels_jointly(labels, votes, N, noise, "l2", 0.3, alpha=alpha)[0]
+            cc.joint.certify_labels_jointly(labels, votes, N, noise, "l2", 0.3, alpha=alpha)[0]
         )
     for name in ("bright", "pixels"):
         found = said(cert(*SEGMENTATION, "--model", f"tasked:{name}", "--classes", "3", "--out",
@@ -313,7 +315,7 @@ def test_modules_stream_their_ranks() -> None:
     smoothed = SmoothedFunction(net, noise, batch_size=90)
     values = smoothed.values(x, N, 0)
     assert values.shape == (6, 2, N)
-    ranks = cc.percentile_ranks(N, 0.5, noise, "l2", 0.3, alpha=0.001)
+    ranks = cc.percentiles.percentile_ranks(N, 0.5, noise, "l2", 0.3, alpha=0.001)
     found = smoothed.values(x, N, 0, ranks=ranks)
     np.testing.assert_array_equal(
         found, cc.percentile_bounds(values, 0.5, noise, "l2", 0.3, alpha=0.001)
