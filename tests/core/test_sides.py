@@ -7,6 +7,7 @@ method: a new law, or a new answer, fails here until it has a truth of its own.
 from __future__ import annotations
 
 import inspect
+import itertools
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +23,7 @@ from scipy import special
 
 import cert_core as cc
 from cert_core.laws import EmpiricalLaw, LogRatioLaw, MixedLaw, log_ratio_law
+from cert_core.laws.quadrature import QuadratureLaw
 
 DIGITS = 60
 HALF = mp.mpf(1) / 2
@@ -180,16 +182,17 @@ def of_row(row: dict[str, Any]) -> Truth:
     below, above = ([mp.mpf(x) for x in row[name]] for name in ("F", "S"))
     tau = row["tau"]
     ends = {tau: (below[0], above[0]), -tau: (below[1], above[1])}
-    lam = math.exp(tau)
+    lam = [math.exp(tau), math.exp(-tau)]
 
     def discrepancy(given: float) -> Any:
-        """A tangent at exp tau, whose slope is F: D is convex, so it is not above."""
-        return below[0] * mp.mpf(given) - above[1]
+        """A tangent at exp(+-tau), whose slope is F: D is convex, so it is not above."""
+        side = int(given < 1)
+        return below[side] * mp.mpf(given) - above[1 - side]
 
     atom = row["shape"] != "l2" and (row["power"], row["k"]) == (1, 0)
     edge = atom or row["shape"] == "linf_l1"
     return Truth(
-        [] if edge else [tau, -tau], [row["p"]], [lam], lambda t: ends[t][0],
+        [] if edge else [tau, -tau], [row["p"]], lam[:1] if edge else lam, lambda t: ends[t][0],
         lambda t: ends[t][1], lambda p: mp.mpf(row["L"]), discrepancy, mp.mpf(row["excess"]),
         mp.mpf(row["deficit"]), 1e-8,
     )  # fmt: skip
@@ -337,3 +340,65 @@ def test_answers_are_on_their_side(answer: str, specimen: tuple[str, Any, Truth]
         return
     with mp.workdps(DIGITS):
         CHECKS[answer](law, truth)
+
+
+# ---- errors that are as large as stated ----
+
+OFF = 1e-4  # far above what the laws' own evaluations are off by
+
+
+class WrongMixed(MixedLaw):
+    """Off by as much as it says, one way or the other on each side of zero."""
+
+    signs = (1.0, 1.0)
+
+    def probability(self, t: float, tolerance: float = 1e-8) -> tuple[float, float]:
+        value, _ = super().probability(t, tolerance)
+        return min(max(value + self.signs[t < 0] * OFF, 0.0), 1.0), 1.01 * OFF
+
+
+@pytest.mark.parametrize("signs", [(1, 1), (1, -1), (-1, 1), (-1, -1)])
+def test_the_mixed_law_takes_its_errors_off(signs: tuple[int, int]) -> None:
+    truth = replace(gaussian(0.8, loss=1.0, coarse=1.0), p=[0.2, 0.5, 0.8])
+    law = WrongMixed(4, 0.0, 0.4)
+    law.signs = signs
+    with mp.workdps(DIGITS):
+        for answer in ("enclose", "required", "lower", "discrepancy"):
+            CHECKS[answer](law, truth)
+
+
+@dataclass
+class WrongEngine:
+    """A compiled law whose values are off by as much as they say."""
+
+    engine: Any
+    signs: Sequence[int]
+
+    def _off(self, values: Sequence[float]) -> list[float]:
+        off = zip(values, self.signs, strict=False)
+        return [min(max(value + sign * OFF, 0.0), 1.0) for value, sign in off]
+
+    def distribution(self, t: float, tolerance: float = 0.0) -> Any:
+        below, above, *errors = self.engine.distribution(t)
+        return (*self._off([below, above]), *(error + 1.01 * OFF for error in errors))
+
+    def bounds(self, tau: float, tolerance: float = 0.0) -> Any:
+        values, errors = self.engine.bounds(tau)
+        return self._off(values), [error + 1.01 * OFF for error in errors]
+
+
+RADIAL = [
+    (name, law, truth) for name, law, truth in SPECIMENS
+    if type(law) is QuadratureLaw and truth.deficit > 1e-3
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("specimen", RADIAL, ids=lambda specimen: specimen[0])
+def test_compiled_laws_take_their_errors_off(specimen: tuple[str, Any, Truth]) -> None:
+    _, law, truth = specimen
+    truth = replace(truth, loss=1.0, coarse=1.0)
+    with mp.workdps(DIGITS):
+        for signs in itertools.product((1, -1), repeat=4):
+            wrong = QuadratureLaw(WrongEngine(law._engine, signs), law._jumps)
+            for answer in ("enclose", "required", "lower", "discrepancy"):
+                CHECKS[answer](wrong, truth)
