@@ -49,10 +49,19 @@ a copy of the tree and runs the nearest tests, then the others that touch the fi
 """
 
 
+TOOL = """
+## Changes that cosmic-ray makes
+
+By `make mutants-tool`, against the tests nearest to each module.
+
+| module | changes | tried | noticed | when |
+| --- | --- | --- | --- | --- |"""
+
+
 class Copy:
     """A copy of the tree as it is built, with a Python of its own that finds it first."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int | str) -> None:
         self.root = KEPT / f"copy-{number}"
         shutil.rmtree(self.root, ignore_errors=True)
         shutil.copytree(ROOT, self.root, ignore=LEFT)
@@ -140,9 +149,14 @@ def key(slip: Slip) -> str:
     return hashlib.sha256("\0".join((slip.file, slip.old, slip.new)).encode()).hexdigest()[:16]
 
 
-def results() -> dict[str, Any]:
-    path = KEPT / "results.json"
+def results(name: str = "results.json") -> dict[str, Any]:
+    path = KEPT / name
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def tool_results() -> dict[str, Any]:
+    """What mutants.tool counted, by module."""
+    return results("tool.json")
 
 
 def run(chosen: list[Slip], *, rest: bool, together: int) -> None:
@@ -180,7 +194,12 @@ def write_table() -> None:
         noticed=noticed, share=share, open=f" The other {left} wait for a run." if left else "",
     )  # fmt: skip
     lines = [f"| {s.file} | {s.breaks} | {_told(found)} |" for s, found in rows]
-    TABLE.write_text(head + "\n".join(lines) + "\n", encoding="utf-8")
+    tool = [
+        f"| {module} | {each['changes']} | {each['tried']} | {each['noticed']} | {each['when']} |"
+        for module, each in tool_results().items()
+    ]
+    told = [*lines, *([TOOL, *tool] if tool else [])]
+    TABLE.write_text(head + "\n".join(told) + "\n", encoding="utf-8")
 
 
 def _told(found: dict[str, Any] | None) -> str:
