@@ -62,7 +62,7 @@ class Copy:
     """A copy of the tree as it is built, with a Python of its own that finds it first."""
 
     def __init__(self, number: int | str) -> None:
-        self.root = KEPT / f"copy-{number}"
+        self.root, self.compiled = KEPT / f"copy-{number}", KEPT / f"numba-{number}"
         shutil.rmtree(self.root, ignore_errors=True)
         shutil.copytree(ROOT, self.root, ignore=LEFT)
         environment = self.root / ".venv"
@@ -75,7 +75,7 @@ class Copy:
     def run(self, *words: Any, **options: Any) -> subprocess.CompletedProcess[str]:
         told = {
             "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1",
-            "NUMBA_CACHE_DIR": str(self.root / "build" / "numba"),
+            "NUMBA_CACHE_DIR": str(self.compiled),
         }  # fmt: skip
         return subprocess.run(
             [self.python, "-m", *map(str, words)], cwd=self.root, env={**os.environ, **told},
@@ -104,7 +104,7 @@ class Copy:
         """Write the file, and build where that is native; what the build says if it fails."""
         (self.root / slip.file).write_text(text, encoding="utf-8")
         if "/kernels/" in slip.file:  # Numba does not see what others inlined
-            shutil.rmtree(self.root / "build" / "numba", ignore_errors=True)
+            shutil.rmtree(self.compiled, ignore_errors=True)
         return self.build() if slip.file.endswith(NATIVE) else ""
 
 
