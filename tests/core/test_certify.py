@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy import special, stats
@@ -81,17 +83,15 @@ def test_certificates() -> None:
 
 
 def test_a_radius_is_never_above_the_truth_too_often() -> None:
-    """A half-space at distance D of the input is exactly robust up to D (Gaussian, l2): of
-    20,000 certificates at alpha = .05, at most 1150 may exceed it (false alarm < 1e-6)."""
-    rng = np.random.default_rng(0)
-    distance, n, inputs = 0.8, 500, 20_000
-    votes = rng.binomial(n, special.ndtr(distance), size=inputs)
+    """A half-space at distance D of the input is exactly robust up to D (Gaussian, l2): the
+    chance that its votes give a larger radius is alpha at most, and near it."""
+    distance, n = 0.8, 500
+    votes = np.arange(n + 1)
+    chance = stats.binom.pmf(votes, n, special.ndtr(distance))
     estimation = np.stack([votes, n - votes], axis=1)
-    selection = np.tile([50, 0], (inputs, 1))
-    result = cc.certify(selection, estimation, NOISE, "l2", alpha=0.05)
-    assert np.sum(result.radius > distance) <= 1150
-    assert np.sum(result.radius > distance) >= stats.binom.ppf(1e-6, inputs, 0.03)
-    assert np.median(result.radius / distance) > 0.85
+    result = cc.certify(chosen([0] * (n + 1), 2), estimation, NOISE, "l2", alpha=0.05)
+    assert 0.03 < chance[result.radius > distance].sum() <= 0.05
+    assert (chance * result.radius).sum() > 0.85 * distance
 
 
 def spread(top: float, other: float, n: int = 100_000) -> np.ndarray:
@@ -138,21 +138,27 @@ def test_top_k_certifies_more_with_k_and_any_class_that_is_named() -> None:
     assert cc.certify(selection, votes, NOISE, "l2").p_other is None
 
 
-def misses(p: list[float], k: int, alpha: float, inputs: int) -> int:
-    """Of inputs whose class 0 has rank k + 1, so that no radius is true: how many get one."""
-    votes = np.random.default_rng(3).multinomial(200, p, size=inputs)
-    labels = np.zeros(inputs, dtype=np.int64)
-    selection = chosen([0] * inputs, len(p))
-    result = cc.certify_top_k(selection, votes, NOISE, "l2", k=k, labels=labels, alpha=alpha)
-    return int((result.radius > 0).sum())
+def every(n: int, classes: int) -> np.ndarray:
+    """All tables of n votes."""
+    tables = itertools.combinations(range(n + classes - 1), classes - 1)
+    return np.array([np.diff([-1, *ends, n + classes - 1]) - 1 for ends in tables])
 
 
 @pytest.mark.parametrize(
-    ("p", "k"), [([0.5, 0.5], 1), ([0.3, 0.3, 0.4], 2), ([0.25, 0.25, 0.25, 0.25], 3)]
+    ("p", "k", "n"),
+    [([0.5, 0.5], 1, 60), ([0.3, 0.3, 0.4], 2, 30), ([0.25, 0.25, 0.25, 0.25], 3, 16)],
 )
-def test_a_class_that_is_not_ahead_is_rarely_certified(p: list[float], k: int) -> None:
-    """Of 20,000 inputs at alpha = .05 at most 1150 (false alarm < 1e-6)."""
-    assert misses(p, k, 0.05, 20_000) <= 1150
+@pytest.mark.parametrize("alpha", [0.05, 0.3])
+def test_a_class_that_is_not_ahead_is_rarely_certified(
+    p: list[float], k: int, n: int, alpha: float
+) -> None:
+    """With what probability class 0, of rank k + 1, gets a radius: over all tables of votes."""
+    votes = every(n, len(p))
+    chance = stats.multinomial.pmf(votes, n, p)
+    selection = chosen([0] * len(votes), len(p))
+    result = cc.certify_top_k(selection, votes, NOISE, "l2", k=k, alpha=alpha)
+    assert chance.sum() == pytest.approx(1.0)
+    assert chance[result.radius > 0].sum() <= alpha
 
 
 SEPARATED = [

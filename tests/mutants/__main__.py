@@ -26,7 +26,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from mutants.slips import Slip, slips
+from mutants.slips import EQUIVALENT, Slip, slips
 
 ROOT = Path(__file__).parents[2]
 KEPT = ROOT / "build" / "mutants"
@@ -42,7 +42,8 @@ HEAD = """# Slips, and the tests that notice them
 Each row is one line changed ({total} in all, tests/mutants/slips.py); `make mutants` puts each into
 a copy of the tree and runs the nearest tests, then the others that touch the file.
 
-{when}: {run} were run, {noticed} of them noticed{share}.{open}
+{when}: {run} were run, {noticed} of them noticed{share}, {equal} change
+nothing that could be told.{open}
 
 | file | what it would break | noticed by |
 | --- | --- | --- |
@@ -187,13 +188,15 @@ def write_table() -> None:
     rows = [(slip, kept.get(key(slip))) for slip in every]
     done = [found for _, found in rows if found]
     noticed = sum(bool(found["by"]) for found in done)
-    share = f" ({100 * noticed // len(done)} %)" if done else ""
+    equal = sum(found is not None and not found["by"] and str(s) in EQUIVALENT for s, found in rows)
+    share = f" ({100 * noticed // (len(done) - equal)} % of those that could be)" if noticed else ""
     left = len(rows) - len(done)
+    waiting = f" The other {left} wait for a run." if left else ""
     head = HEAD.format(
         total=len(rows), when=max((f["when"] for f in done), default="Never"), run=len(done),
-        noticed=noticed, share=share, open=f" The other {left} wait for a run." if left else "",
+        noticed=noticed, share=share, equal=equal, open=waiting,
     )  # fmt: skip
-    lines = [f"| {s.file} | {s.breaks} | {_told(found)} |" for s, found in rows]
+    lines = [f"| {s.file} | {s.breaks} | {_told(s, found)} |" for s, found in rows]
     tool = [
         f"| {module} | {each['changes']} | {each['tried']} | {each['noticed']} | {each['when']} |"
         for module, each in tool_results().items()
@@ -202,13 +205,15 @@ def write_table() -> None:
     TABLE.write_text(head + "\n".join(told) + "\n", encoding="utf-8")
 
 
-def _told(found: dict[str, Any] | None) -> str:
+def _told(slip: Slip, found: dict[str, Any] | None) -> str:
     if found is None:
         return "not run yet"
     if found["by"]:
         return (
             "`" + found["by"].removeprefix("tests/").replace("|", "/").splitlines()[0][:120] + "`"
         )
+    if str(slip) in EQUIVALENT:
+        return f"nothing: {EQUIVALENT[str(slip)]}"
     return "nothing" if found["rest"] else "none of the nearest tests"
 
 
