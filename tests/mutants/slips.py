@@ -26,7 +26,7 @@ class Slip:
 
 
 CORE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
-    "cert_core/confidence.py": ("core/test_confidence.py core/test_chance.py", [
+    "cert_core/confidence.py": ("core/test_confidence.py", [
         ("np.maximum(np.nextafter(value, -1.0), 0.0)", "np.maximum(np.nextafter(value, 2.0), 0.0)",
          "lower bounds rounded up"),
         ("where_votes(log_lower, total - votes, total, level)", "where_votes(log_lower, votes, total, level)",
@@ -87,7 +87,7 @@ CORE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         ("p_lower = np.asarray(betting_lower(rows, level))", "p_lower = np.asarray(betting_lower(np.sort(rows), level))",
          "scores sorted before bets"),
     ]),
-    "cert_core/provenance.py": ("core/test_chance.py hostile/test_hostile_arguments.py models/test_independence.py", [
+    "cert_core/provenance.py": ("core/test_smoothed.py hostile/test_hostile_statements.py models/test_independence.py", [
         ("            if start < stop:\n", "            if start + 1 < stop:\n", "one sample used twice unseen"),
         ("if last and each == replace(last, start=last.stop, stop=each.stop):", "if last:",
          "stretches joined that do not go on"),
