@@ -6,6 +6,7 @@ method: a new law, or a new answer, fails here until it has a truth of its own.
 
 from __future__ import annotations
 
+import copy
 import inspect
 import itertools
 import json
@@ -374,17 +375,19 @@ class WrongEngine:
     engine: Any
     signs: Sequence[int]
 
-    def _off(self, values: Sequence[float]) -> list[float]:
-        off = zip(values, self.signs, strict=False)
-        return [min(max(value + sign * OFF, 0.0), 1.0) for value, sign in off]
+    def _off(self, values: Sequence[float], errors: Sequence[float]) -> Any:
+        """The values that have errors moved, others as they are; and the larger errors."""
+        sized = zip(values, self.signs, errors, strict=False)
+        moved = [min(max(value + sign * OFF, 0.0), 1.0) for value, sign, _ in sized]
+        return [*moved, *values[len(moved) :]], [error + 1.01 * OFF for error in errors]
 
-    def distribution(self, t: float, tolerance: float = 0.0) -> Any:
+    def distribution(self, t: float, *options: Any) -> Any:
         below, above, *errors = self.engine.distribution(t)
-        return (*self._off([below, above]), *(error + 1.01 * OFF for error in errors))
+        values, larger = self._off([below, above], errors)
+        return (*values, *larger)
 
-    def bounds(self, tau: float, tolerance: float = 0.0) -> Any:
-        values, errors = self.engine.bounds(tau)
-        return self._off(values), [error + 1.01 * OFF for error in errors]
+    def bounds(self, tau: float, *options: Any) -> Any:
+        return self._off(*self.engine.bounds(tau, *options))
 
 
 RADIAL = [
@@ -399,6 +402,7 @@ def test_compiled_laws_take_their_errors_off(specimen: tuple[str, Any, Truth]) -
     truth = replace(truth, loss=1.0, coarse=1.0)
     with mp.workdps(DIGITS):
         for signs in itertools.product((1, -1), repeat=4):
-            wrong = QuadratureLaw(WrongEngine(law._engine, signs), law._jumps)
+            wrong = copy.copy(law)
+            wrong._engine = WrongEngine(law._engine, signs)
             for answer in ("enclose", "required", "lower", "discrepancy"):
                 CHECKS[answer](wrong, truth)
