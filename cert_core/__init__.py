@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from cert_core import errors as _errors
@@ -11,6 +12,8 @@ from cert_core.bounds import discrepancy, inverse_bound, lower_bound, required_p
 from cert_core.calibration import certified_radius
 from cert_core.certificates import (
     ABSTAIN,
+    BOUNDS,
+    Bound,
     Certificates,
     certified_accuracy,
     certify,
@@ -71,7 +74,6 @@ from cert_core.samples import CustomNoise
 from cert_core.scores import label_scores, mean_scores, sampled_ranks, sampled_values
 from cert_core.separation import separation_radius
 from cert_core.sequential.certificates import (
-    Outcome,
     SequentialCertificates,
     certify_by,
     gather,
@@ -86,11 +88,11 @@ from cert_core.sequential.tests import (
     mixture_lower,
     mixture_upper,
 )
-from cert_core.sequential.votes import SequentialVotes, votes_until
+from cert_core.sequential.votes import votes_until
 from cert_core.smoothed import Smoothed
 from cert_core.sparse import sparse_frontier, sparse_lower_bound
 from cert_core.threats import ATTACKS, Shift, is_tight, worst_shift
-from cert_core.votes import DrawAgain, answers, count_votes, noisy_batches
+from cert_core.votes import DrawAgain, Votes, answers, count_votes, noisy_batches
 
 if TYPE_CHECKING:
     from cert_core import proof as proof
@@ -100,10 +102,12 @@ __version__ = "0.1.0"
 __all__ = [
     "ABSTAIN",
     "ATTACKS",
+    "BOUNDS",
     "CHANNELS",
     "NOISES",
     "Ablation",
     "BackendMissing",
+    "Bound",
     "Boundaries",
     "Certificates",
     "CustomNoise",
@@ -121,18 +125,17 @@ __all__ = [
     "MonteCarloBound",
     "NoBracket",
     "Noise",
-    "Outcome",
     "RadialNoise",
     "RadiiPlan",
     "Scaled",
     "SequentialCertificates",
-    "SequentialVotes",
     "Shift",
     "Smoothed",
     "SparseFlips",
     "Splitting",
     "Uniform",
     "UnsupportedPair",
+    "Votes",
     "WidthPlan",
     "answers",
     "betting_lower",
@@ -197,7 +200,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """cert_core.proof, loaded when first asked for: it needs python-flint."""
+    """cert_core.proof, loaded when first asked for (it needs python-flint), and old names."""
+    if name in ("Outcome", "SequentialVotes"):
+        text = f"cert_core.{name} is now Votes, of which gather makes certificates"
+        warnings.warn(text, DeprecationWarning, stacklevel=2)
+        return Votes
     if name == "proof":
         return importlib.import_module("cert_core.proof")
     raise AttributeError(f"module 'cert_core' has no attribute {name!r}")

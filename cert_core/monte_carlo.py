@@ -47,7 +47,7 @@ PILOT_DRAWS = 1 << 16  # draws that choose lam for the two counts
 METHODS: tuple[Method, ...] = ("hoeffding", "dkw", "clopper-pearson")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MonteCarloBound:
     """A bound from draws of the log ratio.
 
@@ -180,8 +180,9 @@ class MonteCarlo:
         if self.method == "clopper-pearson":
             split = {"pi0": self.alpha / 2, "pi_delta": self.alpha / 2}
         return MonteCarloBound(
-            lower, required, self.alpha, self.n, self.method, self.radius, self.attack,
-            self.shift_reason, split,
+            lower=lower, required=required, alpha=self.alpha, n=self.n, method=self.method,
+            radius=self.radius, attack=self.attack, shift_reason=self.shift_reason,
+            alpha_split=split,
         )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ error, so rounding is the only other one and a margin covers it.  Certifying is 
 increasing event of the votes, so p below the threshold errs less often.  Giving up early
 is ignored in all of this: it can only make errors rarer.
 
-Several thresholds in ascending order are tested on one path, each at the full alpha:
+Several thresholds in ascending order are tested on the same votes, each at the full alpha:
 only the first one that p does not exceed can err, and the later ones are certified only
 together with it.
 
@@ -106,7 +106,7 @@ def _binomial(n: int, p: float) -> tuple[int, Float]:
     return low + int(kept[0]), terms / terms.sum()
 
 
-def _paths(p: float, looks: Looks) -> Iterator[tuple[int, list[Any]]]:
+def _walks(p: float, looks: Looks) -> Iterator[tuple[int, list[Any]]]:
     """Yield (look, [offset, probabilities of offset, offset + 1, ... successes]) look by
     look; the caller cuts off what has stopped before asking for the next."""
     state: list[Any] = [0, np.ones(1)]
@@ -153,7 +153,7 @@ def _upper_boundary(threshold: float, level: float, looks: Looks) -> tuple[Looks
         return tuple(n + 1 for n in looks), 0.0
     spent = 2.0 * looks[-1] * CUT
     boundary = [n + 1 for n in looks]
-    for j, state in _paths(threshold, looks):
+    for j, state in _walks(threshold, looks):
         offset, mass = state
         tails = np.cumsum(mass[::-1])[::-1]
         budget = level * (1.0 - MARGIN) * ((j + 1) / len(looks)) - spent
@@ -174,7 +174,7 @@ def _hopeless(boundary: Looks, looks: Looks) -> Looks:
     return tuple(worst)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Boundaries:
     """An exact group-sequential test of p > threshold.
 
@@ -217,7 +217,7 @@ class Boundaries:
         chance = real("p", p, rule, lambda x: 0 <= x <= 1, remedy=remedy)
         certified, mean, going = 0.0, 0.0, 1.0
         last = 0
-        for j, state in _paths(chance, self.looks):
+        for j, state in _walks(chance, self.looks):
             mean += going * (self.looks[j] - last)
             last = self.looks[j]
             offset, mass = state
@@ -237,7 +237,9 @@ def _boundaries(threshold: float, level: float, looks: Looks) -> Boundaries:
     futility = tuple(
         max(n - up, lost) for n, up, lost in zip(looks, mirrored, hopeless, strict=True)
     )
-    return Boundaries(threshold, level, looks, certify, futility, size)
+    return Boundaries(
+        threshold=threshold, alpha=level, looks=looks, certify=certify, futility=futility, size=size
+    )
 
 
 def boundaries(threshold: float, alpha: float, looks: Sequence[int]) -> Boundaries:
@@ -279,7 +281,7 @@ def boundaries(threshold: float, alpha: float, looks: Sequence[int]) -> Boundari
 
 @dataclass
 class FixedSequence:
-    """One input's way through tests of ascending thresholds on one path of votes.
+    """One input's way through tests of ascending thresholds on the same votes.
 
     Attributes
     ----------
@@ -288,7 +290,7 @@ class FixedSequence:
         How many thresholds, from the lowest, p is certified to exceed; all of them
         together err with probability alpha at most.
     decided : bool
-        Whether a boundary ended the path, not the last look.
+        Whether a boundary ended it, not the last look.
     """
 
     tests: tuple[Boundaries, ...]

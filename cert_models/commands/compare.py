@@ -23,7 +23,7 @@ FAMILIES = "gaussian,laplace,l1:0.5,l2:0.5,linf,linf:0.5,mixed:0.1,mixed:0.5"
 PROBABILITIES = "0.6,0.8,0.9,0.99,0.999"
 NORM = {"l1": 1.0, "l2": 2.0, "linf": math.inf}
 OF_FAMILIES = ("dim", "rms", "mean_norm", "noises", "p", "radius")
-OF_RUNS = ("runs", "alpha", "at", "common")
+OF_RUNS = ("runs", "alpha", "bound", "at", "common")
 
 Named = list[tuple[str, cc.Noise]]
 

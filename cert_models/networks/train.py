@@ -34,7 +34,7 @@ from cert_models.store.fingerprints import data_fingerprint
 Progress = Callable[[int, float, float], None]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """What a training run depends on, beside its inputs.
 

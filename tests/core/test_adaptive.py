@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
@@ -41,14 +42,14 @@ def test_votes_are_those_that_a_fixed_run_begins_with() -> None:
     by_fixed = {n: cc.count_votes(predict, X, NOISE, 3, n, 5) for n in made.looks}
     selection = cc.count_votes(predict, X, NOISE, 3, 100, 5, stage="selection")
     for row in cc.outcomes(made, predict, X, 3, 5):
-        n = int(row.votes.estimation.sum())
-        np.testing.assert_array_equal(row.votes.estimation, by_fixed[n][row.position])
-        np.testing.assert_array_equal(row.votes.selection, selection[row.position])
-        assert row.samples == n + 100
-        taken = made.looks[: len(row.votes.path)]
+        n = int(row.estimation.sum())
+        np.testing.assert_array_equal(row.estimation, by_fixed[n][row.position])
+        np.testing.assert_array_equal(row.selection, selection[row.position])
+        assert cc.gather(made, [row]).samples == n + 100
+        taken = made.looks[: len(row.looks)]
         assert taken[-1] == n
-        label = row.votes.label
-        assert row.votes.path == tuple(int(by_fixed[m][row.position, label]) for m in taken)
+        label = row.selected
+        assert row.looks == tuple(int(by_fixed[m][row.position, label]) for m in taken)
 
 
 def same(a: cc.SequentialCertificates, b: cc.SequentialCertificates) -> None:
@@ -120,8 +121,8 @@ def test_a_false_radius_is_rare() -> None:
 
 def test_counts_of_a_plan_are_refused_as_fixed_n() -> None:
     rows = sorted(cc.outcomes(plan(), predict, X, 3, 5), key=lambda row: row.position)
-    selection = np.stack([row.votes.selection for row in rows])
-    estimation = np.stack([row.votes.estimation for row in rows])
+    selection = np.stack([row.selection for row in rows])
+    estimation = np.stack([row.estimation for row in rows])
     with pytest.raises(ValueError, match="counts_estimation must be of one positive number"):
         cc.certify(selection, estimation, NOISE, "l2")
 
@@ -138,15 +139,16 @@ def test_until_a_width() -> None:
     looser = run(cc.plan_until(NOISE, "l2", 0.5, n_max=20_000, alpha=1e-8), x)
     assert looser.samples.sum() < result.samples.sum()
     for row in cc.outcomes(by, predict, x, 3, 5):
-        sizes = np.array(by.looks[: len(row.votes.path)])
-        lower = cc.mixture_lower(np.array(row.votes.path), sizes, 1e-8)
-        assert row.p_lower == lower.max()
-        assert row.radius == cc.certified_radius(row.p_lower, NOISE, "l2")
-        if row.decided:
-            reach = cc.mixture_upper(row.votes.path[-1], int(sizes[-1]), 1e-8)
-            most = cc.mixture_lower(row.votes.path[-1] + 20_000 - int(sizes[-1]), 20_000, 1e-8)
+        sizes = np.array(by.looks[: len(row.looks)])
+        lower = cc.mixture_lower(np.array(row.looks), sizes, 1e-8)
+        said = cc.gather(by, [row])
+        assert said.p_lower == lower.max()
+        assert said.radius == cc.certified_radius(said.p_lower, NOISE, "l2")
+        if said.decided:
+            reach = cc.mixture_upper(row.looks[-1], int(sizes[-1]), 1e-8)
+            most = cc.mixture_lower(row.looks[-1] + 20_000 - int(sizes[-1]), 20_000, 1e-8)
             best = cc.certified_radius(min(reach, most), NOISE, "l2")
-            assert row.radius >= 0.8 * best * (1 - 1e-8)
+            assert said.radius >= 0.8 * best * (1 - 1e-8)
 
 
 @pytest.mark.parametrize("by", [plan(), cc.plan_until(NOISE, "l2", 0.1)], ids=["at", "until"])
@@ -251,3 +253,16 @@ def test_bad_input(call: Any, message: str) -> None:
     with pytest.raises(ValueError, match="must be") as caught:
         call()
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["Outcome", "SequentialVotes"])
+def test_old_names_of_what_is_counted(name: str) -> None:
+    with pytest.warns(DeprecationWarning, match=f"cert_core.{name} is now Votes"):
+        assert getattr(cc, name) is cc.Votes
+
+
+def test_votes_of_another_length_than_a_plan_takes_are_not_gathered() -> None:
+    row = next(row for row in cc.outcomes(plan(), predict, X, 3, 5) if len(row.looks or ()) > 1)
+    for looks in ((), row.looks[:-1], (*row.looks, row.looks[-1])):  # type: ignore[index, misc]
+        with pytest.raises(ValueError, match="looks must be those of an input at which"):
+            cc.gather(plan(), [dataclasses.replace(row, looks=looks)])

@@ -78,7 +78,14 @@ def test_size_in_rational_arithmetic(threshold: float, alpha: float, looks: Any)
     assert size <= Fraction(test.size) <= Fraction(alpha)
     assert float(size) == pytest.approx(test.size, rel=1e-8, abs=1e-20)
     last = (*test.certify[:-1], test.certify[-1] - 1)
-    lower = cc.Boundaries(threshold, alpha, looks, last, test.futility, 0.0)
+    lower = cc.Boundaries(
+        threshold=threshold,
+        alpha=alpha,
+        looks=looks,
+        certify=last,
+        futility=test.futility,
+        size=0.0,
+    )
     assert certified_at(Fraction(threshold), lower) > Fraction(alpha) * (1 - Fraction(1, 10**8))
 
 
@@ -112,8 +119,9 @@ def test_size_at_full_length(threshold: float) -> None:
     assert 0.00099 < test.size <= 0.001
     for looks_before in (5, 10):
         short = cc.Boundaries(
-            threshold, 0.001, LOOKS[:looks_before], test.certify[:looks_before],
-            test.futility[:looks_before], 0.0,
+            threshold=threshold, alpha=0.001, looks=LOOKS[:looks_before],
+            certify=test.certify[:looks_before],
+            futility=test.futility[:looks_before], size=0.0,
         )  # fmt: skip
         spent = size_by_scipy(short, threshold)
         assert spent <= 0.001 * looks_before / 19 * (1 + 1e-9)

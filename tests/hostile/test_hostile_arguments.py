@@ -123,7 +123,7 @@ CALLS: dict[str, Call] = {
         {"certificates": TABLE, "labels": [0, 1], "radii": [0.1]},
     ),
     "certified_radius": (cc.certified_radius, {"p": 0.9, **PAIR}),
-    "certify": (cc.certify, STAGED),
+    "certify": (cc.certify, {**STAGED, "bound": "runner-up"}),
     "certify_by": (cc.certify_by, BY),
     "certify_deterministic": (
         cc.certify_deterministic,
@@ -136,10 +136,23 @@ CALLS: dict[str, Call] = {
     ),
     "certify_scores": (
         cc.certify_scores,
-        {"labels": [0], "scores": [[0.9, 0.8]], **PAIR, "n0": 5, "alpha": 0.01},
+        {
+            "labels": [0],
+            "scores": [[0.9, 0.8]],
+            **PAIR,
+            "n0": 5,
+            "alpha": 0.01,
+            "bound": "betting",
+        },
     ),
-    "certify_top_k": (cc.certify_top_k, {**STAGED, "k": 1, "labels": [0, 1]}),
-    "check_sampling": (cc.check_sampling, {**PAIR, "n": 100, "alpha": 0.01, "k": 1}),
+    "certify_top_k": (
+        cc.certify_top_k,
+        {**STAGED, "k": 1, "labels": [0, 1], "bound": "runner-up"},
+    ),
+    "check_sampling": (
+        cc.check_sampling,
+        {**PAIR, "n": 100, "alpha": 0.01, "k": None, "bound": "runner-up"},
+    ),
     "chernoff_lower": (cc.chernoff_lower, {"mean": 0.5, "n": 10, "alpha": 0.01}),
     "count_votes": (cc.count_votes, VOTING),
     "discrepancy": (cc.discrepancy, {"lam": 1.0, **PAIR, "radius": 0.5}),
@@ -262,12 +275,12 @@ PROOFS: dict[str, Call] = {
 }
 # What functions return, not what they take; and what is no function.
 RECORDS = {
-    "Boundaries", "Certificates", "LogRatioLaw", "MonteCarloBound", "Noise", "Outcome",
-    "SequentialCertificates", "SequentialVotes", "Shift",
+    "Bound", "Boundaries", "Certificates", "LogRatioLaw", "MonteCarloBound", "Noise",
+    "SequentialCertificates", "Shift", "Votes",
 }  # fmt: skip
 OTHERS = {
-    "ABSTAIN", "ATTACKS", "CHANNELS", "NOISES", "BackendMissing", "DrawAgain", "NoBracket",
-    "UnsupportedPair",
+    "ABSTAIN", "ATTACKS", "BOUNDS", "CHANNELS", "NOISES", "BackendMissing", "DrawAgain",
+    "NoBracket", "UnsupportedPair",
 }  # fmt: skip
 
 NEVER: dict[str, Any] = {
@@ -378,14 +391,46 @@ CERTIFYING = {
     "x": X, "n0": 5, "n": 20, "alpha": 0.01, "attack": "l2", "seed": 0, "indices": [0, 1],
 }  # fmt: skip
 SEQUENTIAL = {k: v for k, v in CERTIFYING.items() if k != "n"} | {"n_max": 100}
-RUN = Run(FixedPlan(10, 50), NOISE, 0, 0, 4, "m", "", "d", "", "l2", 0.01)
-LOGGED = Run(LogPlan(10, 50, "l2", 0.01), NOISE, 0, 0, 0, "m", "", "d", "", "l2", 0.01)
+RUN = Run(
+    plan=FixedPlan(10, 50),
+    noise=NOISE,
+    seed=0,
+    batch_size=0,
+    num_classes=4,
+    model="m",
+    model_fingerprint="",
+    data="d",
+    data_fingerprint="",
+    attack="l2",
+    alpha=0.01,
+)
+LOGGED = Run(
+    plan=LogPlan(10, 50, "l2", 0.01),
+    noise=NOISE,
+    seed=0,
+    batch_size=0,
+    num_classes=0,
+    model="m",
+    model_fingerprint="",
+    data="d",
+    data_fingerprint="",
+    attack="l2",
+    alpha=0.01,
+)
 VOTES = {
     "index": 3, "label": 1, "selection": np.array([10, 0, 0, 0]),
     "estimation": np.array([20, 30, 0, 0]), "seconds": 0.5,
 }  # fmt: skip
 ROW = {"index": 3, "label": 1, "predict": 1, "radius": 0.5, "seconds": 0.5}
-RESULT = Result("r", *(np.array([0, 1]) for _ in range(3)), np.array([0.5, 0.5]), "l2", 0.01)
+RESULT = Result(
+    name="r",
+    indices=np.arange(2),
+    labels=np.arange(2),
+    predict=np.arange(2),
+    radius=np.array([0.5, 0.5]),
+    attack="l2",
+    alpha=0.01,
+)
 
 CLASSIFIER: dict[str, Call] = {
     "SmoothedClassifier": (
@@ -402,8 +447,8 @@ CLASSIFIER: dict[str, Call] = {
     "predict": (SMOOTHED.predict, {**COUNTING, "alpha": 0.01}),
     "rows": (SMOOTHED.rows, {"x": X}),
     "values": (SMOOTHED.values, COUNTING),
-    "certify": (SMOOTHED.certify, CERTIFYING),
-    "certify_scores": (SMOOTHED.certify_scores, CERTIFYING),
+    "certify": (SMOOTHED.certify, {**CERTIFYING, "bound": "runner-up"}),
+    "certify_scores": (SMOOTHED.certify_scores, {**CERTIFYING, "bound": "betting"}),
     "certify_top_k": (SMOOTHED.certify_top_k, {**CERTIFYING, "k": 1}),
     "certify_at": (SMOOTHED.certify_at, {**SEQUENTIAL, "radii": [0.25]}),
     "certify_until": (SMOOTHED.certify_until, {**SEQUENTIAL, "width": 0.5}),

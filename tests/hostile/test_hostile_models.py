@@ -97,7 +97,7 @@ def ask(verb: str, net: Any, rows: int) -> Any:
         return classifier.label_scores(X, [0, 1], N, 7).round(5)
     plan = cc.plan_at(NOISE, "l2", [0.01, 0.1], n_max=N, alpha=0.01)
     found = sorted(classifier.outcomes(plan, X, 7), key=lambda one: one.position)
-    return np.stack([one.votes.selection for one in found])
+    return np.stack([one.selection for one in found])
 
 
 def enough(verb: str, change: Callable[[Any], Any]) -> Any:

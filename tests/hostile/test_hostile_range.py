@@ -32,10 +32,19 @@ def counted(votes: Any) -> Any:
     return lambda: cc.certify(selection, [votes], G, "l2")
 
 
-def stored(plan: Any, estimation: list[int], path: Any = None) -> Any:
+def stored(plan: Any, estimation: list[int], scores: Any = None) -> Any:
     """What a store does with votes of a plan."""
     selection = np.array([1] + [0] * (len(estimation) - 1))
-    return lambda: plan.check(Votes(0, 0, selection, np.array(estimation), 0.0, path))
+    return lambda: plan.check(
+        Votes(
+            index=0,
+            label=0,
+            selection=selection,
+            estimation=np.array(estimation),
+            seconds=0.0,
+            scores=scores,
+        )
+    )
 
 
 def monte_carlo(method: str, alpha: float) -> Any:

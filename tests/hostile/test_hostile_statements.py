@@ -52,7 +52,7 @@ def certified(**options: Any) -> cc.Certificates:
     return cc.certify(chosen(**options), voted(**options), G, "l2")
 
 
-def outcomes(plan: Any = AT, **options: Any) -> list[cc.Outcome]:
+def outcomes(plan: Any = AT, **options: Any) -> list[cc.Votes]:
     return list(cc.outcomes(plan, first, X, 2, 0, **options))
 
 
@@ -127,7 +127,8 @@ FORGED = [
     for width in (-1.0, 0.0, 1.0, float("nan"), "0.5", None)
 ] + [
     Case("plan made by hand",
-         lambda: cc.RadiiPlan(G, "l2", (10.0,), (0.5,), 0.001, 10, (100,)), refused("thresholds")),
+         lambda: cc.RadiiPlan(noise=G, attack="l2", radii=(10.0,), thresholds=(0.5,), alpha=0.001,
+             n0=10, looks=(100,)), refused("thresholds")),
     Case("plan changed by hand", lambda: replace(AT, radii=(9.0, 10.0)), refused("thresholds")),
     Case("thresholds of another version, an ulp below",
          lambda: changed(AT, thresholds=[np.nextafter(p, 0) for p in AT.thresholds]).radii,
@@ -297,7 +298,7 @@ SHARED = [
     Case("joined of two alphas", lambda: cc.join_certificates(
              [certified(), replace(certified(), alpha=0.1)]), refused("alpha")),
     Case("joined with runner-ups", lambda: cc.join_certificates(
-             [certified(), cc.certify_top_k(chosen(), voted(), G, "l2")]), refused("p_other")),
+             [certified(), cc.certify_top_k(chosen(), voted(), G, "l2")]), refused("of one bound")),
     Case("joined of none", lambda: cc.join_certificates([]), refused("parts")),
     Case("joined by indices",
          lambda: cc.join_certificates([SMOOTHED.certify(
@@ -312,7 +313,19 @@ SHARED = [
          lambda found: found == SMOOTHED.certify_top_k(X, 10, 100, 0.01, "l2", 0).radius[2]),
 ]  # fmt: skip
 
-RUN = Run(FixedPlan(100, 50), G, 0, 0, 4, "m", "", "d", "", "l2", 0.01)
+RUN = Run(
+    plan=FixedPlan(100, 50),
+    noise=G,
+    seed=0,
+    batch_size=0,
+    num_classes=4,
+    model="m",
+    model_fingerprint="",
+    data="d",
+    data_fingerprint="",
+    attack="l2",
+    alpha=0.01,
+)
 SCORED = replace(RUN, plan=ScorePlan(10, 2))
 LOGGED = replace(RUN, plan=LogPlan(100, 50, "l2", 0.01), num_classes=0)
 EVEN = np.array([50, 0, 0, 0])
@@ -323,9 +336,11 @@ def kept(run: Run, *votes: Any) -> Any:
     with CountStore("store") as store:
         store.begin("r", run)
         if isinstance(run.plan, LogPlan):
-            store.add_logged("r", [Row(*votes)])
+            names = ("index", "label", "predict", "radius", "seconds")
+            store.add_logged("r", [Row(**dict(zip(names, votes, strict=True)))])
             return store.logged("r")
-        store.add("r", Votes(*votes))
+        names = ("index", "label", "selection", "estimation", "seconds", "scores")
+        store.add("r", Votes(**dict(zip(names, votes, strict=False))))
         return read_run(store, "r")
 
 
@@ -388,7 +403,7 @@ ABSENT = [
     Case("time that is none", lambda: kept(RUN, 0, 0, 2 * EVEN, EVEN, float("nan")),
          refused("seconds", error=StoreError)),
     Case("scores of fractions", lambda: kept(SCORED, 0, 0, EVEN, EVEN, 0.1, (0.5, 0.5)),
-         refused("path", error=StoreError)),
+         refused("scores", error=StoreError)),
     Case("a log's radius -1", lambda: kept(LOGGED, 0, 0, 0, -1.0, 0.1),
          refused("radius", error=StoreError)),
     Case("a log's index -1", lambda: kept(LOGGED, -1, 0, 0, 1.0, 0.1),

@@ -144,7 +144,19 @@ def long_run(plan: Callable[[Any], Plan], model: Callable[[], Any]) -> Callable[
 
     def run(noise: Any) -> Any:
         data = Dataset("zeros", np.zeros((4, DIM), np.float32), np.zeros(4, np.int64), 2)
-        what = Run(plan(noise), noise, SEED, 7, 2, "m", "", "d", "", "l2", 0.1)
+        what = Run(
+            plan=plan(noise),
+            noise=noise,
+            seed=SEED,
+            batch_size=7,
+            num_classes=2,
+            model="m",
+            model_fingerprint="",
+            data="d",
+            data_fingerprint="",
+            attack="l2",
+            alpha=0.1,
+        )
         return list(sampler_of(model(), what, data, device=None)(INDICES))
 
     return run

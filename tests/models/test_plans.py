@@ -191,19 +191,29 @@ def test_soft_votes_on_the_command_line(data: Any, capsys: pytest.CaptureFixture
         assert (np.array(radii(log)) <= exact).all()
     capsys.readouterr()
     assert main(["export", "--store", "s.db", "--runner-up", "--out", "d.tsv"]) == 2
-    assert "must be of the sampling plan 'fixed'" in capsys.readouterr().err
+    assert (
+        "bound must be one that reads counts of the plan 'scores' (betting)"
+        in capsys.readouterr().err
+    )
     assert main([*command("soft_and_hard:scores"), "--store", "s.db"]) == 2
     assert "plan.kind 'fixed' instead of 'scores'" in capsys.readouterr().err
 
 
 def test_scores_in_a_store_are_checked(data: Any) -> None:
     plan = ScorePlan(50, 3)
-    good = Votes(0, 1, np.array([3, 9]), np.array([0, 60]), 0.1, (10, 20, 30))
+    good = Votes(
+        index=0,
+        label=1,
+        selection=np.array([3, 9]),
+        estimation=np.array([0, 60]),
+        seconds=0.1,
+        scores=(10, 20, 30),
+    )
     plan.check(good)
     for change, message in (
-        ({"path": (10, 20)}, "path must be 3 scores in 0 .. 65535"),
-        ({"path": (10, 20, 70_000)}, "path must be 3 scores"),
-        ({"path": (10, 20, 31)}, "estimation must be votes that sum to 61, got 60"),
+        ({"scores": (10, 20)}, "scores must be 3 numbers in 0 .. 65535"),
+        ({"scores": (10, 20, 70_000)}, "scores must be 3 numbers"),
+        ({"scores": (10, 20, 31)}, "estimation must be votes that sum to 61, got 60"),
         ({"estimation": np.array([60, 0])}, "estimation must be votes that sum to 0, got 60"),
         ({"selection": np.array([-1, 9])}, "selection must be sums of 50 scores a class"),
     ):
@@ -221,7 +231,7 @@ def test_the_runner_up_on_the_command_line(data: Any) -> None:
     assert radii("a.tsv") == radii("c.tsv") == radii("d.tsv")
     assert radii("a.tsv") != radii("b.tsv")
     with CountStore("s.db", readonly=True) as store:
-        result = read_run(store, "default", runner_up=True).certificates
+        result = read_run(store, "default", bound="runner-up").certificates
         votes = list(store.votes("default", FixedPlan))
     both = np.stack([v.selection for v in votes]), np.stack([v.estimation for v in votes])
     expected = cc.certify_top_k(*both, GAUSSIAN, "l2")
@@ -233,9 +243,9 @@ def test_the_runner_up_on_the_command_line(data: Any) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--votes", "soft", "--at", "0.1"], "--votes soft must come without --at"),
-        (["--votes", "soft", "--runner-up"], "--votes soft must come without"),
-        (["--runner-up", "--until", "0.1"], "--runner-up must come without --at and --until"),
+        (["--votes", "soft", "--at", "0.1"], "--bound must come without --at"),
+        (["--votes", "soft", "--runner-up"], "--bound must be one, got betting and runner-up"),
+        (["--runner-up", "--until", "0.1"], "--bound must come without --at and --until"),
         (["--votes", "soft", "--n", "5"], "n must be at least 10 for alpha"),
         (["--votes", "soft"], "predict(batch) must be scores that sum to 1 at most"),
     ],
