@@ -23,7 +23,7 @@ from cert_models.store.counts import CountStore
 from cert_models.store.fingerprints import model_fingerprint
 from cert_models.store.readings import read_run
 from cert_models.store.results import Result
-from cert_models.store.runs import LogPlan, Run, SequentialPlan, Votes
+from cert_models.store.runs import LogPlan, SequentialPlan, Votes
 from cert_models.store.storage import StoreError
 
 
@@ -38,12 +38,15 @@ def test_a_transaction_holds_the_file_from_its_beginning(tmp_path: Path) -> None
 
 
 SEQUENTIAL_RUN = dataclasses.replace(RUN, plan=SEQUENTIAL)
-BEFORE = Votes(0, 1, np.array([1, 9, 0, 0]), np.array([20, 150, 20, 10]), 0.5, (40, 80, 150))
+BEFORE = Votes(
+    index=0, label=1, selection=np.array([1, 9, 0, 0]), estimation=np.array([20, 150, 20, 10]),
+    looks=(40, 80, 150), seconds=0.5,
+)  # fmt: skip
 OTHERS: dict[str, dict[str, Any]] = {
     "the label": {"label": 2},
     "a vote of the selection": {"selection": np.array([0, 9, 1, 0])},
     "a vote for another class": {"estimation": np.array([19, 150, 21, 10])},
-    "a vote at a look": {"path": (39, 80, 150)},
+    "a vote at a look": {"looks": (39, 80, 150)},
 }
 
 
@@ -62,7 +65,7 @@ def test_another_result_of_an_input_is_refused(change: dict[str, Any], tmp_path:
         with pytest.raises(StoreError, match="input"):
             store.merge(tmp_path / "t.db")
         (kept,) = store.votes("a", SequentialPlan)
-        assert (kept.label, kept.path) == (BEFORE.label, BEFORE.path)
+        assert (kept.label, kept.looks) == (BEFORE.label, BEFORE.looks)
 
 
 MODEL = """
@@ -112,12 +115,14 @@ PUBLISHED = {
 def test_a_published_radius_is_exact_to_its_digits_alone(tmp_path: Path) -> None:
     """It may have been rounded up by half a unit of the last one, of three at least."""
     noise, plan = cc.Gaussian(4, 5.0), LogPlan(100, 1000, "l2", 0.001)
-    run = Run(plan, noise, 0, 0, 3, "", "", "", "", "l2", 0.001)
+    run = dataclasses.replace(RUN, plan=plan, noise=noise)
     with CountStore(tmp_path / "s.db") as store:
         store.begin("log", run)
-        store.add_logged(
-            "log", [Row(i, 1, 1, float(text), 0.0) for i, text in enumerate(PUBLISHED)]
-        )
+        rows = [
+            Row(index=i, label=1, predict=1, radius=float(text), seconds=0.0)
+            for i, text in enumerate(PUBLISHED)
+        ]
+        store.add_logged("log", rows)
         other = read_run(store, "log", attack="linf").certificates.radius
         own = read_run(store, "log").certificates.radius
     for text, unit, radius, same in zip(PUBLISHED, PUBLISHED.values(), other, own, strict=True):
@@ -131,7 +136,10 @@ def images(count: int) -> tuple[Dataset, Result]:
     x = rng.uniform(size=(count, 1, 2, 2)).astype(np.float32)
     radius = np.concatenate([[0.2999999, 0.12349999, 1.9999999], rng.uniform(0, 2, count - 3)])
     labels = np.zeros(count, dtype=np.int64)
-    result = Result("a", np.arange(count), labels, labels, radius, "l2", 0.001, cc.Gaussian(4, 0.5))
+    result = Result(
+        name="a", indices=np.arange(count), labels=labels, predict=labels, radius=radius,
+        attack="l2", alpha=0.001, noise=cc.Gaussian(4, 0.5),
+    )  # fmt: skip
     return Dataset("some", x, labels, 2), result
 
 
