@@ -46,6 +46,26 @@ def test_never_above_the_exact_bound(n: int, share: float, alpha: float) -> None
         assert tail(mp.mpf(lower) + mp.mpf("1.1e-10")) >= mp.mpf(alpha)
 
 
+@pytest.mark.parametrize("alpha", [1e-12, 0.001, 0.05, 0.5])
+@pytest.mark.parametrize("n", [1, 2, 3, 8, 50, 10**6])
+def test_both_ends_of_few_votes_and_of_many(n: int, alpha: float) -> None:
+    """P(X >= k) at the lower bound, and P(X <= k) at the upper one, are alpha at most: to the
+    last digit, 1 - alpha and its root among them."""
+    for k in sorted({*range(min(n, 9)), n - 1, n}):
+        lower, upper = (
+            mp.mpf(bound(k, n, alpha)) for bound in (cc.binomial_lower, cc.binomial_upper)
+        )
+        if k > 0:
+            at = lower**n if k == n else mp.betainc(k, n - k + 1, 0, lower, regularized=True)
+            assert at <= mp.mpf(alpha)
+        if k < n:
+            rest = 1 - upper
+            at = rest**n if k == 0 else mp.betainc(n - k, k + 1, 0, rest, regularized=True)
+            assert at <= mp.mpf(alpha)
+            assert rest >= cc.binomial_lower(n - k, n, alpha) * (1 - 1e-12) - 2e-15
+    assert (cc.binomial_lower(0, n, alpha), cc.binomial_upper(n, n, alpha)) == (0.0, 1.0)
+
+
 def test_published_values() -> None:
     """Lower bounds at alpha = .001 (SOUNDNESS table 2a) to their printed digits."""
     table = {
