@@ -9,13 +9,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from scipy import special
 
 from cert_core.densities import OverlapRecord
-from cert_core.errors import Float, NoBracket, array, broadcast, probabilities, radii, scalar
+from cert_core.errors import (
+    Float,
+    NoBracket,
+    Number,
+    array,
+    broadcast,
+    probabilities,
+    radii,
+    scalar,
+)
 from cert_core.laws import GaussianLaw, LaplaceLaw, log_ratio_law
 from cert_core.laws.atomic import overlap_reach
 from cert_core.noises import Finite, Noise
@@ -29,6 +38,14 @@ def _broadcast(function: Callable[..., float], **arguments: Float) -> Any:
         return function(*(float(a) for a in arrays))
     values = [function(*map(float, row)) for row in zip(*(a.flat for a in arrays), strict=True)]
     return np.array(values, dtype=np.float64).reshape(arrays[0].shape)
+
+
+@overload
+def discrepancy(lam: Number, noise: Noise, attack: str, radius: Number) -> float: ...
+
+
+@overload
+def discrepancy(lam: Any, noise: Noise, attack: str, radius: Any) -> Float: ...
 
 
 def discrepancy(lam: Any, noise: Noise, attack: str, radius: Any) -> Any:
@@ -78,6 +95,14 @@ class _Laws:
         return self._law
 
 
+@overload
+def lower_bound(p: Number, noise: Noise, attack: str, radius: Number) -> float: ...
+
+
+@overload
+def lower_bound(p: Any, noise: Noise, attack: str, radius: Any) -> Float: ...
+
+
 def lower_bound(p: Any, noise: Noise, attack: str, radius: Any) -> Any:
     """Bound the smoothed classifier from below at the worst perturbed input.
 
@@ -125,6 +150,14 @@ def complement_above(p: Float) -> Float:
     return np.where(1.0 - value > p, np.nextafter(value, 1.0), value)
 
 
+@overload
+def inverse_bound(level: Number, noise: Noise, attack: str, radius: Number) -> float: ...
+
+
+@overload
+def inverse_bound(level: Any, noise: Noise, attack: str, radius: Any) -> Float: ...
+
+
 def inverse_bound(level: Any, noise: Noise, attack: str, radius: Any) -> Any:
     """Compute the probability above which the lower bound exceeds a level.
 
@@ -162,6 +195,14 @@ def inverse_bound(level: Any, noise: Noise, attack: str, radius: Any) -> Any:
     below = complement_below(probabilities("level", level))
     result = complement_above(np.asarray(lower_bound(below, noise, attack, radius)))
     return scalar(result)
+
+
+@overload
+def required_probability(noise: Noise, attack: str, radius: Number) -> float: ...
+
+
+@overload
+def required_probability(noise: Noise, attack: str, radius: Any) -> Float: ...
 
 
 def required_probability(noise: Noise, attack: str, radius: Any) -> Any:
@@ -205,7 +246,7 @@ def _rounded_up(excess: float, deficit: float) -> float:
     return min(math.nextafter(value, 2.0) if short else value, 1.0)
 
 
-def score(excess: float, deficit: float) -> float:
+def normal_score(excess: float, deficit: float) -> float:
     """The z with Phi(z) = 1/2 + excess = 1 - deficit, right near 0 and in the tail."""
     if excess < 0.25:
         return math.sqrt(2) * float(special.erfinv(2 * excess))
@@ -251,13 +292,13 @@ def finite_radii(noise: Finite, attack: str, p: Float) -> Float:
 def _search_entries(needed: Callable[[int], tuple[float, float]], p: float, most: int) -> int:
     """The most entries with p above p_min, p in (1/2, 1): Phi^-1(p_min) is about proportional to
     the root of their number, which is tried, and halves of the bracket in turn."""
-    target = score(p - 0.5, 1.0 - p)
+    target = normal_score(p - 0.5, 1.0 - p)
     low, high, r, turn = 0, most + 1, 1, 0
     while high - low > 1:
         excess, deficit = needed(r)
         certified = p - 0.5 > excess if p < 0.75 else 1.0 - p < deficit  # exact differences
         low, high = (r, high) if certified else (low, r)
-        value, turn = max(score(excess, deficit), 1e-9), turn + 1
+        value, turn = max(normal_score(excess, deficit), 1e-9), turn + 1
         guess = min(r * (target / value) ** 2, most) if turn % 3 else (low + high) / 2
         r = min(max(int(guess), low + 1), high - 1, 4 * low + 4)
     return low
@@ -267,7 +308,7 @@ def closed_radius(noise: Noise, attack: str, p: float) -> float | None:
     """The certified radius by a closed form, where the law has one; rounded down."""
     law = log_ratio_law(noise, attack, noise.scale_unit)
     if isinstance(law, GaussianLaw):
-        unit, value = law.mu, score(p - 0.5, 1.0 - p)
+        unit, value = law.mu, normal_score(p - 0.5, 1.0 - p)
     elif isinstance(law, LaplaceLaw):
         unit, value = law.m, -math.log1p(-2 * (p - 0.5)) if p < 0.75 else -math.log(2 * (1 - p))
     else:
@@ -282,7 +323,7 @@ def search_radius(noise: Noise, attack: str, p: float) -> float:
     log Phi^-1(p_min) is nearly linear in log radius: secants, kept inside the bracket
     [low certified, high not]; the last two steps go to either side of the root.
     """
-    target = math.log(score(p - 0.5, 1.0 - p))
+    target = math.log(normal_score(p - 0.5, 1.0 - p))
     low, high = -math.inf, math.inf
     reach = law_shift(noise, attack, 1.0).norm(2.0, noise.dim)
     x, slope, loss = math.log(noise.rms / reach) + target, 1.0, 1e-12
@@ -296,7 +337,7 @@ def search_radius(noise: Noise, attack: str, p: float) -> float:
             return math.exp(low)
         if high < nothing:
             return 0.0
-        value = math.log(max(score(excess, deficit), 1e-300)) - target
+        value = math.log(max(normal_score(excess, deficit), 1e-300)) - target
         if before is not None and math.isfinite(value) and x != before[0] and value != before[1]:
             slope = (value - before[1]) / (x - before[0])
         before = (x, value)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -29,6 +29,7 @@ from cert_core.confidence import (
 from cert_core.errors import (
     MOST_VOTES,
     Float,
+    Number,
     array,
     choice,
     fail,
@@ -477,6 +478,14 @@ def join_certificates(parts: Sequence[Certificates]) -> Certificates:
         "pass each input's own place in the data as indices, or other seeds",
     )  # fmt: skip
     return replace(listed[0], **joined)
+
+
+@overload
+def certified_accuracy(certificates: Certificates, labels: Any, radii: Number) -> float: ...
+
+
+@overload
+def certified_accuracy(certificates: Certificates, labels: Any, radii: Any) -> Float: ...
 
 
 def certified_accuracy(certificates: Certificates, labels: Any, radii: Any) -> Any:

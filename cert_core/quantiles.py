@@ -18,11 +18,11 @@ from scipy.interpolate import CubicSpline
 
 from cert_core.errors import Float
 
-REACH = 9.25  # scores beyond +-REACH, of probability 2e-20, are drawn as +-REACH
+REACH = 9.25  # normal scores beyond +-REACH, of probability 2e-20, are drawn as +-REACH
 INTERVALS = 1024
 CLOSE = 0.09  # dim - k below which the panels of log rho are graded: longer than 1 if equal
 POWER = 80.0  # logarithms below its mode where the density of log rho is a power to all digits
-SCORES = np.linspace(-REACH, REACH, INTERVALS + 1)
+NORMAL_SCORES = np.linspace(-REACH, REACH, INTERVALS + 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,9 +32,9 @@ class LogQuantiles:
 
     cubics: Float
 
-    def __call__(self, scores: Float) -> Float:
+    def __call__(self, normal_scores: Float) -> Float:
         """log radius at normal scores, same shape."""
-        place = (np.clip(scores, -REACH, REACH) + REACH) * (INTERVALS / (2 * REACH))
+        place = (np.clip(normal_scores, -REACH, REACH) + REACH) * (INTERVALS / (2 * REACH))
         index = np.minimum(place.astype(np.int64), INTERVALS - 1)
         x = place - index
         c = self.cubics[index]
@@ -43,10 +43,10 @@ class LogQuantiles:
 
 
 def tabulate(values: Float) -> LogQuantiles:
-    """The table through T(SCORES) = values."""
+    """The table through T(NORMAL_SCORES) = values."""
     width = 2 * REACH / INTERVALS
     powers = width ** np.arange(3, -1, -1)
-    cubics = np.ascontiguousarray(CubicSpline(SCORES, values).c.T * powers)
+    cubics = np.ascontiguousarray(CubicSpline(NORMAL_SCORES, values).c.T * powers)
     cubics.flags.writeable = False
     return LogQuantiles(cubics)
 
@@ -58,11 +58,11 @@ def gamma_log_quantiles(shape: float, power: float) -> LogQuantiles:
     Small shapes are worked in logarithms: their quantiles underflow float64.
     """
     with np.errstate(divide="ignore"):
-        low = np.log(special.gammaincinv(shape, special.ndtr(SCORES)))
-        high = np.log(special.gammainccinv(shape, special.ndtr(-SCORES)))
-    values = np.where(SCORES < 0, low, high)
+        low = np.log(special.gammaincinv(shape, special.ndtr(NORMAL_SCORES)))
+        high = np.log(special.gammainccinv(shape, special.ndtr(-NORMAL_SCORES)))
+    values = np.where(NORMAL_SCORES < 0, low, high)
     # P(shape, x) = x^shape / Gamma(shape + 1) as x -> 0
-    small = (special.log_ndtr(SCORES) + special.gammaln(shape + 1)) / shape
+    small = (special.log_ndtr(NORMAL_SCORES) + special.gammaln(shape + 1)) / shape
     return tabulate(np.where(small < -70.0, small, values) / power)
 
 
@@ -70,7 +70,7 @@ def gamma_log_quantiles(shape: float, power: float) -> LogQuantiles:
 def cosine_quantiles(dim: int) -> LogQuantiles:
     """T(z) = artanh c with P(cos(z, delta) <= c) = Phi(z) for a uniform direction, dim >= 2."""
     a = 0.5 * (dim - 1)
-    half = special.betaincinv(a, a, special.ndtr(SCORES[: INTERVALS // 2]))  # (1 + c)/2
+    half = special.betaincinv(a, a, special.ndtr(NORMAL_SCORES[: INTERVALS // 2]))  # (1 + c)/2
     left = 0.5 * np.log(half / (1.0 - half))
     return tabulate(np.concatenate([left, [0.0], -left[::-1]]))
 
@@ -173,7 +173,7 @@ def max_log_quantiles(dim: int, k: float) -> LogQuantiles:
     panels = law.weights.sum(axis=1)
     below = np.concatenate([[0.0], np.cumsum(panels)])
     above = np.concatenate([np.cumsum(panels[::-1])[::-1], [0.0]])
-    scores = np.where(below < above, special.ndtri(below), -special.ndtri(above))
-    inner = np.abs(scores) < REACH + 0.5
-    inner &= np.concatenate([[True], np.diff(scores) > 0])
-    return tabulate(CubicSpline(scores[inner], law.edges[inner])(SCORES))
+    normal_scores = np.where(below < above, special.ndtri(below), -special.ndtri(above))
+    inner = np.abs(normal_scores) < REACH + 0.5
+    inner &= np.concatenate([[True], np.diff(normal_scores) > 0])
+    return tabulate(CubicSpline(normal_scores[inner], law.edges[inner])(NORMAL_SCORES))

@@ -62,7 +62,7 @@ def smoothed_of(model: Any, run: Run, *, device: str | None = None, **forward: A
         if value:
             raise ValueError(f"{name} must not be given for a function, got {value!r}: drop it")
     if not callable(found):
-        raise ValueError(f"model must be a torch module or a function, got {found!r}: name one")
+        raise cc.errors.fail("model", "a torch module or a function", found, "name one")
     soft = isinstance(run.plan, ScorePlan)
     return cc.Smoothed(
         None if soft else found, run.noise, run.num_classes,

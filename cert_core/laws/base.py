@@ -24,7 +24,7 @@ class LogRatioLaw(ABC):
     reason : str
         The proof of that, or the inclusion used.
     resolution : float
-        Relative error to which score/radius is a smooth function of the radius.
+        Relative error to which normal score/radius is a smooth function of the radius.
     full_support : bool
         Whether L(1) = 1 without being asked; else `lower` serves p in [0, 1].
     """

@@ -132,11 +132,11 @@ class MixedLaw(LogRatioLaw):
         p = min(max(p, RESOLVED), 1 - RESOLVED)  # further out F is not known
         at_zero = self.probability(0.0, COARSE)[0]
         mu = 2 * float(special.ndtri(min(max(at_zero, 0.5 + 1e-9), 1 - 1e-9)))
-        score = float(special.ndtri(p))
-        guess = mu * (score - 0.5 * mu)
+        normal_score = float(special.ndtri(p))
+        guess = mu * (normal_score - 0.5 * mu)
         tolerance = COARSE * min(p, 1 - p)
         gap = self.probability(guess, tolerance)[0] - p
-        step = mu * (1e-3 + 4 * abs(gap) * math.exp(0.5 * score**2))
+        step = mu * (1e-3 + 4 * abs(gap) * math.exp(0.5 * normal_score**2))
         rough = root(lambda t: self.probability(t, tolerance)[0] - p, guess, step, LOSS)
         if rough_is_enough:
             return rough

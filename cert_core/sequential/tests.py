@@ -26,13 +26,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from scipy import fft
 
 from cert_core.confidence import above_rest, below_exp, counts_of, where_votes
-from cert_core.errors import EXACT, Float, fail, integer, integers, items, real, scalar
+from cert_core.errors import EXACT, Float, Number, fail, integer, integers, items, real, scalar
 from cert_core.errors import alpha as alpha_value
 from cert_core.errors import size as size_value
 from cert_core.tails import EPS, LEAST, deviance, guess, log_peak, log_tail
@@ -380,6 +380,14 @@ def _log_mixture_lower(k: Float, n: Float, level: float) -> Float:
     return last - off / slope - 4.0 * EPS * np.abs(last)
 
 
+@overload
+def mixture_lower(k: Number, n: Number, alpha: float) -> float: ...
+
+
+@overload
+def mixture_lower(k: Any, n: Any, alpha: float) -> Float: ...
+
+
 def mixture_lower(k: Any, n: Any, alpha: float) -> Any:
     """Bound a success probability from below at all sample sizes at once.
 
@@ -416,6 +424,14 @@ def mixture_lower(k: Any, n: Any, alpha: float) -> Any:
     level = alpha_value(alpha)
     votes, total = counts_of(k, n)
     return scalar(below_exp(where_votes(_log_mixture_lower, votes, total, level)))
+
+
+@overload
+def mixture_upper(k: Number, n: Number, alpha: float) -> float: ...
+
+
+@overload
+def mixture_upper(k: Any, n: Any, alpha: float) -> Float: ...
 
 
 def mixture_upper(k: Any, n: Any, alpha: float) -> Any:

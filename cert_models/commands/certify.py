@@ -131,13 +131,15 @@ def plan_of(options: argparse.Namespace, noise: cc.Noise) -> Plan:
         )
     sampling = {"n_max": options.n, "alpha": options.alpha, "n0": options.n0}
     if options.until is not None:
-        return SequentialPlan(cc.plan_until(noise, options.attack, options.until, **sampling))
+        return SequentialPlan(
+            cc.sequential.plan_until(noise, options.attack, options.until, **sampling)
+        )
     if options.at is not None:
         return SequentialPlan(
-            cc.plan_at(noise, options.attack, listed("--at", options.at), **sampling)
+            cc.sequential.plan_at(noise, options.attack, listed("--at", options.at), **sampling)
         )
     bound = options.bound or "clopper-pearson"
-    cc.check_sampling(noise, options.attack, options.n, options.alpha, bound=bound)
+    cc.certificates.check_sampling(noise, options.attack, options.n, options.alpha, bound=bound)
     soft = cc.BOUNDS[bound].reads == "scores"
     if soft and options.votes == "hard":
         raise UsageError(f"--votes must be left out, got 'hard' with --bound {bound}: drop it")
@@ -244,7 +246,7 @@ def _incomplete(missing: int, stored: StoredRun) -> int:
 def _report(options: argparse.Namespace, result: Result) -> None:
     certificates, labels = result.certified_by, result.labels
     drawn = float(certificates.n0 + certificates.n)
-    if isinstance(certificates, cc.SequentialCertificates):
+    if isinstance(certificates, cc.sequential.SequentialCertificates):
         drawn = float(certificates.samples.mean())
     top = float(certificates.radius.max(initial=0.0))
     radii = sorted({float(radius(top * i / 8, 3)) for i in range(9)})

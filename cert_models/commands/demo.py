@@ -96,7 +96,7 @@ def _certified(
     from cert_models.run import StoredRun, certified_right, sampler_of
     from cert_models.store.runs import FixedPlan, Run
 
-    cc.check_sampling(noise, attack, options.n, options.alpha)
+    cc.certificates.check_sampling(noise, attack, options.n, options.alpha)
     run = Run(
         plan=FixedPlan(options.n0, options.n), noise=noise, seed=options.seed,
         batch_size=options.batch_size, num_classes=10, model="digits-cnn", model_fingerprint="",

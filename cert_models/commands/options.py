@@ -127,17 +127,14 @@ def listed_indices(text: str, count: int) -> list[int]:
         try:
             ends = int(first), int(last) if dash else int(first)
         except ValueError:
-            raise UsageError(
-                f"--indices must be like 0,7,100-199, got {text!r}: list them"
-            ) from None
+            raise cc.errors.fail("--indices", "like 0,7,100-199", text, "list them") from None
         if not 0 <= ends[0] <= ends[1] < count:  # before an endless range is made a list
             found = []
             break
         found += range(ends[0], ends[1] + 1)
     if not found or len(set(found)) < len(found):
-        raise UsageError(
-            f"--indices must be distinct and below {count}, the number of inputs, got {text!r}: "
-            "list others"
+        raise cc.errors.fail(
+            "--indices", f"distinct and below {count}, the number of inputs", text, "list others"
         )
     return found
 

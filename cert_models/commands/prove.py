@@ -105,8 +105,7 @@ def add(commands: Any) -> None:
 
 def run_prove(options: argparse.Namespace) -> int:
     """cert prove."""
-    if options.workers < 1:
-        raise UsageError(f"--workers must be at least 1, got {options.workers}: pass e.g. 1")
+    cc.errors.integer("--workers", options.workers, 1, remedy="pass e.g. 1")
     claims = sorted(set(_claims(options)), key=Claim.key)
     done = _Table(options.out) if options.out else None
     if done is None:

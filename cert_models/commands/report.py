@@ -153,8 +153,7 @@ def _page(options: argparse.Namespace, results: list[Result], made: Any) -> str:
         return ""
     from cert_models.reports.page import gallery, page
 
-    if options.images < 1:
-        raise UsageError(f"--images must be at least 1, got {options.images}: or leave out --data")
+    cc.errors.integer("--images", options.images, 1, remedy="or leave out --data")
     pictures = []
     if options.data:
         pictures = gallery(options.loaded, results, options.images)

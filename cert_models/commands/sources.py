@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cert_core.errors import fail
 from cert_models.commands.options import UsageError, listed
 
 if TYPE_CHECKING:
@@ -114,5 +115,5 @@ def radii_of(text: str | None) -> list[float] | None:
         return None
     radii: list[float] = listed("--at", text)
     if not all(0 <= radius < float("inf") for radius in radii):
-        raise UsageError(f"--at must be numbers >= 0 like 0,0.25,0.5, got {text!r}: list radii")
+        raise fail("--at", "numbers >= 0 like 0,0.25,0.5", text, "list radii")
     return radii

@@ -130,7 +130,7 @@ def result_of(
         parts.append(certificates_of(block, run, attack, alpha, bound))
     indices, labels, seconds = zip(*places, strict=True) if places else ((),) * 3
     return Result.of(
-        cc.join_certificates(parts), name=name, model=run.model, data=run.data,
+        cc.certificates.join_certificates(parts), name=name, model=run.model, data=run.data,
         data_fingerprint=run.data_fingerprint, indices=np.array(indices, dtype=np.int64),
         labels=np.array(labels, dtype=np.int64), seconds=np.array(seconds, dtype=np.float64),
     )  # fmt: skip
@@ -165,11 +165,11 @@ def certificates_of(
     if isinstance(plan, LogPlan):
         return _of_rows(votes, plan, run.noise, attack, alpha)
     if isinstance(plan, SequentialPlan):
-        return cc.gather(plan.rule, votes)
+        return cc.sequential.gather(plan.rule, votes)
     if isinstance(plan, ScorePlan):
         labels = np.array([each.selected for each in votes], dtype=np.int64)
         scores = np.array([each.scores for each in votes]).reshape(-1, plan.n) / SCORE_UNIT
-        return cc.certify_scores(labels, scores, run.noise, attack, n0=plan.n0, **how)
+        return cc.certificates.certify_scores(labels, scores, run.noise, attack, n0=plan.n0, **how)
     selection, estimation = np.zeros((2, len(votes), run.num_classes), dtype=np.int64)
     for i, each in enumerate(votes):
         selection[i], estimation[i] = each.selection, each.estimation

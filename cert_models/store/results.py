@@ -203,13 +203,13 @@ class Result:
 def _tested(certificates: cc.Certificates) -> tuple[float, ...] | None:
     """The radii that were tested, where no other was."""
     plan = getattr(certificates, "plan", None)
-    return tuple(plan.radii) if isinstance(plan, cc.RadiiPlan) else None
+    return tuple(plan.radii) if isinstance(plan, cc.sequential.RadiiPlan) else None
 
 
 def _sampling(certificates: cc.Certificates) -> str:
     """How the votes behind certificates were drawn, and whether their bound is tight."""
     text = f"n0 {certificates.n0}, n {certificates.n}"
-    if isinstance(certificates, cc.SequentialCertificates) and len(certificates):
+    if isinstance(certificates, cc.sequential.SequentialCertificates) and len(certificates):
         mean = certificates.samples.mean()
         text += (
             f" at most, decided by a sequential test, {samples(mean)} samples an input on average"

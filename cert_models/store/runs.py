@@ -136,11 +136,11 @@ class SequentialPlan:
 
     Attributes
     ----------
-    rule : cc.RadiiPlan or cc.WidthPlan
+    rule : cc.sequential.RadiiPlan or cc.sequential.WidthPlan
         Radii or width, thresholds, alpha, n0 and looks.
     """
 
-    rule: cc.RadiiPlan | cc.WidthPlan
+    rule: cc.sequential.RadiiPlan | cc.sequential.WidthPlan
     kind: ClassVar[str] = "sequential"
     counts: ClassVar[tuple[str, ...]] = ()
 
@@ -153,7 +153,7 @@ class SequentialPlan:
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """The plan whose to_dict this was."""
         rest = {key: value for key, value in values.items() if key != "test"}
-        return cls(cc.plan_from_dict({**rest, "kind": values.get("test")}))
+        return cls(cc.sequential.plan_from_dict({**rest, "kind": values.get("test")}))
 
     def check(self, votes: Votes) -> None:
         """Refuse votes that this plan cannot have cast."""

@@ -72,7 +72,7 @@ def test_monte_carlo_spends_what_it_says(threat: Any, method: str) -> None:
     samples = Samples(*threat)
     how: dict[str, Any] = {"n": N, "alpha": ALPHA, "seed": SEED, "method": method}
     how["backend"] = "reference"
-    needed = cc.monte_carlo_required(*threat, **how)
+    needed = cc.monte_carlo.monte_carlo_required(*threat, **how)
     assert needed.required == pytest.approx(samples.required(method), rel=1e-9)
     assert math.fsum(needed.alpha_split.values()) == pytest.approx(ALPHA, rel=1e-12)
     for p in (0.6, 0.9):
@@ -87,14 +87,16 @@ def test_a_grid_ends_at_its_first_failure(method: str) -> None:
     seen = 0
     for seed in range(12):
         how: dict[str, Any] = {"n": 60, "alpha": 0.2, "seed": seed, "method": method}
-        needed = [cc.monte_carlo_required(noise, "l2", r, **how).required for r in grid]
+        needed = [cc.monte_carlo.monte_carlo_required(noise, "l2", r, **how).required for r in grid]
         p = np.array([(a + b) / 2 for a in needed for b in needed if a != b])
         p = p[(p > 0.5) & (p < 1)]
         passes = p[:, None] > np.array(needed)
         seen += int((np.diff(passes.astype(int), axis=1) > 0).any(axis=1).sum())
         first = np.where(passes.all(axis=1), len(grid), (~passes).argmax(axis=1))
         expected = np.array([0.0, *grid])[first]
-        np.testing.assert_array_equal(cc.monte_carlo_radius(p, noise, "l2", grid, **how), expected)
+        np.testing.assert_array_equal(
+            cc.monte_carlo.monte_carlo_radius(p, noise, "l2", grid, **how), expected
+        )
     assert seen > 20 or method != "clopper-pearson"  # the others are nearly monotone in r
 
 
@@ -110,7 +112,7 @@ def test_boundaries_are_those_of_whole_laws(threshold: float, alpha: float) -> N
     """No tail cut off, no look's share exceeded: the least successes that keep the chance of
     having certified within alpha times the share of looks taken, in 60 digits."""
     looks = (60, 200, 320)
-    test = cc.boundaries(threshold, alpha, looks)
+    test = cc.sequential.boundaries(threshold, alpha, looks)
     with mp.workdps(60):
         going, before, spent = np.array([mp.mpf(1)]), 0, mp.mpf(0)
         for j, n in enumerate(looks):
@@ -128,7 +130,7 @@ def test_boundaries_are_those_of_whole_laws(threshold: float, alpha: float) -> N
 
 def test_a_threshold_counts_with_all_below_it_alone() -> None:
     """Discrete votes may cross the boundary of a threshold and not that of a lower one."""
-    lower, higher = (cc.boundaries(p, 0.3, (3, 5, 9)) for p in (0.5, 0.52))
+    lower, higher = (cc.sequential.boundaries(p, 0.3, (3, 5, 9)) for p in (0.5, 0.52))
     assert lower.certify[2] > higher.certify[2]
     path, alone = FixedSequence((lower, higher)), FixedSequence((higher,))
     for successes, n in ((3, 3), (3, 5), (6, 9)):
@@ -140,7 +142,7 @@ def test_a_threshold_counts_with_all_below_it_alone() -> None:
 def test_shares_of_alpha_are_whole() -> None:
     """Each share as told, their sum within a few roundings of alpha, never above it."""
     for alpha, shares in ((0.001, [1, 1]), (0.05, [2, 1, 7]), (0.3, [1] * 7)):
-        parts = cc.split_alpha(alpha, shares)
+        parts = cc.confidence.split_alpha(alpha, shares)
         assert math.fsum(parts) <= alpha
         for part, share in zip(parts, shares, strict=True):
             assert part == pytest.approx(alpha * share / sum(shares), rel=1e-14)

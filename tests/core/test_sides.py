@@ -336,7 +336,7 @@ def test_no_law_and_no_answer_is_left_out() -> None:
 def test_answers_are_on_their_side(answer: str, specimen: tuple[str, Any, Truth]) -> None:
     name, law, truth = specimen
     if answer in WITHOUT_A_LAW.get(name, ()):
-        with pytest.raises(cc.UnsupportedPair):
+        with pytest.raises(cc.errors.UnsupportedPair):
             getattr(law, answer)(0.5)
         return
     with mp.workdps(DIGITS):

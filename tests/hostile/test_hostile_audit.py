@@ -23,7 +23,7 @@ from cert_models.store.runs import FixedPlan, LogPlan, Plan, Run, ScorePlan, Seq
 
 NOISE = cc.Gaussian(4, 0.2)
 FIXED, SCORES = FixedPlan(5, 40), ScorePlan(5, 40)
-TEST = cc.plan_at(NOISE, "l2", [0.05], n_max=80, alpha=0.1, n0=5, first=20, ratio=2)
+TEST = cc.sequential.plan_at(NOISE, "l2", [0.05], n_max=80, alpha=0.1, n0=5, first=20, ratio=2)
 HERE = "test_hostile_audit"
 DATA = Path("data.npz")
 

@@ -71,7 +71,7 @@ def stored(*plans: str) -> str:
     noise = cc.Gaussian(4, 1.0)
     with CountStore("s.db") as store:
         for name in plans:
-            test = cc.plan_at(noise, "l2", [0.25, 0.5], n_max=1000)
+            test = cc.sequential.plan_at(noise, "l2", [0.25, 0.5], n_max=1000)
             plan: Any = SequentialPlan(test) if name.startswith("at") else FixedPlan(10, 1000)
             store.begin(
                 name,

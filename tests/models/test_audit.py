@@ -30,7 +30,7 @@ from cert_models.store.runs import (
 )
 
 NOISE = cc.Gaussian(6, 0.5)
-TEST = cc.plan_at(NOISE, "l2", [0.1], n_max=400, alpha=0.01, n0=10, first=100, ratio=2)
+TEST = cc.sequential.plan_at(NOISE, "l2", [0.1], n_max=400, alpha=0.01, n0=10, first=100, ratio=2)
 FIXED, SCORES, SEQUENTIAL = FixedPlan(10, 300), ScorePlan(2, 4), SequentialPlan(TEST)
 INPUTS = 20
 MODELS = """

@@ -54,7 +54,7 @@ def run(*words: str) -> int:
 def test_a_new_bound_on_votes_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(cc.BOUNDS, "cautious", cc.Bound(cautious))
+    monkeypatch.setitem(cc.BOUNDS, "cautious", cc.certificates.Bound(cautious))
     assert run(*HARD, "--bound", "cautious", "--out", "alone.tsv") == 0
     assert run(*HARD, "--bound", "cautious", "--store", "s.db", "--out", "kept.tsv") == 0
     assert run(*HARD, "--store", "s.db", "--out", "exact.tsv") == 0  # the same counts
@@ -136,7 +136,7 @@ def test_bounds_of_the_core() -> None:
     counts = np.array([[90, 10], [55, 45]]), np.array([[900, 100], [560, 440]])
     noise = cc.Gaussian(4, 0.5)
     by_name = cc.certify(*counts, noise, "l2", bound="runner-up")
-    by_verb = cc.certify_top_k(*counts, noise, "l2")
+    by_verb = cc.certificates.certify_top_k(*counts, noise, "l2")
     np.testing.assert_array_equal(by_name.radius, by_verb.radius)
     assert by_name.bound == by_verb.bound == "runner-up"
     assert cc.certify(*counts, noise, "l2").bound == "clopper-pearson"
@@ -144,4 +144,4 @@ def test_bounds_of_the_core() -> None:
         with pytest.raises(ValueError, match="bound must be one of 'clopper-pearson', 'runner-up'"):
             cc.certify(*counts, noise, "l2", bound=wrong)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="bound must be one of 'betting'"):
-        cc.certify_scores([0], np.ones((1, 50)), noise, "l2", n0=1, bound="runner-up")
+        cc.certificates.certify_scores([0], np.ones((1, 50)), noise, "l2", n0=1, bound="runner-up")

@@ -35,7 +35,9 @@ RUN = Run(
     model="net", model_fingerprint="m", data="digits", data_fingerprint="d",
     attack="l2", alpha=0.001,
 )  # fmt: skip
-TEST = cc.plan_at(NOISE, "l2", [0.01, 0.05], n_max=200, alpha=0.001, n0=10, first=50, ratio=2)
+TEST = cc.sequential.plan_at(
+    NOISE, "l2", [0.01, 0.05], n_max=200, alpha=0.001, n0=10, first=50, ratio=2
+)
 SEQUENTIAL = SequentialPlan(TEST)
 LOGGED = LogPlan(100, 1000, "l2", 0.001)
 
@@ -278,20 +280,20 @@ def test_a_sequential_run_gives_its_own_decisions_alone(tmp_path: Path) -> None:
         return (batch.mean(axis=1) > 0.48).astype(int)
 
     x = np.linspace(0.3, 0.7, 12)[:, None].repeat(64, axis=1).astype(np.float32)
-    width = cc.plan_until(NOISE, "linf", 0.3, n_max=400, alpha=0.01, n0=10)
+    width = cc.sequential.plan_until(NOISE, "linf", 0.3, n_max=400, alpha=0.01, n0=10)
     for name, test in (("radii", TEST), ("width", width)):
         run = dataclasses.replace(
             RUN, plan=SequentialPlan(test), num_classes=2, attack=test.attack, alpha=test.alpha
         )
-        found = list(cc.outcomes(test, predict, x, 2, seed=5))
+        found = list(cc.sequential.outcomes(test, predict, x, 2, seed=5))
         with CountStore(tmp_path / "s.db") as store:
             store.begin(name, run)
             assert store.runs()[name] == run
             for o in found:
                 store.add(name, dataclasses.replace(o, label=0, seconds=0.1))
-            expected, reading = cc.gather(test, found), read_run(store, name)
+            expected, reading = cc.sequential.gather(test, found), read_run(store, name)
             result = reading.certificates
-            assert isinstance(result, cc.SequentialCertificates)
+            assert isinstance(result, cc.sequential.SequentialCertificates)
             for key in ("label", "radius", "p_lower", "samples", "decided"):
                 np.testing.assert_array_equal(getattr(result, key), getattr(expected, key))
             assert (result.alpha, result.attack, result.plan) == (test.alpha, test.attack, test)

@@ -10,7 +10,9 @@ recorded beneath all that could mistake a stage, an input or a start.
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import pkgutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -106,8 +108,8 @@ def plain(noise: Any) -> cc.Smoothed:
     return cc.Smoothed(labels, noise, 2, scores=scores, batch_size=7)
 
 
-def plan_for(noise: Any) -> cc.RadiiPlan:
-    return cc.plan_at(noise, "l2", [0.01], n_max=N, alpha=0.1, n0=N0, first=5)
+def plan_for(noise: Any) -> cc.sequential.RadiiPlan:
+    return cc.sequential.plan_at(noise, "l2", [0.01], n_max=N, alpha=0.1, n0=N0, first=5)
 
 
 def never(position: int, successes: int, n: int) -> bool:
@@ -116,7 +118,7 @@ def never(position: int, successes: int, n: int) -> bool:
 
 def until(noise: Any) -> Any:
     looks = plan_for(noise).looks
-    return list(cc.votes_until(labels, X, noise, 2, looks, never, SEED, n0=N0, **HOW))
+    return list(cc.sequential.votes_until(labels, X, noise, 2, looks, never, SEED, n0=N0, **HOW))
 
 
 def voted(noise: Any, n: int, **options: Any) -> Any:
@@ -124,14 +126,14 @@ def voted(noise: Any, n: int, **options: Any) -> Any:
 
 
 def scored(noise: Any) -> Any:
-    means = cc.mean_scores(scores, X, noise, 2, N0, SEED, stage="selection", **HOW)
+    means = cc.scores.mean_scores(scores, X, noise, 2, N0, SEED, stage="selection", **HOW)
     chosen = means.argmax(axis=1)
-    return cc.label_scores(scores, X, noise, 2, chosen, N, SEED, **HOW)
+    return cc.scores.label_scores(scores, X, noise, 2, chosen, N, SEED, **HOW)
 
 
 def mapped(noise: Any) -> Any:
-    chosen = cc.selected_labels(labels, X, noise, 2, N0, SEED, **HOW)
-    return cc.label_votes(labels, X, noise, 2, chosen, N, SEED, **HOW)
+    chosen = cc.joint.selected_labels(labels, X, noise, 2, N0, SEED, **HOW)
+    return cc.joint.label_votes(labels, X, noise, 2, chosen, N, SEED, **HOW)
 
 
 def batches(noise: Any) -> Any:
@@ -170,18 +172,20 @@ VERBS: dict[str, tuple[Verb, dict[str, tuple[int, int]]]] = {
     "count_votes": (lambda v: [voted(v, N0, stage="selection"), voted(v, N)], ALL),
     "counted on": (lambda v: [voted(v, N0), voted(v, N - N0, start=N0)], LAST),
     "noisy_batches": (batches, ALL),
-    "answers": (lambda v: list(cc.answers(labels, X, v, N, SEED, **HOW)), LAST),
+    "answers": (lambda v: list(cc.votes.answers(labels, X, v, N, SEED, **HOW)), LAST),
     "scores": (scored, ALL),
     "label maps": (mapped, ALL),
     "sampled_values": (
-        lambda v: cc.sampled_values(lambda b: b[:, 0], X, v, N, SEED, **HOW), LAST,
+        lambda v: cc.scores.sampled_values(lambda b: b[:, 0], X, v, N, SEED, **HOW), LAST,
     ),
     "sampled_ranks": (
-        lambda v: cc.sampled_ranks(lambda b: b[:, 0], X, v, N, SEED, [1], **HOW), LAST,
+        lambda v: cc.scores.sampled_ranks(lambda b: b[:, 0], X, v, N, SEED, [1], **HOW), LAST,
     ),
     "votes_until": (until, ALL),
-    "outcomes": (lambda v: list(cc.outcomes(plan_for(v), labels, X, 2, SEED, **HOW)), ALL),
-    "certify_by": (lambda v: cc.certify_by(plan_for(v), labels, X, 2, SEED, **HOW), ALL),
+    "outcomes": (
+        lambda v: list(cc.sequential.outcomes(plan_for(v), labels, X, 2, SEED, **HOW)), ALL,
+    ),
+    "certify_by": (lambda v: cc.sequential.certify_by(plan_for(v), labels, X, 2, SEED, **HOW), ALL),
     "a run of fixed size": (long_run(lambda _: FixedPlan(N0, N), lambda: labels), ALL),
     "a run of a module": (long_run(lambda _: FixedPlan(N0, N), lambda: Net().eval()), ALL),
     "a sequential run": (long_run(lambda v: SequentialPlan(plan_for(v)), lambda: labels), ALL),
@@ -227,25 +231,35 @@ def last(name: str) -> str:
     return name.rpartition(".")[2]
 
 
-def seeded(names: Any, home: Any) -> set[str]:
-    """Those that draw: a seed is told to them."""
-    found = {name: getattr(home, name) for name in names if not name.startswith("_")}
-    verbs = {n: v for n, v in found.items() if callable(v) and not inspect.isclass(v)}
-    return {name for name, verb in verbs.items() if "seed" in inspect.signature(verb).parameters}
+def seeded(home: Any) -> set[str]:
+    """Public functions of a module or class that draw: a seed is told to them."""
+    found = inspect.getmembers(home, inspect.isfunction)
+    return {
+        name for name, verb in found
+        if not name.startswith("_") and "seed" in inspect.signature(verb).parameters
+        and (inspect.isclass(home) or "Parameters\n" in (verb.__doc__ or ""))
+    }  # fmt: skip
 
 
 def test_every_verb_is_here() -> None:
     """What draws for a certificate is in the tables above; single draws are one stretch, and
     the noise side has its own test."""
-    apart = {"draw", "monte_carlo_bound", "monte_carlo_required", "monte_carlo_radius"}
+    apart = {
+        "draw", "draw_log_ratio", "monte_carlo_bound", "monte_carlo_required",
+        "monte_carlo_radius",
+    }  # fmt: skip
     named = {
         "mean_scores": "scores", "label_scores": "scores", "label_votes": "label maps",
         "selected_labels": "label maps",
     }  # fmt: skip
-    functions = {named.get(name, name) for name in seeded(cc.__all__, cc) - apart}
-    assert functions <= VERBS.keys()
+    found = set[str]()
+    for module in pkgutil.walk_packages(cc.__path__, "cert_core."):
+        if ".kernels." not in module.name:  # which draw what they are told
+            found |= seeded(importlib.import_module(module.name))
+    assert "count_votes" in found
+    assert {named.get(name, name) for name in found - apart} <= VERBS.keys()
     for kind in (cc.Smoothed, SmoothedClassifier):
-        assert seeded(dir(kind), kind) == METHODS.keys()
+        assert seeded(kind) == METHODS.keys()
 
 
 @pytest.mark.parametrize("name", VERBS)
@@ -319,7 +333,7 @@ def test_the_noise_side_does_not_meet_itself(method: str, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(cpu, "draw_log_ratio", recorded)
     how: dict[str, Any] = {"n": 2**20 + 5, "alpha": 0.01, "seed": SEED, "method": method}
-    cc.monte_carlo_required(RADIAL, "l2", 0.5, **how)
+    cc.monte_carlo.monte_carlo_required(RADIAL, "l2", 0.5, **how)
     assert spans.keys() <= {kernels.PI0, kernels.PI_DELTA, kernels.PILOT}
     assert all(joined(list(found))[0] == 0 for found in spans.values())
     if method == "clopper-pearson":
@@ -340,11 +354,11 @@ def test_blocks_of_one_s_own_noise_do_not_meet(monkeypatch: pytest.MonkeyPatch) 
         lambda attack, radius: np.eye(5)[0] * radius, False, "rotations leave it as it is",
     )  # fmt: skip
     how: dict[str, Any] = {"n": 37, "alpha": 0.1, "seed": SEED, "method": "clopper-pearson"}
-    one = cc.monte_carlo_required(noise, "l2", 0.5, **how).required
+    one = cc.monte_carlo.monte_carlo_required(noise, "l2", 0.5, **how).required
     blocks = {each.tobytes() for each in drawn}
     assert len(blocks) == 3 * 4  # pi0, pi_delta and the pilot, of ten rows at most
     assert len(np.unique(np.frombuffer(b"".join(blocks)))) == 3 * 4 * 10 * 5
-    assert cc.monte_carlo_required(noise, "l2", 0.5, **how).required == one
+    assert cc.monte_carlo.monte_carlo_required(noise, "l2", 0.5, **how).required == one
     assert {each.tobytes() for each in drawn} == blocks
-    cc.monte_carlo_required(noise, "l2", 0.5, **{**how, "seed": SEED + 1})
+    cc.monte_carlo.monte_carlo_required(noise, "l2", 0.5, **{**how, "seed": SEED + 1})
     assert len({each.tobytes() for each in drawn}) == 2 * len(blocks)

@@ -90,12 +90,12 @@ def test_the_second_block_of_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     )  # fmt: skip
     assert done.status == 0, done.err
     noise, chosen = cc.Gaussian(2, 0.3), list(range(0, 150, 2))
-    plan = cc.plan_at(noise, "l2", [0.02, 0.1], n_max=120, alpha=0.05, n0=5)
+    plan = cc.sequential.plan_at(noise, "l2", [0.02, 0.1], n_max=120, alpha=0.05, n0=5)
 
     def predict(batch: Any) -> Any:
         return (batch[:, 0] > 0.5).astype(int)
 
-    expected = cc.certify_by(plan, predict, x[chosen], 2, 0, indices=chosen)
+    expected = cc.sequential.certify_by(plan, predict, x[chosen], 2, 0, indices=chosen)
     with CountStore("s.db", readonly=True) as store:
         found = read_run(store, "default")
     assert found.indices.tolist() == chosen

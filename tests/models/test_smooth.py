@@ -109,7 +109,9 @@ def test_certificates_are_those_of_the_core_s_votes() -> None:
     for k in (None, 2):
         how: dict[str, Any] = {} if k is None else {"k": k}
         verb, function = (
-            ("certify", cc.certify) if k is None else ("certify_top_k", cc.certify_top_k)
+            ("certify", cc.certify)
+            if k is None
+            else ("certify_top_k", cc.certificates.certify_top_k)
         )
         result = getattr(smoothed(), verb)(X, 100, 2000, 0.001, "l1", 4, **how)
         expected = function(*votes, NOISE, "l1", alpha=0.001, **how)

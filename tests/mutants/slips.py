@@ -133,8 +133,8 @@ CORE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
     "cert_core/monte_carlo.py": ("core/test_budgets.py core/test_monte_carlo.py", [
         ("half = self.alpha / 2", "half = self.alpha", "two counts at alpha each"),
         ("going &= points > needed", "going = points > needed", "a grid not stopped at its first failure"),
-        ('sides = 2 if self.method == "hoeffding" else 1', "sides = 1", "Hoeffding's band one-sided"),
-        ("(2 * self.n))\n", "(4 * self.n))\n", "a band of twice the draws"),
+        ('return 2 if self.method == "hoeffding" else 1', "return 1", "Hoeffding's band one-sided"),
+        ("kernels.hinge_width(self.n, self.alpha, self._sides)", "kernels.hinge_width(2 * self.n, self.alpha, self._sides)", "a band of twice the draws"),
         ("log_lam = quantile + 4 * blur", "log_lam = quantile", "lam on a smeared atom"),
         ("below = self._pi0.count_below(log_lam + blur)", "below = self._pi0.count_below(log_lam - blur)",
          "smeared draws counted on the good side"),
@@ -203,7 +203,7 @@ CORE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
     "cert_core/calibration.py": ("core/test_calibration.py core/test_radii.py", [
         ("(1.0 - SHRINK * shared.resolution)", "(1.0 + SHRINK * shared.resolution)", "interpolated radii rounded up"),
         ("if worst <= self.resolution:", "if worst <= 1e-3:", "a curve that does not fit"),
-        ("np.searchsorted(at_edges, log_scores) - 1", "np.searchsorted(at_edges, log_scores)", "the next piece of a curve"),
+        ("np.searchsorted(at_edges, log_normal_scores) - 1", "np.searchsorted(at_edges, log_normal_scores)", "the next piece of a curve"),
         ("radii * (noise.scale_unit * (1.0 - 1e-15))", "radii * (noise.scale_unit * (1.0 + 1e-6))", "radii in another unit"),
     ]),
     "cert_core/separation.py": ("core/test_certify.py", [
@@ -337,7 +337,7 @@ MODELS: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
          "votes of other inputs of the batch"),
         ("                    done += len(votes)\n", "", "parts of a batch given to its first inputs"),
         ("return torch.where(told, scores.argmax(dim=1), self.num_classes)", "return scores.argmax(dim=1)", "NaN taken for a vote"),
-        ("                raise cc.DrawAgain from error\n", "                continue\n", "copies that were not classified left out"),
+        ("                raise cc.votes.DrawAgain from error\n", "                continue\n", "copies that were not classified left out"),
         ("        check_votes(int(table[:, -1].sum()))\n", "", "copies without a vote left out"),
         ("        self._modes.check()\n        rows, found", "        rows, found", "training mode taken"),
     ]),

@@ -1,0 +1,88 @@
+"""Draws of a noise, and the log ratio of rows: the kernels, called by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cert_core import kernels
+from cert_core.errors import fail
+from cert_core.noises import Noise, checked_noise
+from cert_core.threats import Shift
+
+
+def draw(
+    noise: Noise,
+    n: int,
+    seed: int,
+    *,
+    start: int = 0,
+    center: Any = None,
+    out: Any = None,
+    dtype: str = "float32",
+    backend: str = "cpu",
+) -> Any:
+    """Draw noise, or noisy copies of an input.
+
+    Parameters
+    ----------
+    noise : Noise
+    n : int >= 0
+        Samples, of dim values each.
+    seed : int
+        64-bit; sample i depends on (seed, i) alone.
+    start : int
+        Index of the first sample.
+    center : array of dim values, optional
+        Added to every sample.  Noises that add nothing (Flips, SparseFlips, Ablation, Splitting)
+        need it, and make copies of it in its own form: integers stay categories, levels levels.
+    out : (n, dim) array, optional
+        Written and returned instead of a new array.
+    dtype : "float32" or "float64"
+    backend : "cpu", "reference" or "gpu"
+
+    Returns
+    -------
+    (n, dim) array
+        Exact draws: what is cut off a tail has mass 2^-40 a coordinate (float32).  With
+        backend "gpu" a CuPy array, or `out`: an array of NumPy, or one of CuPy, torch, ...
+        on the device, which is filled where it is.
+
+    Raises
+    ------
+    ValueError, BackendMissing
+
+    References
+    ----------
+    Zhang et al. 2020, Eqs. 10-13; Salmon et al. 2011 for Philox.
+    """
+    return kernels.backend(backend).draw(
+        checked_noise(noise), n, seed, start=start, center=center, out=out, dtype=dtype
+    )
+
+
+def log_ratio(noise: Noise, z: Any, shift: Shift, *, backend: str = "cpu") -> Any:
+    """Compute log pi0(z - delta) - log pi0(z) for the rows of z.
+
+    Parameters
+    ----------
+    noise : Noise
+    z : (n, dim) array
+    shift : Shift, from worst_shift
+    backend : "cpu", "reference" or "gpu"
+
+    Returns
+    -------
+    (n,) float64 array
+        With backend "gpu" a CuPy array; z on the device is read there.
+
+    Raises
+    ------
+    ValueError, BackendMissing
+
+    References
+    ----------
+    Zhang et al. 2020, Theorem 1.
+    """
+    if not isinstance(shift, Shift):
+        raise fail("shift", "a Shift", shift, "pass what worst_shift returned")
+    return kernels.backend(backend).log_ratio(checked_noise(noise), z, shift)
