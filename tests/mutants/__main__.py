@@ -131,7 +131,7 @@ def nearest(slip: Slip) -> list[str]:
 
 def tried(slip: Slip, copy: Copy, *, rest: bool) -> dict[str, Any]:
     """What notices the slip; the copy is as it was afterwards."""
-    begun, clean = time.monotonic(), (ROOT / slip.file).read_text(encoding="utf-8")
+    begun, clean = time.monotonic(), (copy.root / slip.file).read_text(encoding="utf-8")
     assert clean.count(slip.old) == 1, f"{slip}: its old text does not stand there once"
     try:
         noticed = copy.put(slip, clean.replace(slip.old, slip.new))
