@@ -31,10 +31,12 @@ from cert_core.errors import (
     Float,
     Number,
     array,
+    check_callable,
     choice,
     fail,
     integer,
     items,
+    real,
     scalar,
     size,
     to_numpy,
@@ -546,6 +548,12 @@ class Bound:
     reads: str = "votes"
     share: float = 1.0
     needed: Callable[[float, float], int] = votes_needed
+
+    def __post_init__(self) -> None:
+        check_callable("lower", self.lower)
+        choice("reads", self.reads, ("votes", "classes", "scores"))
+        rule, remedy = "a number in (0, 1]", "no more of alpha can be spent than there is"
+        real("share", self.share, rule, lambda x: 0 < x <= 1, remedy=remedy)
 
 
 def bound_named(name: str, *reads: str) -> Bound:

@@ -213,8 +213,7 @@ def _looks_apart(stored: Votes, counted: Votes) -> Counts:
 
 
 def _scores_apart(stored: Votes, counted: Votes) -> Counts:
-    found: Counts = np.array(stored.scores) - np.array(counted.scores)
-    return found
+    return np.array(stored.scores, dtype=np.int64) - np.array(counted.scores, dtype=np.int64)
 
 
 def _samples(votes: Votes, plan: Plan) -> int:

@@ -24,15 +24,7 @@ import numpy as np
 import cert_core as cc
 from cert_core.errors import integer
 from cert_models.logs import Row
-from cert_models.store.runs import (
-    Counts,
-    LogPlan,
-    Plan,
-    Run,
-    ScorePlan,
-    SequentialPlan,
-    Votes,
-)
+from cert_models.store.runs import Counts, LogPlan, Plan, Run, Votes
 from cert_models.store.storage import (
     SCHEMA_VERSION,
     WHOLE,
@@ -110,15 +102,11 @@ def _check(run: Run, votes: Votes) -> None:
 
 def _votes_of(run: Run, row: tuple[Any, ...]) -> Votes:
     index, label, selection, estimation, path, seconds = row
-    steps = tuple(json.loads(path)) if path is not None else None
-    soft, rule = isinstance(run.plan, ScorePlan), None
-    if isinstance(run.plan, SequentialPlan):
-        rule = run.plan.rule
+    steps = {} if path is None else {run.plan.steps: tuple(json.loads(path))}
     votes = Votes(
-        index=index, position=index, label=label, seconds=seconds, plan=rule,
-        selection=_dense(selection, run.num_classes),
-        estimation=_dense(estimation, run.num_classes),
-        looks=None if soft else steps, scores=steps if soft else None,
+        index=index, position=index, label=label, seconds=seconds,
+        plan=getattr(run.plan, "rule", None), selection=_dense(selection, run.num_classes),
+        estimation=_dense(estimation, run.num_classes), **steps,
     )  # fmt: skip
     _check(run, votes)
     return votes
@@ -288,7 +276,7 @@ class CountStore(StoreFile):
             raise refused("votes", "Votes of one input", votes, "pass what was counted")
         with as_store_errors():
             _check(run, votes)
-        steps = votes.scores if votes.looks is None else votes.looks
+        steps = getattr(votes, run.plan.steps)
         path = json.dumps([int(v) for v in steps]) if steps is not None else None
         row = (
             int(votes.index), integer("label", votes.label, 0), _sparse(votes.selection),

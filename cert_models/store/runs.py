@@ -59,6 +59,7 @@ class _Fields:
 
     kind: ClassVar[str]
     counts: ClassVar[tuple[str, ...]] = ()  # what of it bounds read
+    steps: ClassVar[str] = "looks"  # the field of Votes that is kept beside the two stages
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able; from_dict reads it."""
@@ -105,6 +106,7 @@ class ScorePlan(_Fields):
     n: int
     kind: ClassVar[str] = "scores"
     counts: ClassVar[tuple[str, ...]] = ("scores",)
+    steps: ClassVar[str] = "scores"
 
     def __post_init__(self) -> None:
         _samples(self.n0, self.n)
@@ -143,6 +145,7 @@ class SequentialPlan:
     rule: cc.sequential.RadiiPlan | cc.sequential.WidthPlan
     kind: ClassVar[str] = "sequential"
     counts: ClassVar[tuple[str, ...]] = ()
+    steps: ClassVar[str] = "looks"
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able; from_dict reads it."""

@@ -145,3 +145,17 @@ def test_bounds_of_the_core() -> None:
             cc.certify(*counts, noise, "l2", bound=wrong)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="bound must be one of 'betting'"):
         cc.certificates.certify_scores([0], np.ones((1, 50)), noise, "l2", n0=1, bound="runner-up")
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"share": 1.5}, "share must be a number in"),
+        ({"share": 0.0}, "share must be a number in"),
+        ({"reads": "tea leaves"}, "reads must be one of 'votes', 'classes', 'scores'"),
+        ({"lower": None}, "lower must be"),
+    ],
+)
+def test_bounds_that_are_none(fields: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        cc.certificates.Bound(**{"lower": cautious, **fields})
