@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from fractions import Fraction
 
 import mpmath as mp
 import numpy as np
@@ -66,6 +67,18 @@ def test_both_ends_of_few_votes_and_of_many(n: int, alpha: float) -> None:
             assert at <= mp.mpf(alpha)
             assert rest >= cc.binomial_lower(n - k, n, alpha) * (1 - 1e-12) - 2e-15
     assert (cc.binomial_lower(0, n, alpha), cc.binomial_upper(n, n, alpha)) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("n", [1, 2, 9, 100, 2001])
+def test_p_values_are_never_below_the_exact_ones(n: int) -> None:
+    """Twice the sum of whole binomial coefficients, over 2^n, down to 1e-60."""
+    ways, total = 0, Fraction(2) ** n
+    for top in range(n, n // 2, -1):
+        ways += math.comb(n, top)
+        exact = min(2 * ways / total, Fraction(1))
+        if exact >= Fraction(1, 10**60):
+            found = Fraction(majority_p_value(top, n - top))
+            assert exact <= found <= exact * (1 + Fraction(1, 10**11))
 
 
 def test_published_values() -> None:
