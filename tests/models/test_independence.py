@@ -362,3 +362,13 @@ def test_blocks_of_one_s_own_noise_do_not_meet(monkeypatch: pytest.MonkeyPatch) 
     assert {each.tobytes() for each in drawn} == blocks
     cc.monte_carlo.monte_carlo_required(noise, "l2", 0.5, **{**how, "seed": SEED + 1})
     assert len({each.tobytes() for each in drawn}) == 2 * len(blocks)
+
+
+def test_sums_of_tables_remember_each_stretch() -> None:
+    """Two that do not go on from each other leave the samples between them to be counted."""
+    apart = voted(GAUSSIAN, 5) + voted(GAUSSIAN, 5, start=10)
+    assert sorted((each.start, each.stop) for each in apart.drawn) == [(0, 5), (10, 15)]
+    whole = apart + voted(GAUSSIAN, 5, start=5)
+    assert whole.sum() == 15 * len(INDICES)
+    with pytest.raises(ValueError, match="different samples"):
+        apart + voted(GAUSSIAN, 3, start=12)
