@@ -21,8 +21,10 @@ test: $(VENV)/.test
 test-all: test
 	$(PYTEST) -m slow
 
+# Ends with a table a subject, in docs/benchmarks.md too.
 bench: $(VENV)/.bench
-	$(BIN)/python -m pytest -q bench --benchmark-only --benchmark-disable-gc
+	$(BIN)/python -m pytest -q bench --benchmark-only --benchmark-disable-gc --benchmark-json=$(VENV)/bench.json
+	$(BIN)/python bench/tables.py $(VENV)/bench.json | tee docs/benchmarks.md
 
 lint: $(VENV)/.dev
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pre-commit run --all-files
