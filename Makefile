@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraint
 # A worker a core, each with one thread for arithmetic: half the time on two cores.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 8 --dist worksteal
 
-.PHONY: demo test test-all bench lint clean
+.PHONY: demo test test-all bench lint mutants mutants-tool clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.models
@@ -28,6 +28,14 @@ bench: $(VENV)/.bench
 
 lint: $(VENV)/.dev
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pre-commit run --all-files
+
+# Slips put into copies of the tree, two at a time (hours; goes on where it was stopped), and the
+# changes that cosmic-ray makes (days).  What they found stands in docs/mutants.md.
+mutants: $(VENV)/.mutants
+	PYTHONPATH=tests $(BIN)/python -m mutants
+
+mutants-tool: $(VENV)/.mutants
+	PYTHONPATH=tests $(BIN)/python -m mutants.tool
 
 clean:
 	rm -rf $(VENV) build dist
