@@ -173,9 +173,8 @@ def test_proofs_share_nothing_with_the_engine() -> None:
         if node.module.startswith("cert_core")
         and node.module not in ("cert_core.errors", "cert_core.balls")
     }
-    families = {
-        ("cert_core.noises", noise.__name__) for noise in (*cc.NOISES.values(), cc.noises.Scaled)
-    }
+    known = (*cc.NOISES.values(), cc.noises.Scaled)
+    families = {("cert_core.noises", noise.__name__) for noise in known}
     names = {("cert_core.threats", name) for name in ("ORDER", "Shift", "law_shift")}
     guess = {("cert_core.laws", "log_ratio_law")}
     checks = {("cert_core.noises", "Noise"), ("cert_core.noises", "checked_noise")}
