@@ -347,6 +347,8 @@ def test_slips_in_the_engine_are_caught(
 ) -> None:
     for noise, attack in RADIAL[::2]:
         monkeypatch.setattr(cc.laws, "RadialLaw", ENGINE)
+        if len(cc.log_ratio_law(noise, attack, 1.0)._jumps) > 1:
+            continue  # lambda is read off the shift: an engine's slip can only loosen p_min
         radius = cc.certified_radius(0.99, noise, attack)
         right = cc.required_probability(noise, attack, radius)
         monkeypatch.setattr(cc.laws, "RadialLaw", mutant)
