@@ -307,7 +307,7 @@ CORE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
          "coordinates beyond a tile the same"),
         ("part, sample = out[low : low + chunk], first + U64(low)", "part, sample = out[low : low + chunk], first", "every chunk of rows the same"),
     ]),
-    "cert_core/kernels/copies.py": ("core/test_copies.py", [
+    "cert_core/copies.py": ("core/test_copies.py", [
         ("        other += other >= self.codes\n", "", "flips that may stay"),
         ("            left -= seen\n", "", "coordinates shown that are not drawn"),
     ]),
@@ -369,7 +369,7 @@ MODELS: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         ("told = repr((table, about[1:], row)).encode()", "told = repr((table, row)).encode()", "rows of one run read as another's"),
     ]),
     "cert_models/store/runs.py": ("models/test_counts.py models/test_promises.py", [
-        ('_total("estimation", votes.estimation, self.n, votes)', "pass", "votes of another number of samples"),
+        ('_total("selection", votes.selection, self.n0, votes)\n        _total("estimation", votes.estimation, self.n, votes)', '_total("selection", votes.selection, self.n0, votes)', "votes of another number of samples"),
         ('        if (CODE in mine[told]) != (CODE in theirs[told]):', "        if True:", "a model's code not told apart"),
     ]),
     "cert_models/store/readings.py": ("models/test_promises.py models/test_counts.py", [
@@ -409,7 +409,7 @@ MODELS: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
          "a differing vote too many allowed"),
     ]),
     "cert_models/reports/page.py": ("models/test_promises.py models/test_report.py", [
-        ("{radius(float(r.radius[at]), 3)}", "{float(r.radius[at]):.3f}", "the page's radius to nearest"),
+        ("size = reach(r.attack, float(r.radius[at]), 3)", "size = f\"{float(r.radius[at]):.3f}\"", "the page's radius to nearest"),
         ("right = r.predict[at] == r.labels[at]", "right = r.predict[at] != cc.ABSTAIN", "a wrong class shown as right"),
     ]),
     "cert_models/reports/tables.py": ("models/test_promises.py models/test_report.py", [
