@@ -26,6 +26,7 @@ FLOORS = [
         "cert_core.threats",
     },
     {"cert_core.confidence", "cert_core.noises"},
+    {"cert_core.lattice"},
     {"cert_core.kernels", "cert_core.laws", "cert_core.moments", "cert_core.provenance"},
     {"cert_core.bounds", "cert_core.proof", "cert_core.samples", "cert_core.votes"},
     {

@@ -1,6 +1,6 @@
 """The kernels that draw: one contract, several backends.
 
-A backend is a module with these four functions, same names and order everywhere:
+A backend is a module with these five functions, same names and order everywhere:
 
 draw(noise, n, seed, *, start=0, center=None, out=None, dtype="float32", stream=DRAW)
     (n, dim) noise, added to `center`; rows are samples start .. start + n - 1.  Stretched
@@ -12,6 +12,14 @@ log_ratio(noise, z, shift)
 draw_log_ratio(noise, shift, n, seed, *, start=0, stream=PI0)
     (n,) float64 draws of the log ratio under pi0, never holding (n, dim); O(1) a draw
     where the law of |z - delta| given |z| is closed, O(dim) otherwise.
+draw_lattice(noise, n, seed, lattice, *, start=0, center=None, out=None, stream=DRAW)
+    ((n, dim) int32, (n,) bool): floor(z/h + 1/2) of the float64 draws, added to a center of
+    integers, and which rows FAIL (see integers).  Where no FAIL is, the integers are those of the
+    ideal noise that begins with the words drawn: the same on every backend and machine.  Where
+    one is, they are any.  On one machine all backends FAIL the same rows, those of the
+    reference, to which they give what they cannot decide; another machine's mathematical library
+    may move a row whose margin is within rounding of the bound to the other side, which the
+    bound allows.
 hinge_bound(log_ratio, p, alpha)
     The Monte-Carlo lower bound of Section 4.2 in closed form (see reference).
 

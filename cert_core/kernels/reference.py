@@ -16,6 +16,22 @@ from cert_core.errors import alpha as alpha_value
 from cert_core.errors import seed as seed_value
 from cert_core.kernels import BLOCKS, DRAW, OFFSETS, PI0, one_input, output_array, span
 from cert_core.kernels.copies import Codes, Words, recipe
+from cert_core.kernels.integers import (
+    CELL,
+    RELATIVE,
+    SLACK,
+    Flags,
+    checked_lattice,
+    direction_error,
+    exponential_error,
+    normal_error,
+    radius_error,
+    rounded,
+    truncated_error,
+    whole_center,
+    whole_output,
+)
+from cert_core.lattice import Integers
 from cert_core.noises import Channel, Noise, Splitting, Uniform
 from cert_core.quantiles import cosine_quantiles
 from cert_core.rounding import in_full
@@ -45,8 +61,9 @@ def philox(counter: list[Any], key: int) -> list[np.ndarray[Any, np.dtype[np.uin
     return [x0, x1, x2, x3]
 
 
-def _samples(start: int, n: int) -> list[Any]:
-    index = np.arange(start, start + n, dtype=U64)
+def _samples(start: Any, n: int) -> list[Any]:
+    """The counters of samples start, start + 1, ..., or of those that an array lists."""
+    index = start if isinstance(start, np.ndarray) else np.arange(start, start + n, dtype=U64)
     return [(index & MASK)[:, None], (index >> U64(32))[:, None]]
 
 
@@ -139,7 +156,7 @@ def _layout(
     raw: Any,
     slots: int,
     key: int,
-    start: int,
+    start: Any,
     stream: int,
     values: Callable[[list[Any]], list[Any]],
 ) -> None:
@@ -158,7 +175,7 @@ def _layout(
 
 
 def _fill(
-    kind: str, n: int, dim: int, key: int, start: int, stream: int, wide: bool, rho: Any = None
+    kind: str, n: int, dim: int, key: int, start: Any, stream: int, wide: bool, rho: Any = None
 ) -> Float:
     """(n, dim) raw coordinates in the contract's layout."""
     raw = np.empty((n, dim))
@@ -182,7 +199,7 @@ def row_normals(n: int, key: int, start: int, stream: int) -> tuple[Float, Float
     return first, second
 
 
-def row_uniforms(n: int, key: int, start: int, stream: int) -> tuple[Float, Float, Any]:
+def row_uniforms(n: int, key: int, start: Any, stream: int) -> tuple[Float, Float, Any]:
     """Two uniforms in (0, 1] a sample, and a sign bit."""
     low, high = (c[:, 0] for c in _samples(start, n))
     w = philox([low, high, U64(1), U64(stream + 1)], key)
@@ -286,12 +303,111 @@ def _column(noise: Noise, radius: Float) -> Float:
     return (radius / noise.scale_unit)[:, None]
 
 
-def _on_face(raw: Float, radius: Float, n: int, key: int, start: int, stream: int) -> Float:
+def _on_face(raw: Float, radius: Float, n: int, key: int, start: Any, stream: int) -> Float:
     """One coordinate, chosen uniformly, moved to +-radius."""
     u, _, sign = row_uniforms(n, key, start, stream)
     face = np.minimum((u * raw.shape[1]).astype(np.int64), raw.shape[1] - 1)
     raw[np.arange(n), face] = np.where(sign == 1, -radius, radius)
     return raw
+
+
+# ---- noise on a lattice (see integers.py for the errors) ----
+
+
+def draw_lattice(
+    noise: Noise,
+    n: int,
+    seed: int,
+    lattice: Any,
+    *,
+    start: int = 0,
+    center: Any = None,
+    out: Any = None,
+    stream: int = DRAW,
+) -> tuple[Integers, Flags]:
+    """See cert_core.kernels."""
+    n, start = span(n, start)
+    key, noise = seed_value(seed), checked_lattice(lattice).checked(noise)
+    out, failed = whole_output(out, (n, noise.dim)), np.ones(n, dtype=bool)
+    decide(noise, key, lattice, start, center, stream, out, failed)
+    return out, failed
+
+
+def decide(
+    noise: Noise, key: int, lattice: Any, start: int, center: Any, stream: int, out: Any, rows: Any
+) -> None:
+    """Draw rows into out, those that `rows` marks, which then says which of them FAIL: rows that
+    another backend left undecided, or all."""
+    middle = 0 if center is None else whole_center(center, noise.dim)
+    marked, chunk = np.flatnonzero(rows), max(1, CHUNK // noise.dim)
+    for low in range(0, len(marked), chunk):
+        part = marked[low : low + chunk]
+        place = key, U64(start) + part.astype(U64), stream
+        whole, rows[part] = rounded(*_bounded_rows(noise, len(part), *place), float(lattice.step))
+        out[part] = whole + middle
+
+
+def radii(noise: Noise, n: int, key: int, start: Any, stream: int) -> tuple[Float, Float]:
+    """Radii of samples, in input units, and their relative errors: inf where a radius, or the
+    face of a max-norm that its coordinate is on, is not known."""
+    low, high = (c[:, 0] for c in _samples(start, n))
+    w = philox([low, high, U64(0), U64(stream + 1)], key)
+    radius, error = radius_error(noise, _normals64(w)[0], normal_error(_unit(w[0], w[1])))
+    if noise.radial is None or noise.radial.norm == math.inf:
+        place = row_uniforms(n, key, start, stream)[0] * noise.dim
+        edge = np.clip(np.rint(place), 1, noise.dim - 1)
+        error = np.where(np.abs(place - edge) > 4 * noise.dim * CELL, error, math.inf)
+    return radius, error
+
+
+def _coordinate_errors(kind: str, words: list[Any], rho: Any) -> list[Float]:
+    """Bounds of the errors of _coordinates, a list over its two slots."""
+    uniforms = [_unit(words[0], words[1]), _unit(words[2], words[3])]
+    if kind == "normal":
+        return [normal_error(uniforms[0])] * 2
+    if kind == "exponential":
+        return [exponential_error(u) for u in uniforms]
+    if kind == "uniform":
+        return [np.full(u.shape, 2 * CELL) for u in uniforms]
+    return [truncated_error(u, rho) for u in uniforms]
+
+
+def _bounded(
+    kind: str, shape: tuple[int, int], key: int, start: Any, stream: int, rho: Any = None
+) -> tuple[Float, Float]:
+    """Raw coordinates, and bounds of their errors."""
+    errors = np.empty(shape)
+    _layout(errors, 2, key, start, stream, lambda w: _coordinate_errors(kind, w, rho))
+    return _fill(kind, *shape, key, start, stream, wide=True, rho=rho), errors
+
+
+def _bounded_rows(noise: Noise, n: int, key: int, start: Any, stream: int) -> tuple[Float, Float]:
+    """Noise in float64, and bounds of its distance from the ideal one."""
+    place, shape = (key, start, stream), (n, noise.dim)
+    if isinstance(noise, Uniform):
+        raw, errors = _bounded("uniform", shape, *place)
+        return raw * noise.scale, errors * noise.scale
+    record = noise.radial
+    if record is not None and record.coordinate_scale is not None:
+        raw, errors = _bounded(DIRECTIONS[record.norm], shape, *place)
+        return raw * record.coordinate_scale, errors * record.coordinate_scale
+    radius, relative = radii(noise, n, *place)
+    moved = (radius * relative)[:, None]
+    if record is None:
+        raw, errors = _bounded("truncated", shape, *place, rho=_column(noise, radius))
+        rows = _on_face(raw * noise.scale_unit, radius, n, *place)
+        return rows, SLACK * (errors * noise.scale_unit + moved)
+    raw, errors = _bounded(DIRECTIONS[record.norm], shape, *place)
+    if record.norm == math.inf:
+        rows = _on_face(raw * radius[:, None], radius, n, *place)
+        return rows, SLACK * (errors * radius[:, None] + np.abs(rows) * relative[:, None])
+    size = np.linalg.norm(raw, ord=record.norm, axis=1)
+    relative = relative + direction_error(errors, record.norm, size)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        factor = (radius / size)[:, None]
+        rows = raw * factor
+        share = np.where(relative < RELATIVE, relative, math.inf)[:, None]
+        return rows, SLACK * (errors * factor + np.abs(rows) * share)
 
 
 # ---- log ratios ----

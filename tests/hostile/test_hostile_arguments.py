@@ -92,6 +92,7 @@ CALLS: dict[str, Call] = {
     "L1Noise": (cc.L1Noise, {"dim": 4, "b": 1.0, "k": 1.0}),
     "L2Noise": (cc.L2Noise, {"dim": 4, "sigma": 1.0, "k": 1.0}),
     "Laplace": (cc.Laplace, {"dim": 4, "b": 1.0}),
+    "Lattice": (cc.Lattice, {"step": "1/255"}),
     "LinfNoise": (cc.LinfNoise, {"dim": 4, "sigma": 1.0, "k": 1.0}),
     "MixedNoise": (cc.MixedNoise, {"dim": 4, "sigma": 1.0, "k": 1.0}),
     "RadialNoise": (
@@ -153,6 +154,18 @@ CALLS: dict[str, Call] = {
             "center": [0.0] * 4,
             "out": None,
             "dtype": "float32",
+            "backend": "cpu",
+        },
+    ),
+    "draw_lattice": (
+        cc.draw_lattice,
+        {
+            "noise": NOISE,
+            "n": 2,
+            "seed": 0,
+            "lattice": cc.Lattice("1/255"),
+            "start": 0,
+            "center": [0, 1, 2, 3],
             "backend": "cpu",
         },
     ),
@@ -319,6 +332,7 @@ TAKES = {
     "dict": {"start"},
     "text": {
         "path", "name", "note", "model", "model_fingerprint", "data", "data_fingerprint",
+        "step",
     },
 }  # fmt: skip
 

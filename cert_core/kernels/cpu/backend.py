@@ -33,16 +33,20 @@ from cert_core.kernels import (
     output_array,
     span,
 )
+from cert_core.kernels import integers as errors
 from cert_core.kernels.copies import Recipe, Subset, Table, recipe
 from cert_core.kernels.cpu.copying import cell_rows, moved_cell_rows, subset_rows, table_rows
+from cert_core.kernels.cpu.integers import lattice_rows
 from cert_core.kernels.cpu.ratios import changes, closed_changes
 from cert_core.kernels.cpu.rows import draw_rows
 from cert_core.kernels.cpu.selection import smallest
 from cert_core.kernels.cpu.tiles import U64
 from cert_core.kernels.reference import (
+    decide,
     geometry,
     log_ratio_of_changes,
     radial_log_ratio,
+    radii,
     split_steps,
 )
 from cert_core.kernels.reference import hinge_bound as reference_hinge_bound
@@ -55,7 +59,8 @@ def _forget_stale() -> None:
     """Remove compiled kernels that are older than a source: Numba looks at the file of the
     outermost function alone, and would go on with the old text of what it calls."""
     folder = Path(__file__).parent
-    sources = [*folder.glob("*.py"), folder.parents[1] / "quantiles.py"]
+    above = (folder.parents[1] / name for name in ("quantiles.py", "lattice.py"))
+    sources = [*folder.glob("*.py"), *above]
     with contextlib.suppress(OSError):
         newest = max(source.stat().st_mtime for source in sources)
         kept = list((folder / "__pycache__").glob("*.nb[ic]"))
@@ -150,6 +155,44 @@ def draw(
 
     _spread(work, n, noise.dim, threads)
     return out
+
+
+def draw_lattice(
+    noise: Noise,
+    n: int,
+    seed: int,
+    lattice: Any,
+    *,
+    start: int = 0,
+    center: Any = None,
+    out: Any = None,
+    stream: int = DRAW,
+    threads: int | None = None,
+) -> Any:
+    """See cert_core.kernels; threads as in draw."""
+    n, start = span(n, start)
+    seed, noise = seed_value(seed), errors.checked_lattice(lattice).checked(noise)
+    out, failed = errors.whole_output(out, (n, noise.dim)), np.zeros(n, dtype=bool)
+    given = np.zeros(noise.dim, np.int32)
+    if center is not None:
+        given = errors.whole_center(center, noise.dim)
+    kind, independent, _, unit = _coordinates(noise)
+    margins = errors.margins(noise, kind, lattice)
+    chunk = max(1, CHUNK_BYTES // (8 * noise.dim))
+
+    def work(low: int, high: int) -> None:
+        radius = relative = np.zeros(high - low)
+        if not independent:
+            radius, relative = radii(noise, high - low, seed, start + low, stream)
+        lattice_rows(
+            kind, independent, U64(start + low), U64(stream), U64(seed), chunk, unit, radius,
+            relative, margins.least, margins.raw, margins.inverse, given, out[low:high],
+            failed[low:high],
+        )  # fmt: skip
+
+    _spread(work, n, noise.dim, threads)
+    decide(noise, seed, lattice, start, center, stream, out, failed)
+    return out, failed
 
 
 def _coordinates(noise: Noise) -> tuple[int, bool, Any, float]:
