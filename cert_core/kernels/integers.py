@@ -105,7 +105,7 @@ def rounded(rows: Float, errors: Float, step: float) -> tuple[Integers, Flags]:
         slack = 0.5 - np.abs(steps - whole)
         told = near & (slack * step > errors + np.abs(rows) * 2.0**-50)
         integers = np.where(near, whole, 0.0).astype(np.int32)
-    failed: Flags = ~told.all(axis=1)
+    failed: Flags = np.any(~told, axis=1)
     return integers, failed
 
 

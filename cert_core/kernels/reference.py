@@ -31,7 +31,7 @@ from cert_core.kernels.integers import (
     whole_center,
     whole_output,
 )
-from cert_core.lattice import Integers
+from cert_core.lattice import Integers, Lattice
 from cert_core.noises import Channel, Noise, Splitting, Uniform
 from cert_core.quantiles import cosine_quantiles
 from cert_core.rounding import in_full
@@ -328,23 +328,24 @@ def draw_lattice(
     """See cert_core.kernels."""
     n, start = span(n, start)
     key, noise = seed_value(seed), checked_lattice(lattice).checked(noise)
-    out, failed = whole_output(out, (n, noise.dim)), np.ones(n, dtype=bool)
-    decide(noise, key, lattice, start, center, stream, out, failed)
-    return out, failed
+    out = whole_output(out, (n, noise.dim))
+    every = np.arange(start, start + n, dtype=U64)
+    return out, decide(noise, key, lattice, every, center, stream, out, np.arange(n))
 
 
 def decide(
-    noise: Noise, key: int, lattice: Any, start: int, center: Any, stream: int, out: Any, rows: Any
-) -> None:
-    """Draw rows into out, those that `rows` marks, which then says which of them FAIL: rows that
-    another backend left undecided, or all."""
+    noise: Noise, key: int, lattice: Lattice, samples: Any, center: Any, stream: int, out: Any,
+    rows: Any,
+) -> Flags:  # fmt: skip
+    """Draw samples into these rows of out; which of them FAIL."""
     middle = 0 if center is None else whole_center(center, noise.dim)
-    marked, chunk = np.flatnonzero(rows), max(1, CHUNK // noise.dim)
-    for low in range(0, len(marked), chunk):
-        part = marked[low : low + chunk]
-        place = key, U64(start) + part.astype(U64), stream
-        whole, rows[part] = rounded(*_bounded_rows(noise, len(part), *place), float(lattice.step))
-        out[part] = whole + middle
+    failed, chunk = np.empty(len(rows), dtype=bool), max(1, CHUNK // noise.dim)
+    for low in range(0, len(rows), chunk):
+        part = slice(low, low + chunk)
+        bounded = _bounded_rows(noise, len(rows[part]), key, samples[part], stream)
+        whole, failed[part] = rounded(*bounded, float(lattice.step))
+        out[rows[part]] = whole + middle
+    return failed
 
 
 def radii(noise: Noise, n: int, key: int, start: Any, stream: int) -> tuple[Float, Float]:

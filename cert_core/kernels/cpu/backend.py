@@ -191,7 +191,9 @@ def draw_lattice(
         )  # fmt: skip
 
     _spread(work, n, noise.dim, threads)
-    decide(noise, seed, lattice, start, center, stream, out, failed)
+    rows = np.flatnonzero(failed)
+    samples = U64(start) + rows.astype(np.uint64)
+    failed[rows] = decide(noise, seed, lattice, samples, center, stream, out, rows)
     return out, failed
 
 

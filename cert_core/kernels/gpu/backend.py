@@ -21,8 +21,9 @@ from cert_core.errors import BackendMissing, UnsupportedPair, choice, fail, prob
 from cert_core.errors import alpha as alpha_value
 from cert_core.errors import seed as seed_value
 from cert_core.kernels import DRAW, DTYPES, PI0, PROBES, bracket, span
+from cert_core.kernels import integers as errors
 from cert_core.kernels.gpu import launches
-from cert_core.kernels.reference import HIGHEST, REMEDY, RULE, geometry
+from cert_core.kernels.reference import HIGHEST, REMEDY, RULE, decide, geometry, radii
 from cert_core.noises import Finite, Noise
 from cert_core.quantiles import LogQuantiles
 from cert_core.threats import Shift
@@ -132,7 +133,6 @@ def _center(center: Any, dim: int, dtype: str) -> Any:
 
 def _output(out: Any, shape: tuple[int, int], dtype: str) -> Any:
     """What to write: out itself where it is on the device, else a new array."""
-    dtype = choice("dtype", dtype, DTYPES)
     if out is None:
         return _empty(shape, dtype)
     have = tuple(getattr(out, "shape", ())), str(getattr(out, "dtype", type(out).__name__))
@@ -164,7 +164,7 @@ def draw(
     if isinstance(noise, Finite):
         raise UnsupportedPair(f"backend must be 'cpu' or 'reference' for {noise!r}, got 'gpu'")
     n, start = span(n, start)
-    key = seed_value(seed)
+    key, dtype = seed_value(seed), choice("dtype", dtype, DTYPES)
     array = _output(out, (n, noise.dim), dtype)
     middle = _center(center, noise.dim, dtype)
     if n > 0 and noise.stretch is None:
@@ -177,6 +177,53 @@ def draw(
     if isinstance(out, np.ndarray):
         out[...] = array.get()
     return array if out is None else out
+
+
+def draw_lattice(
+    noise: Noise,
+    n: int,
+    seed: int,
+    lattice: Any,
+    *,
+    start: int = 0,
+    center: Any = None,
+    out: Any = None,
+    stream: int = DRAW,
+) -> Any:
+    """See cert_core.kernels; integers as of draw, FAILs as an array of NumPy, which is waited
+    for: the host draws the rows that the device leaves undecided."""
+    if isinstance(noise, Finite):
+        raise UnsupportedPair(f"backend must be 'cpu' or 'reference' for {noise!r}, got 'gpu'")
+    n, start = span(n, start)
+    key, noise = seed_value(seed), errors.checked_lattice(lattice).checked(noise)
+    array, failed = _output(out, (n, noise.dim), "int32"), np.zeros(n, dtype=bool)
+    if n > 0:
+        given = None if center is None else errors.whole_center(_host(center), noise.dim)
+        middle = np.uint64(0) if given is None else cupy.asarray(given)
+        kind, scale = launches.direction(noise)
+        margins = errors.margins(noise, kind, lattice)
+        known = np.zeros((2, n)) if scale is not None else radii(noise, n, key, start, stream)
+        radius, relative = (cupy.asarray(values) for values in known)
+        undecided = _empty((n,), "uint8")
+        launch = launches.lattice(noise, n, start, key, stream, margins)
+        _run(launch, radius, relative, middle, array, undecided)
+        rows = np.flatnonzero(undecided.get())
+        drawn, samples = (
+            np.empty((len(rows), noise.dim), np.int32),
+            np.uint64(start) + rows.astype(np.uint64),
+        )
+        failed[rows] = decide(
+            noise, key, lattice, samples, given, stream, drawn, np.arange(len(rows))
+        )
+        if len(rows):
+            array[cupy.asarray(rows)] = cupy.asarray(drawn)
+    if isinstance(out, np.ndarray):
+        out[...] = array.get()
+    return array if out is None else out, failed
+
+
+def _host(value: Any) -> Any:
+    return value.get() if isinstance(value, cupy.ndarray) else value
 
 
 def log_ratio(noise: Noise, z: Any, shift: Shift) -> Any:
