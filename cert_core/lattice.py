@@ -71,8 +71,9 @@ class Lattice:
         return {"step": str(self.step)}
 
     def values(self, integers: Any, dtype: Any = np.float64) -> Any:
-        """h k, rounded to float64 and from there to dtype: a function of each integer alone."""
-        whole = np.asarray(integers).astype(np.float64)
+        """h k of an array of integers, of NumPy or CuPy, rounded to float64 and from there to
+        dtype: a function of each integer alone, the same bits everywhere."""
+        whole = integers.astype(np.float64)
         return (whole * self.step.numerator / self.step.denominator).astype(dtype)
 
     def integers(self, x: Any) -> Integers:
@@ -295,3 +296,10 @@ def _exact(value: Any) -> Fraction:
     number = float(value)
     simple = Fraction(number).limit_denominator(PARTS)
     return simple if simple and float(simple) == number else Fraction(number)
+
+
+def checked_lattice(name: str, value: Any) -> Lattice:
+    """value if it is a lattice."""
+    if not isinstance(value, Lattice):
+        raise fail(name, "a Lattice", value, "e.g. Lattice('1/255')")
+    return value

@@ -110,6 +110,16 @@ def add(name: str, out: Any, center: Any) -> None:
         backend(name).add(out, center)
 
 
+def write_values(name: str, lattice: Any, integers: Any, out: Any) -> None:
+    """Write what a model sees of integers that the backend drew into rows of float32."""
+    if not isinstance(out, np.ndarray):
+        backend(name).write_values(lattice, integers, out)
+        return
+    rows = max(1, (1 << 14) // max(1, out.shape[1]))  # in the cache, between conversions
+    for low in range(0, len(out), rows):
+        out[low : low + rows] = lattice.values(integers[low : low + rows], np.float32)
+
+
 def stream_of(stage: str) -> int:
     """The stream of a stage of certification."""
     return STAGES[choice("stage", stage, STAGES)]

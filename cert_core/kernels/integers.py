@@ -171,10 +171,3 @@ def whole_output(out: Any, shape: tuple[int, int]) -> Integers:
         raise fail("out", rule, have, "match it")
     written: Integers = out
     return written
-
-
-def checked_lattice(value: Any) -> Lattice:
-    """value if it is a lattice."""
-    if not isinstance(value, Lattice):
-        raise fail("lattice", "a Lattice", value, "e.g. Lattice('1/255')")
-    return value

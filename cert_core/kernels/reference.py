@@ -21,7 +21,6 @@ from cert_core.kernels.integers import (
     RELATIVE,
     SLACK,
     Flags,
-    checked_lattice,
     direction_error,
     exponential_error,
     normal_error,
@@ -31,7 +30,7 @@ from cert_core.kernels.integers import (
     whole_center,
     whole_output,
 )
-from cert_core.lattice import Integers, Lattice
+from cert_core.lattice import Integers, Lattice, checked_lattice
 from cert_core.noises import Channel, Noise, Splitting, Uniform
 from cert_core.quantiles import cosine_quantiles
 from cert_core.rounding import in_full
@@ -327,7 +326,7 @@ def draw_lattice(
 ) -> tuple[Integers, Flags]:
     """See cert_core.kernels."""
     n, start = span(n, start)
-    key, noise = seed_value(seed), checked_lattice(lattice).checked(noise)
+    key, noise = seed_value(seed), checked_lattice("lattice", lattice).checked(noise)
     out = whole_output(out, (n, noise.dim))
     every = np.arange(start, start + n, dtype=U64)
     return out, decide(noise, key, lattice, every, center, stream, out, np.arange(n))

@@ -16,7 +16,8 @@ import numpy as np
 from cert_core.certificates import ABSTAIN, Certificates
 from cert_core.confidence import Counts
 from cert_core.errors import fail, items, shown
-from cert_core.provenance import check_apart
+from cert_core.lattice import Lattice
+from cert_core.provenance import check_apart, one_mode
 from cert_core.sequential.plans import Path, Plan, checked_plan
 from cert_core.sequential.votes import SequentialVotes, votes_until
 from cert_core.threats import is_tight
@@ -83,13 +84,14 @@ def outcomes(
     batch_size: int = 1000,
     backend: str = "cpu",
     buffer: Any = None,
+    sound: Lattice | None = None,
 ) -> Iterator[Outcome]:
     """Certify inputs by a plan, one result after the other as they are ready.
 
     Parameters
     ----------
     plan : RadiiPlan or WidthPlan
-    predict, x, num_classes, seed, indices, batch_size, backend, buffer
+    predict, x, num_classes, seed, indices, batch_size, backend, buffer, sound
         As in votes_until; no result depends on batch_size, nor on the other inputs.
 
     Yields
@@ -113,9 +115,10 @@ def outcomes(
     for votes in votes_until(
         predict, x, plan.noise, num_classes, plan.looks, stop, seed,
         n0=plan.n0, indices=indices, batch_size=batch_size, backend=backend, buffer=buffer,
+        sound=sound,
     ):  # fmt: skip
         radius, p_lower, decided = paths.pop(votes.position).answer()
-        samples = plan.n0 + int(votes.estimation.sum())
+        samples = plan.n0 + int(votes.estimation.sum()) + votes.failed
         label = votes.label if radius > 0 else ABSTAIN
         yield Outcome(votes.position, label, radius, p_lower, samples, decided, votes, plan)
 
@@ -155,6 +158,8 @@ def gather(plan: Plan, results: Iterable[Outcome]) -> SequentialCertificates:
         raise fail("results", "one outcome an input", f"position {twice[0]} twice", remedy)
     drawn = tuple(each for row in rows for each in row.votes.drawn)
     check_apart("results", "of inputs with samples of their own", drawn, "pass indices")
+    sound = one_mode("results", drawn)
+    failed = np.array([row.votes.failed for row in rows], dtype=np.int64)
     return SequentialCertificates(
         label=np.array([row.label for row in rows], dtype=np.int64),
         radius=np.array([row.radius for row in rows], dtype=np.float64),
@@ -163,6 +168,7 @@ def gather(plan: Plan, results: Iterable[Outcome]) -> SequentialCertificates:
         tight=is_tight(plan.noise, plan.attack),
         samples=np.array([row.samples for row in rows], dtype=np.int64),
         decided=np.array([row.decided for row in rows], dtype=bool), plan=plan, drawn=drawn,
+        sound=sound, failed=None if sound is None else failed,
     )  # fmt: skip
 
 

@@ -17,18 +17,18 @@ import numpy as np
 from cert_core import kernels
 from cert_core.confidence import Counts
 from cert_core.errors import check_callable, integer
+from cert_core.lattice import Lattice
 from cert_core.noises import Noise
 from cert_core.provenance import Drawn
 from cert_core.sequential.tests import looks_of
 from cert_core.votes import (
+    Copies,
     answer,
     batch_buffer,
     check_labels,
     class_count,
-    fill_copies,
     input_indices,
     input_rows,
-    placed_input,
     sample_count,
 )
 
@@ -46,11 +46,14 @@ class SequentialVotes:
     label : int
         The class that the selection votes chose.
     selection, estimation : (num_classes,) int64
-        Votes; those of the estimation sum to the look at which the input stopped.
+        Votes; those of the estimation, and the copies that FAILed, sum to the look at which the
+        input stopped.
     path : tuple of int
         Estimation votes for the selected class at each look taken.
     drawn : tuple of Drawn
         The samples of both stages; empty where they are not known.
+    failed : int
+        Estimation copies that FAILed in sound mode: no votes, but among the samples looked at.
     """
 
     position: int
@@ -59,6 +62,7 @@ class SequentialVotes:
     estimation: Counts
     path: tuple[int, ...]
     drawn: tuple[Drawn, ...] = field(default=(), repr=False)
+    failed: int = 0
 
 
 class _Path:
@@ -68,6 +72,7 @@ class _Path:
         self.position, self.key = position, key
         self.center: Any = None  # the input, where the backend reads it
         self.counts = np.zeros((2, classes), dtype=np.int64)  # selection, estimation
+        self.failed = [0, 0]
         self.stage, self.drawn, self.target = 0, 0, n0
         self.label = -1
         self.taken: list[int] = []
@@ -100,6 +105,7 @@ def votes_until(
     batch_size: int = 1000,
     backend: str = "cpu",
     buffer: Any = None,
+    sound: Lattice | None = None,
 ) -> Iterator[SequentialVotes]:
     """Count votes until a rule says stop, many inputs at a time in full batches.
 
@@ -118,6 +124,8 @@ def votes_until(
         Selection samples an input.
     buffer : (batch_size, dim) float32 array, optional
         What is filled and given to predict, as in noisy_batches.
+    sound : Lattice, optional
+        As in count_votes; a copy that FAILed is no success of those that `stop` is told.
 
     Yields
     ------
@@ -131,7 +139,7 @@ def votes_until(
     """
     classes = class_count(num_classes)
     check_callable("predict", predict)
-    inputs = input_rows(x, noise)
+    inputs = input_rows(x, noise, sound)
     chosen = input_indices(indices, len(inputs))
     keys = [kernels.input_seed(seed, index) for index in chosen]
     looks = looks_of(looks)
@@ -145,15 +153,17 @@ def votes_until(
     active: list[_Path] = []
     size = min(size, len(inputs) * (first + looks[-1]))
     buffer = batch_buffer(buffer, size, noise.dim)
+    failed, copies = np.zeros(size, dtype=bool), Copies(noise, backend, sound)
     while active or waiting:
         pieces, draws, filled = [], [], 0
         for path in _under_way(active, waiting):
             count = min(path.target - path.drawn, size - filled)
             if path.center is None:
-                path.center = placed_input(inputs[path.position], noise, backend)
+                path.center = copies.center(inputs[path.position])
+            part = slice(filled, filled + count)
             draws.append(partial(
-                fill_copies, buffer[filled : filled + count], noise, path.key, path.center,
-                start=path.drawn, stream=streams[path.stage], backend=backend,
+                copies.fill, buffer[part], failed[part], path.key, path.center,
+                start=path.drawn, stream=streams[path.stage],
             ))  # fmt: skip
             pieces.append((path, filled, filled + count))
             path.drawn += count
@@ -163,16 +173,21 @@ def votes_until(
         batch = buffer[:filled].reshape(-1, *inputs.shape[1:])
         labels = check_labels(answer(predict, draws, batch), filled, classes)
         for path, low, high in pieces:
-            path.counts[path.stage] += np.bincount(labels[low:high], minlength=classes)
+            fails = failed[low:high]
+            path.counts[path.stage] += np.bincount(labels[low:high][~fails], minlength=classes)
+            path.failed[path.stage] += int(np.count_nonzero(fails))
             if path.drawn == path.target and path.advance(looks, stop):
                 active.remove(path)
+                index = (chosen[path.position],)
                 drawn = tuple(
-                    Drawn(noise, seed, stage, 0, stop_at, (chosen[path.position],))
-                    for stage, stop_at in zip(STAGES, (first, path.target), strict=True)
+                    Drawn(noise, seed, stage, 0, stop_at, index, sound, (lost,) if sound else ())
+                    for stage, stop_at, lost in zip(
+                        STAGES, (first, path.target), path.failed, strict=True
+                    )
                 )
                 yield SequentialVotes(
                     path.position, path.label, path.counts[0], path.counts[1], tuple(path.taken),
-                    drawn,
+                    drawn, path.failed[1],
                 )  # fmt: skip
 
 

@@ -50,6 +50,7 @@ from cert_core.kernels.reference import (
     split_steps,
 )
 from cert_core.kernels.reference import hinge_bound as reference_hinge_bound
+from cert_core.lattice import checked_lattice
 from cert_core.noises import Channel, Noise, Splitting, Uniform
 from cert_core.quantiles import cosine_quantiles
 from cert_core.threats import Shift
@@ -171,7 +172,7 @@ def draw_lattice(
 ) -> Any:
     """See cert_core.kernels; threads as in draw."""
     n, start = span(n, start)
-    seed, noise = seed_value(seed), errors.checked_lattice(lattice).checked(noise)
+    seed, noise = seed_value(seed), checked_lattice("lattice", lattice).checked(noise)
     out, failed = errors.whole_output(out, (n, noise.dim)), np.zeros(n, dtype=bool)
     given = np.zeros(noise.dim, np.int32)
     if center is not None:

@@ -24,6 +24,7 @@ from cert_core.kernels import DRAW, DTYPES, PI0, PROBES, bracket, span
 from cert_core.kernels import integers as errors
 from cert_core.kernels.gpu import launches
 from cert_core.kernels.reference import HIGHEST, REMEDY, RULE, decide, geometry, radii
+from cert_core.lattice import checked_lattice
 from cert_core.noises import Finite, Noise
 from cert_core.quantiles import LogQuantiles
 from cert_core.threats import Shift
@@ -195,7 +196,7 @@ def draw_lattice(
     if isinstance(noise, Finite):
         raise UnsupportedPair(f"backend must be 'cpu' or 'reference' for {noise!r}, got 'gpu'")
     n, start = span(n, start)
-    key, noise = seed_value(seed), errors.checked_lattice(lattice).checked(noise)
+    key, noise = seed_value(seed), checked_lattice("lattice", lattice).checked(noise)
     array, failed = _output(out, (n, noise.dim), "int32"), np.zeros(n, dtype=bool)
     if n > 0:
         given = None if center is None else errors.whole_center(_host(center), noise.dim)
@@ -220,6 +221,11 @@ def draw_lattice(
     if isinstance(out, np.ndarray):
         out[...] = array.get()
     return array if out is None else out, failed
+
+
+def write_values(lattice: Any, integers: Any, out: Any) -> None:
+    """Write h k as float32 into rows on the device, in their own memory."""
+    _shared(out)[...] = lattice.values(integers, "float32")
 
 
 def _host(value: Any) -> Any:
