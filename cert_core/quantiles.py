@@ -95,8 +95,10 @@ def gamma_log_quantiles(shape: float, power: float) -> LogQuantiles:
             x = np.exp(power * y)
             below = np.log(special.gammainc(shape, x))
             above = np.log(special.gammaincc(shape, x))
-        near = shape * power * y - special.gammaln(shape + 1)
-        return np.where(power * y < -70.0, near, below), above
+        near = np.minimum(shape * power * y - special.gammaln(shape + 1), 0.0)
+        low = power * y < -70.0
+        with np.errstate(divide="ignore"):
+            return np.where(low, near, below), np.where(low, np.log(-np.expm1(near)), above)
 
     return tabulate(np.where(small < -70.0, small, values) / power, log_tails)
 

@@ -103,7 +103,8 @@ def answers_and_fails(
     **options: Any,
 ) -> Iterator[tuple[list[tuple[int, int]], Any, Any]]:
     """answers, with the rows of each batch that FAILed: none in float mode."""
-    flags = new_flags(batch_size)
+    count = len(input_rows(x, noise, sound))
+    flags = new_flags(batch_size, count * sample_count("n", n, noise))
     how: dict[str, Any] = {"batch_size": batch_size, "sound": sound, **options}
     given = flags if sound is not None else None
     for segments, said in answers(predict, x, noise, n, seed, failed=given, **how):

@@ -91,9 +91,11 @@ class Copies:
         if self.sound is None:
             fill_copies(out, self.noise, key, center, backend=self.backend, **place)
             return
-        draw = kernels.backend(self.backend).draw_lattice
-        whole, failed[...] = draw(self.noise, len(out), key, self.sound, center=center, **place)
-        kernels.write_values(self.backend, self.sound, whole, out)
+        kernel = kernels.backend(self.backend)
+        whole, failed[...] = kernel.draw_lattice(
+            self.noise, len(out), key, self.sound, center=center, **place
+        )
+        kernel.write_values(self.sound, whole, out)
 
 
 def placed_input(row: Any, noise: Noise, backend: str) -> Any:
@@ -384,7 +386,8 @@ def count_votes(
     which: dict[str, Any] = {"indices": chosen, "stage": stage, "start": start, "sound": sound}
     drawn = drawn_by(noise, len(given), n, seed, **which)
     how: dict[str, Any] = {"batch_size": batch_size, "backend": backend}
-    failed, lost = new_flags(batch_size), np.zeros(len(given), dtype=np.int64)
+    failed = new_flags(batch_size, len(given) * sample_count("n", n, noise))
+    lost = np.zeros(len(given), dtype=np.int64)
     judge = predict if sound is None else Alone(predict)
     for segments, said in answers(
         judge, given, noise, n, seed, failed=failed if sound else None, **how, **which
@@ -425,10 +428,10 @@ class Alone:
         return said
 
 
-def new_flags(batch_size: Any) -> Any:
-    """Room for the FAILs of a batch; none in float mode."""
+def new_flags(batch_size: Any, copies: int) -> Any:
+    """Room for the FAILs of a batch, of which there are no more than these copies."""
     rows = integer("batch_size", batch_size, 1, remedy="pass the rows of a batch")
-    return np.zeros(rows, dtype=bool)
+    return np.zeros(min(rows, copies), dtype=bool)
 
 
 def rows_of(segments: Sequence[tuple[int, int]]) -> Counts:

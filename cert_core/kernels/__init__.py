@@ -1,6 +1,6 @@
 """The kernels that draw: one contract, several backends.
 
-A backend is a module with these five functions, same names and order everywhere:
+A backend is a module with these six functions, same names and order everywhere:
 
 draw(noise, n, seed, *, start=0, center=None, out=None, dtype="float32", stream=DRAW)
     (n, dim) noise, added to `center`; rows are samples start .. start + n - 1.  Stretched
@@ -20,6 +20,8 @@ draw_lattice(noise, n, seed, lattice, *, start=0, center=None, out=None, stream=
     reference, to which they give what they cannot decide; another machine's mathematical library
     may move a row whose margin is within rounding of the bound to the other side, which the
     bound allows.
+write_values(lattice, integers, out)
+    lattice.values of integers that the backend drew, into rows of float32.
 hinge_bound(log_ratio, p, alpha)
     The Monte-Carlo lower bound of Section 4.2 in closed form (see reference).
 
@@ -108,16 +110,6 @@ def add(name: str, out: Any, center: Any) -> None:
         np.add(out, center, out=out, casting="same_kind")
     else:
         backend(name).add(out, center)
-
-
-def write_values(name: str, lattice: Any, integers: Any, out: Any) -> None:
-    """Write what a model sees of integers that the backend drew into rows of float32."""
-    if not isinstance(out, np.ndarray):
-        backend(name).write_values(lattice, integers, out)
-        return
-    rows = max(1, (1 << 14) // max(1, out.shape[1]))  # in the cache, between conversions
-    for low in range(0, len(out), rows):
-        out[low : low + rows] = lattice.values(integers[low : low + rows], np.float32)
 
 
 def stream_of(stage: str) -> int:

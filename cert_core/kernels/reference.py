@@ -347,6 +347,11 @@ def decide(
     return failed
 
 
+def write_values(lattice: Lattice, integers: Any, out: Any) -> None:
+    """See cert_core.kernels."""
+    out[...] = lattice.values(integers, np.float32)
+
+
 def radii(noise: Noise, n: int, key: int, start: Any, stream: int) -> tuple[Float, Float]:
     """Radii of samples, in input units, and their relative errors: inf where a radius, or the
     face of a max-norm that its coordinate is on, is not known."""
@@ -392,22 +397,32 @@ def _bounded_rows(noise: Noise, n: int, key: int, start: Any, stream: int) -> tu
         raw, errors = _bounded(DIRECTIONS[record.norm], shape, *place)
         return raw * record.coordinate_scale, errors * record.coordinate_scale
     radius, relative = radii(noise, n, *place)
-    moved = (radius * relative)[:, None]
-    if record is None:
-        raw, errors = _bounded("truncated", shape, *place, rho=_column(noise, radius))
-        rows = _on_face(raw * noise.scale_unit, radius, n, *place)
-        return rows, SLACK * (errors * noise.scale_unit + moved)
-    raw, errors = _bounded(DIRECTIONS[record.norm], shape, *place)
-    if record.norm == math.inf:
-        rows = _on_face(raw * radius[:, None], radius, n, *place)
-        return rows, SLACK * (errors * radius[:, None] + np.abs(rows) * relative[:, None])
-    size = np.linalg.norm(raw, ord=record.norm, axis=1)
-    relative = relative + direction_error(errors, record.norm, size)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        factor = (radius / size)[:, None]
-        rows = raw * factor
+    with np.errstate(divide="ignore", invalid="ignore"):  # what is not known is inf or NaN
+        if record is None:
+            return _bounded_mixed(noise, shape, place, radius, relative)
+        raw, errors = _bounded(DIRECTIONS[record.norm], shape, *place)
+        factor = radius
+        if record.norm < math.inf:
+            size = np.linalg.norm(raw, ord=record.norm, axis=1)
+            factor, relative = radius / size, relative + direction_error(errors, record.norm, size)
+        rows = raw * factor[:, None]
+        if record.norm == math.inf:
+            rows = _on_face(rows, radius, n, *place)
         share = np.where(relative < RELATIVE, relative, math.inf)[:, None]
-        return rows, SLACK * (errors * factor + np.abs(rows) * share)
+        return rows, SLACK * (errors * factor[:, None] + np.abs(rows) * share)
+
+
+def _bounded_mixed(
+    noise: Noise,
+    shape: tuple[int, int],
+    place: tuple[int, Any, int],
+    radius: Float,
+    relative: Float,
+) -> tuple[Float, Float]:
+    """_bounded_rows of the mixed family: truncated normals follow the radius in value too."""
+    raw, errors = _bounded("truncated", shape, *place, _column(noise, radius))
+    rows = _on_face(raw * noise.scale_unit, radius, shape[0], *place)
+    return rows, SLACK * (errors * noise.scale_unit + (radius * relative)[:, None])
 
 
 # ---- log ratios ----

@@ -122,7 +122,9 @@ class SmoothedClassifier(cc.Smoothed):
         which: dict[str, Any] = {"indices": indices, "stage": stage, "start": start}
         which["sound"], how = self.sound, self.filling(inputs)
         drawn = cc.votes.drawn_by(self.noise, len(inputs), n, seed, **which)
-        failed = None if self.sound is None else cc.votes.new_flags(how["batch_size"])
+        failed = None
+        if self.sound is not None:
+            failed = cc.votes.new_flags(how["batch_size"], len(inputs) * n)
         shape = len(inputs), self.num_classes + 2  # the last for rows without a vote, or FAILed
         counts = torch.zeros(shape, dtype=torch.int64, device=self.device)
         with self.drawing():

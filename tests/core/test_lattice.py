@@ -364,6 +364,17 @@ def test_translation(kernel: Any, noise: Any) -> None:
     np.testing.assert_array_equal(left.view(np.uint32), right.view(np.uint32))
 
 
+@pytest.mark.parametrize("step", ["1/255", "3/7", "1/65536"])
+def test_values_are_the_same_bits_everywhere(kernel: Any, step: str) -> None:
+    lattice, out = cc.Lattice(step), np.empty((40, 700), np.float32)
+    center = np.arange(700) * 999_983 % MOST
+    own = getattr(kernel, "backend", kernel)  # whose integers stay where they are
+    whole, _ = own.draw_lattice(cc.Gaussian(700, 0.5), 40, 3, lattice, center=center)
+    own.write_values(lattice, whole, out)
+    host = whole.get() if hasattr(whole, "get") else whole
+    np.testing.assert_array_equal(out.view("u4"), lattice.values(host, np.float32).view("u4"))
+
+
 def test_margins_leave_few_rows_to_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = backend_or_skip("cpu")
     asked: list[int] = []

@@ -63,6 +63,7 @@ def drained(function: Callable[..., Any]) -> Callable[..., Any]:
 VOTING = {
     "predict": predict, "x": X, "noise": NOISE, "num_classes": 2, "n": 20, "seed": 0,
     "indices": [0, 1], "batch_size": 10, "stage": "estimation", "backend": "cpu", "start": 0,
+    "sound": None,
 }  # fmt: skip
 UNTIL = {k: v for k, v in VOTING.items() if k not in ("n", "stage", "start")}
 BY = {k: v for k, v in UNTIL.items() if k != "noise"} | {"plan": PLAN, "buffer": None}
@@ -211,15 +212,16 @@ CALLS: dict[str, Call] = {
             "num_classes": 2,
             "scores": scores,
             "batch_size": 10,
+            "sound": None,
         },
     ),
     "answers": (
         drained(cc.answers),
-        {**{k: v for k, v in VOTING.items() if k != "num_classes"}, "buffer": None},
+        {**{k: v for k, v in VOTING.items() if k != "num_classes"}, "buffer": None, "failed": None},
     ),
     "noisy_batches": (
         drained(cc.noisy_batches),
-        {**SAMPLED, "buffer": None},
+        {**SAMPLED, "buffer": None, "failed": None},
     ),
     "norm_moments": (cc.norm_moments, {"noise": NOISE, "norm": 2}),
     "outcomes": (drained(cc.outcomes), BY),
@@ -326,7 +328,7 @@ VALUES: dict[str, Any] = NEVER | {
 TAKES = {
     "None": {
         "indices", "buffer", "k", "labels", "center", "out", "batch_size", "device", "autocast",
-        "rho", "start", "tau",
+        "rho", "start", "tau", "sound", "failed",
     },
     "True": {"symmetric", "channels_last", "compiled", "readonly"},
     "dict": {"start"},
@@ -407,6 +409,7 @@ CLASSIFIER: dict[str, Call] = {
         {
             "base_classifier": Net().eval(), "noise": NOISE, "num_classes": 2, "batch_size": 10,
             "device": None, "autocast": None, "channels_last": False, "compiled": False,
+            "sound": None,
         },
     ),
     "counts": (SMOOTHED.counts, {**COUNTING, "stage": "estimation", "start": 0}),

@@ -36,7 +36,7 @@ from cert_core.kernels import (
 from cert_core.kernels import integers as errors
 from cert_core.kernels.copies import Recipe, Subset, Table, recipe
 from cert_core.kernels.cpu.copying import cell_rows, moved_cell_rows, subset_rows, table_rows
-from cert_core.kernels.cpu.integers import lattice_rows
+from cert_core.kernels.cpu.integers import lattice_rows, write_rows
 from cert_core.kernels.cpu.ratios import changes, closed_changes
 from cert_core.kernels.cpu.rows import draw_rows
 from cert_core.kernels.cpu.selection import smallest
@@ -50,7 +50,7 @@ from cert_core.kernels.reference import (
     split_steps,
 )
 from cert_core.kernels.reference import hinge_bound as reference_hinge_bound
-from cert_core.lattice import checked_lattice
+from cert_core.lattice import Lattice, checked_lattice
 from cert_core.noises import Channel, Noise, Splitting, Uniform
 from cert_core.quantiles import cosine_quantiles
 from cert_core.threats import Shift
@@ -196,6 +196,16 @@ def draw_lattice(
     samples = U64(start) + rows.astype(np.uint64)
     failed[rows] = decide(noise, seed, lattice, samples, center, stream, out, rows)
     return out, failed
+
+
+def write_values(lattice: Lattice, integers: Any, out: Any, *, threads: int | None = None) -> None:
+    """See cert_core.kernels; threads as in draw."""
+    step = float(lattice.step.numerator), float(lattice.step.denominator)
+
+    def work(low: int, high: int) -> None:
+        write_rows(integers[low:high], *step, out[low:high])
+
+    _spread(work, len(out), out.shape[1], threads)
 
 
 def _coordinates(noise: Noise) -> tuple[int, bool, Any, float]:

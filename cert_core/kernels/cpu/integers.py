@@ -17,7 +17,7 @@ from cert_core.kernels.cpu.rows import (
     sum_lanes,
     sum_squares,
 )
-from cert_core.kernels.cpu.tiles import F64, U64
+from cert_core.kernels.cpu.tiles import F32, F64, U64
 from cert_core.kernels.cpu.words import OPTIONS, wide_vectors
 from cert_core.lattice import MOST
 
@@ -40,6 +40,20 @@ def _round(
         undecided |= np.int64(0) if told else np.int64(1)
         out[j] = center[j] + (np.int32(whole) if told else np.int32(0))
     return undecided != 0
+
+
+@njit(**OPTIONS)
+def write_rows(integers: Any, numerator: Any, denominator: Any, out: Any) -> None:
+    """Lattice.values as float32."""
+    for i in range(out.shape[0]):
+        _write(integers[i], numerator, denominator, out[i])
+
+
+@njit(**OPTIONS)
+def _write(integers: Any, numerator: Any, denominator: Any, out: Any) -> None:
+    wide_vectors()
+    for j in range(out.size):
+        out[j] = F32(F64(integers[j]) * numerator / denominator)
 
 
 @njit(**OPTIONS)

@@ -224,8 +224,12 @@ def draw_lattice(
 
 
 def write_values(lattice: Any, integers: Any, out: Any) -> None:
-    """Write h k as float32 into rows on the device, in their own memory."""
-    _shared(out)[...] = lattice.values(integers, "float32")
+    """See cert_core.kernels; rows on the device are written in their own memory."""
+    values, array = lattice.values(integers, "float32"), _shared(out)
+    if array is None:
+        out[...] = values.get()
+    else:
+        array[...] = values
 
 
 def _host(value: Any) -> Any:
