@@ -22,6 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import cert_core as cc
+import cert_models
 from cert_core import rounding
 from cert_models.commands.progress import progress
 from cert_models.reports import paper as figures
@@ -31,7 +32,7 @@ from cert_models.store.results import Result
 from cert_models.store.runs import FixedPlan, Run, SequentialPlan, Votes
 
 DASH = report.UNTESTED
-MODELS = Path(figures.__file__).parent
+MODELS = Path(cert_models.__file__).parent
 LOG = "idx\tlabel\tpredict\tradius\tcorrect\ttime\n"
 GAUSSIAN = ["--noise", "gaussian", "--sigma", "1", "--dim", "4", "--attack", "l2"]
 
