@@ -399,6 +399,34 @@ def test_values_are_the_same_bits_everywhere(kernel: Any, step: str) -> None:
     np.testing.assert_array_equal(out.view("u4"), lattice.values(host, np.float32).view("u4"))
 
 
+@pytest.mark.parametrize("kind", ["normal", "exponential", "truncated"])
+@pytest.mark.parametrize("dim", [5, 1100])
+def test_tails_are_left_undecided(kind: str, dim: int) -> None:
+    """What margins leave out, by the words themselves: in the CPU's rows and in the header."""
+    from cert_core.kernels.cpu import rows
+    from cert_core.native import drawing
+
+    backend_or_skip("cpu")
+    least, n = 2**28, 40  # a sixteenth of all
+    code = ["normal", "exponential", "uniform", "truncated"].index(kind)
+
+    def lost(w: Any) -> Any:
+        first = w[0] < least, w[2] < least
+        return [first[0], first[0] if kind == "normal" else first[1]]
+
+    expected, out = np.empty((n, dim), bool), np.empty((n, dim))
+    reference._layout(expected, 2, 7, 3, 4, lost)
+    rho = np.repeat(np.array([[math.erf(1.0)], [math.erfc(1.0)], [math.sqrt(2)]]), n, axis=1)
+    rows.fill(code, np.uint64(3), np.uint64(4), np.uint64(7), 2, rho, least, out)
+    np.testing.assert_array_equal(np.isnan(out), expected)
+    words = blocks().astype(np.uint32)
+    found = drawing.coordinates(code, words, True, rho[:, 0], least)
+    marked = np.stack(lost([words[:, i] for i in range(4)]), axis=1)
+    if kind == "normal":
+        marked |= (words[:, 0] == 2**32 - 1)[:, None]
+    np.testing.assert_array_equal(np.isnan(found), marked)
+
+
 def test_margins_leave_few_rows_to_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = backend_or_skip("cpu")
     asked: list[int] = []
