@@ -28,7 +28,7 @@ def test_bounds(race: Any) -> None:
             "radius, d = 150528, K = 256": lambda: cc.certified_radius(0.9999, IMAGE, "l0"),
             "radius, d = 784, K = 2": lambda: cc.certified_radius(0.9999, BINARY, "l0"),
             "radius, zeros and ones": lambda: cc.certified_radius(0.999, GRAPH, "l0"),
-            "frontier, zeros and ones": lambda: cc.sparse_frontier(0.999, GRAPH),
+            "frontier, zeros and ones": lambda: cc.sparse.sparse_frontier(0.999, GRAPH),
             "five noises, r to 9": table,
         },
         unit="ms",

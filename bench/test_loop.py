@@ -59,10 +59,24 @@ def whole_loop(net: nn.Module, noise: cc.Noise, batch: int, folder: Path) -> Cal
     x = np.random.default_rng(0).uniform(size=(1000, *SHAPE)).astype(np.float32)
     data = Dataset("random", x, np.zeros(1000, np.int64), 10)
     plan = FixedPlan(N0, N)
-    run = Run(plan, noise, 0, batch, 10, "net", "", "random", "", "l2", ALPHA)
-    stored = StoredRun(folder / f"{batch}.db", "bench", run, range(1000), Worker())
+    run = Run(
+        plan=plan,
+        noise=noise,
+        seed=0,
+        batch_size=batch,
+        num_classes=10,
+        model="net",
+        model_fingerprint="",
+        data="random",
+        data_fingerprint="",
+        attack="l2",
+        alpha=ALPHA,
+    )
+    stored = StoredRun(
+        path=folder / f"{batch}.db", name="bench", run=run, indices=range(1000), worker=Worker()
+    )
     counted = stored.keep(sampler_of(net, run, data, device=None)(range(1000)))
-    return lambda: certified_right(next(counted), plan, ALPHA)
+    return lambda: certified_right(next(counted), run)
 
 
 def forwards(net: nn.Module, batch: int) -> Callable[[], Any]:

@@ -43,7 +43,7 @@ def test_preset_radii(race: Any, capsys: Any) -> None:
 
 def test_statistics(race: Any) -> None:
     """None of this is felt beside a forward pass."""
-    looks = cc.geometric_looks(100_000)
+    looks = cc.sequential.geometric_looks(100_000)
     fresh = sequential._boundaries.__wrapped__
     votes = np.random.default_rng(0).integers(50_000, 100_001, size=10_000)
     scores = np.random.default_rng(0).beta(18, 2, size=100_000)
@@ -56,8 +56,8 @@ def test_statistics(race: Any) -> None:
         "bounds of 10,000 inputs, n = 1e5",
         {
             "binomial_lower": lambda: cc.binomial_lower(votes, 100_000, 0.001),
-            "mixture_lower": lambda: cc.mixture_lower(votes, 100_000, 0.001),
-            "chernoff_lower": lambda: cc.chernoff_lower(votes / 100_000, 100_000, 0.001),
+            "mixture_lower": lambda: cc.sequential.mixture_lower(votes, 100_000, 0.001),
+            "chernoff_lower": lambda: cc.confidence.chernoff_lower(votes / 100_000, 100_000, 0.001),
         },
         values=votes.size,
         unit="us/input",
@@ -65,7 +65,7 @@ def test_statistics(race: Any) -> None:
     )
     race(
         "bound of 100,000 scores",
-        {"betting_lower": lambda: cc.betting_lower(scores, 0.001)},
+        {"betting_lower": lambda: cc.confidence.betting_lower(scores, 0.001)},
         unit="ms",
         rounds=3,
     )

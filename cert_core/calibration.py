@@ -1,11 +1,11 @@
 """From probabilities to certified radii, for single values and whole data sets.
 
 A data set asks for thousands of radii of one (noise, attack) pair.  The curve
-log(score/radius) over log radius, score = Phi^-1(p_min), is smooth and nearly constant:
-it is fitted by polynomials on pieces halved until all of more points than a polynomial has
-coefficients agree with it to the law's resolution (1e-11; the mixed family's 5e-7); each
-radius is then one polynomial root, taken 20 times that lower.  Pieces that never agree (a
-kink of the law) are searched one by one.
+log(normal score/radius) over log radius, the normal score being Phi^-1(p_min), is smooth and
+nearly constant: it is fitted by polynomials on pieces halved until all of more points than a
+polynomial has coefficients agree with it to the law's resolution (1e-11; the mixed family's
+5e-7); each radius is then one polynomial root, taken 20 times that lower.  Pieces that never
+agree (a kink of the law) are searched one by one.
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ from bisect import bisect_left
 from dataclasses import dataclass, field
 from functools import lru_cache
 from threading import Lock
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.polynomial import chebyshev
 from scipy import special
 
-from cert_core.bounds import closed_radius, finite_radii, score, search_radius
-from cert_core.errors import Float, probabilities, scalar
+from cert_core.bounds import closed_radius, finite_radii, search_radius
+from cert_core.errors import Float, Number, probabilities, scalar
 from cert_core.laws import log_ratio_law
+from cert_core.laws.limits import normal_score
 from cert_core.noises import Finite, Noise
 from cert_core.threats import attack_name
 
@@ -37,7 +38,7 @@ MOST = 80  # nor are there more of them than about this
 
 @dataclass(frozen=True)
 class _Piece:
-    """log(score/radius) on [low, high] of log radius; None where it did not agree."""
+    """log(normal score/radius) on [low, high] of log radius; None where it did not agree."""
 
     low: float
     high: float
@@ -46,9 +47,9 @@ class _Piece:
 
 @dataclass
 class Curve:
-    """The verified map from score to certified radius of one (noise, attack) pair.
+    """The verified map from normal score to certified radius of one (noise, attack) pair.
 
-    Pieces cover [start, end) of log radius and are added as scores ask for them, by one
+    Pieces cover [start, end) of log radius and are added as normal scores ask for them, by one
     thread at a time.
     """
 
@@ -64,7 +65,7 @@ class Curve:
 
     def _value(self, x: float) -> float:
         excess, deficit = log_ratio_law(self.noise, self.attack, math.exp(x)).required()
-        return math.log(max(score(excess, deficit), 1e-300)) - x
+        return math.log(max(normal_score(excess, deficit), 1e-300)) - x
 
     def _fit(self, low: float, high: float) -> list[_Piece]:
         self._fits += 1
@@ -79,20 +80,20 @@ class Curve:
             return [_Piece(low, high, None)]
         return self._fit(low, middle) + self._fit(middle, high)
 
-    def log_radii(self, scores: Float, low: float, high: float) -> Float:
-        """log radius, which lies in [low, high], at scores; NaN where no piece agrees."""
+    def log_radii(self, normal_scores: Float, low: float, high: float) -> Float:
+        """log radius, which lies in [low, high], at normal_scores; NaN where no piece agrees."""
         with self._lock:
             self._cover(low, high)
             pieces = list(self.pieces)
         edges = np.array([piece.low for piece in pieces] + [pieces[-1].high])
         at_edges = np.array([self._value(x) + x for x in edges])
-        log_scores = np.log(scores)
-        index = np.clip(np.searchsorted(at_edges, log_scores) - 1, 0, len(pieces) - 1)
-        result = np.full(scores.shape, np.nan)
+        log_normal_scores = np.log(normal_scores)
+        index = np.clip(np.searchsorted(at_edges, log_normal_scores) - 1, 0, len(pieces) - 1)
+        result = np.full(normal_scores.shape, np.nan)
         for i in np.unique(index):
             piece, inside = pieces[i], index == i
             if piece.coefficients is not None:
-                result[inside] = _solve(piece, piece.coefficients, log_scores[inside])
+                result[inside] = _solve(piece, piece.coefficients, log_normal_scores[inside])
         return result
 
     def _cover(self, low: float, high: float) -> None:
@@ -105,14 +106,14 @@ class Curve:
             self.pieces = self.pieces + self._fit(self.pieces[-1].high, high)
 
 
-def _solve(piece: _Piece, coefficients: Float, log_scores: Float) -> Float:
-    """x with polynomial(x) + x = log score, by Newton from the ends' secant."""
+def _solve(piece: _Piece, coefficients: Float, log_normal_scores: Float) -> Float:
+    """x with polynomial(x) + x = log of the normal score, by Newton from the ends' secant."""
     middle, half = 0.5 * (piece.low + piece.high), 0.5 * (piece.high - piece.low)
     slope = chebyshev.chebder(coefficients)
-    x = np.full(log_scores.shape, middle)
+    x = np.full(log_normal_scores.shape, middle)
     for _ in range(60):
         u = np.clip((x - middle) / half, -1.0, 1.0)
-        gap = chebyshev.chebval(u, coefficients) + x - log_scores
+        gap = chebyshev.chebval(u, coefficients) + x - log_normal_scores
         step = gap / (1.0 + chebyshev.chebval(u, slope) / half)
         x = np.clip(x - step, piece.low, piece.high)
         if np.all(np.abs(step) < 1e-13):
@@ -126,7 +127,7 @@ def curve(noise: Noise, attack: str) -> Curve:
     return Curve(noise, attack)
 
 
-def _scores(p: Float) -> Float:
+def _normal_scores(p: Float) -> Float:
     """Phi^-1(p) for p in (1/2, 1), right near both ends."""
     near = np.sqrt(2) * special.erfinv(2 * (p - 0.5))
     result: Float = np.where(p < 0.75, near, -special.ndtri(1.0 - p))
@@ -141,11 +142,19 @@ def _interpolated(noise: Noise, attack: str, p: Float) -> Float:
     if lowest == 0.0:  # this law does not tell p from 1/2, and maybe not the next ones
         first = bisect_left(p, True, key=lambda x: search_radius(unit, attack, float(x)) > 0)
         return np.concatenate([np.zeros(first), _open_radii(noise, attack, p[first:])])
-    found = shared.log_radii(_scores(p), math.log(lowest) - 1e-6, math.log(highest) + 1e-6)
+    found = shared.log_radii(_normal_scores(p), math.log(lowest) - 1e-6, math.log(highest) + 1e-6)
     radii = np.exp(found) * (1.0 - SHRINK * shared.resolution)
     for i in np.flatnonzero(np.isnan(radii)):
         radii[i] = search_radius(unit, attack, float(p[i]))
     return radii * (noise.scale_unit * (1.0 - 1e-15))
+
+
+@overload
+def certified_radius(p: Number, noise: Noise, attack: str) -> float: ...
+
+
+@overload
+def certified_radius(p: Any, noise: Noise, attack: str) -> Float: ...
 
 
 def certified_radius(p: Any, noise: Noise, attack: str) -> Any:

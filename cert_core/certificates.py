@@ -11,9 +11,9 @@ reads scores in [0, 1] where the others read votes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -29,10 +29,14 @@ from cert_core.confidence import (
 from cert_core.errors import (
     MOST_VOTES,
     Float,
+    Number,
     array,
+    check_callable,
+    choice,
     fail,
     integer,
     items,
+    real,
     scalar,
     size,
     to_numpy,
@@ -51,7 +55,7 @@ from cert_core.votes import CLASSES, one_class_each
 ABSTAIN = -1
 
 
-@dataclass(frozen=True, eq=False)  # arrays have no one truth
+@dataclass(frozen=True, kw_only=True, eq=False)  # arrays have no one truth
 class Certificates:
     """What is certified of N inputs.
 
@@ -73,6 +77,8 @@ class Certificates:
     noise, attack : the threat model
     tight : bool
         Whether the noise-side bound is the best possible one.
+    bound : str or None
+        Of BOUNDS, that p_lower is; None where something else gave it.
     p_other : (N,) float64, or None
         Upper confidence bound of the class that must stay below (the runner-up, or the
         k-th largest other one); None where 1 - p_lower stands for it.
@@ -94,6 +100,7 @@ class Certificates:
     noise: Noise
     attack: str
     tight: bool
+    bound: str | None = None
     p_other: Float | None = None
     drawn: tuple[Drawn, ...] = field(default=(), repr=False)
     sound: Lattice | None = None
@@ -129,6 +136,7 @@ def certify(
     attack: str,
     *,
     alpha: float = 0.001,
+    bound: str = "clopper-pearson",
 ) -> Certificates:
     """Certify inputs from the votes of two independent samples.
 
@@ -141,6 +149,9 @@ def certify(
     attack : "l1", "l2" or "linf"; "l0" for changed entries
     alpha : float in (0, 1/2]
         Failure probability of each certificate.
+    bound : str
+        A name of BOUNDS that reads votes; one that reads those of all classes, "runner-up", is
+        certify_top_k with k = 1.
 
     Returns
     -------
@@ -158,19 +169,34 @@ def certify(
     ----------
     Cohen et al. 2019, CERTIFY; Zhang et al. 2020, Theorem 1.
     """
+    how = bound_named(bound, "votes", "classes")
+    if how.reads == "classes":
+        counts = counts_selection, counts_estimation
+        return certify_top_k(*counts, noise, attack, alpha=alpha, bound=bound)
     level = alpha_value(alpha)
     selection, estimation, n0, n, drawn = two_samples(counts_selection, counts_estimation, noise)
     if len(estimation):
-        check_sampling(noise, attack, n, level)
+        check_sampling(noise, attack, n, level, bound=bound)
     top = selection.argmax(axis=1)
-    p_lower = _lower(_votes_of(estimation, top), n, level)
+    p_lower = np.asarray(how.lower(_votes_of(estimation, top), n, how.share * level))
     radius = np.asarray(certified_radius(p_lower, noise, attack))
-    label = _certified(top, radius, p_lower > 0.5, attack)
-    tight = is_tight(noise, attack_name(attack))
-    return Certificates(
-        label, radius, p_lower, level, n0, n, noise, attack, tight, drawn=drawn,
+    return _certified(
+        top, p_lower > 0.5, radius, noise, attack,
+        p_lower=p_lower, bound=bound, alpha=level, n0=n0, n=n, drawn=drawn,
         **mode_of(drawn, counts_estimation),
     )  # fmt: skip
+
+
+def _certified(
+    top: Counts, ahead: Any, radius: Float, noise: Noise, attack: str, **values: Any
+) -> Certificates:
+    """The record of classes that are certified: within some radius; or at the input itself, where
+    a radius counts entries and 0 is one."""
+    label = np.where(ahead if attack == COUNT else radius > 0, top, ABSTAIN).astype(np.int64)
+    tight = is_tight(noise, attack_name(attack))
+    return Certificates(
+        label=label, radius=radius, noise=noise, attack=attack, tight=tight, **values
+    )
 
 
 def mode_of(drawn: tuple[Drawn, ...], estimation: Any) -> dict[str, Any]:
@@ -180,15 +206,10 @@ def mode_of(drawn: tuple[Drawn, ...], estimation: Any) -> dict[str, Any]:
     return {"sound": sound, "failed": failed}
 
 
-def _certified(top: Counts, radius: Float, ahead: Any, attack: str) -> Counts:
-    """The classes that are certified: within some radius; or at the input itself, where a radius
-    counts entries and 0 is one."""
-    return np.where(ahead if attack == COUNT else radius > 0, top, ABSTAIN).astype(np.int64)
-
-
 def check_sampling(
-    noise: Noise, attack: str, n: int, alpha: float, *, k: int | None = None
-) -> None:
+    noise: Noise, attack: str, n: int, alpha: float, *, k: int | None = None,
+    bound: str = "clopper-pearson",
+) -> None:  # fmt: skip
     """Refuse, before any sampling, what could certify nothing.
 
     Parameters
@@ -198,7 +219,8 @@ def check_sampling(
     n : int, estimation samples an input
     alpha : float in (0, 1/2]
     k : int >= 1, optional
-        Where certify_top_k will read the votes, at half of alpha for the class.
+        Where certify_top_k will read the votes, by "runner-up".
+    bound : str, of BOUNDS
 
     Raises
     ------
@@ -208,11 +230,11 @@ def check_sampling(
         No exact law for the pair.
     """
     required_probability(noise, attack, 0.0)
-    level, threshold = alpha_value(alpha), 0.5
-    if k is not None:
-        level, threshold = level / 2, 1.0 / (size("k", k, 1, CLASSES, remedy="pass a count") + 1)
+    how = bound_named(bound if k is None else "runner-up")
+    level = how.share * alpha_value(alpha)
+    ahead = 1 if k is None else size("k", k, 1, CLASSES, remedy="pass a count")
     n = integer("n", n, 0, remedy="pass how many samples estimate")
-    needed = votes_needed(level, threshold)
+    needed = how.needed(level, 1.0 / (ahead + 1))
     if n < needed:
         raise fail("n", f"at least {needed} for alpha = {in_full(level)}", n, "draw more samples")
 
@@ -263,10 +285,6 @@ def _votes_of(table: Counts, labels: Counts) -> Counts:
     return np.take_along_axis(table, labels[:, None], axis=1)[:, 0]
 
 
-def _lower(votes: Counts, n: int, level: float) -> Float:
-    return np.asarray(binomial_lower(votes, n, level))
-
-
 def certify_top_k(
     counts_selection: Any,
     counts_estimation: Any,
@@ -276,6 +294,7 @@ def certify_top_k(
     k: int = 1,
     labels: Any = None,
     alpha: float = 0.001,
+    bound: str = "runner-up",
 ) -> Certificates:
     """Certify that a class stays among the k likeliest, the others bounded by their votes.
 
@@ -294,6 +313,8 @@ def certify_top_k(
         the most voted of the selection).
     alpha : float in (0, 1/2]
         Failure probability of each certificate: half for the class, half for the others.
+    bound : str
+        A name of BOUNDS that reads the votes of all classes.
 
     Returns
     -------
@@ -316,27 +337,26 @@ def certify_top_k(
     ----------
     Cohen et al. 2019, Theorem 1 (k = 1); Jia et al. 2020 (top-k, Gaussian).
     """
-    level = alpha_value(alpha)
+    how, level = bound_named(bound, "classes"), alpha_value(alpha)
     selection, estimation, n0, n, drawn = two_samples(counts_selection, counts_estimation, noise)
     classes = selection.shape[1]
     k = integer("k", k, 1, classes - 1, remedy="pass how many classes may be ahead, plus one")
     if len(estimation):
         check_sampling(noise, attack, n, level, k=k)
     top = selection.argmax(axis=1) if labels is None else one_class_each(labels, *estimation.shape)
-    p_lower = _lower(_votes_of(estimation, top), n, level / 2)
+    p_lower = np.asarray(how.lower(_votes_of(estimation, top), n, how.share * level))
     others = estimation.copy()
     np.put_along_axis(others, top[:, None], -1, axis=1)
     rival = np.sort(others, axis=1)[:, -k] + failed_copies(counts_estimation, len(others))
-    by_votes = _lower(n - rival, n, level / (2 * k))
+    by_votes = np.asarray(how.lower(n - rival, n, (1.0 - how.share) * level / k))
     share = np.nextafter(complement_above(p_lower) / k, 1.0)  # of the rest
     by_rest = complement_below(share) if k > 1 else p_lower
     complement = np.maximum(by_votes, by_rest)
     p_other = complement_above(complement)
     radius = radii_apart(p_lower, complement, noise, attack)
-    label = _certified(top, radius, p_lower > p_other, attack)
-    tight = is_tight(noise, attack_name(attack))
-    return Certificates(
-        label, radius, p_lower, level, n0, n, noise, attack, tight, p_other, drawn,
+    return _certified(
+        top, p_lower > p_other, radius, noise, attack,
+        p_lower=p_lower, p_other=p_other, bound=bound, alpha=level, n0=n0, n=n, drawn=drawn,
         **mode_of(drawn, counts_estimation),
     )  # fmt: skip
 
@@ -349,6 +369,7 @@ def certify_scores(
     *,
     n0: int,
     alpha: float = 0.001,
+    bound: str = "betting",
 ) -> Certificates:
     """Certify classes by their mean scores under noise (soft votes).
 
@@ -368,11 +389,13 @@ def certify_scores(
         Samples that chose the labels, for the record.
     alpha : float in (0, 1/2]
         Failure probability of each certificate.
+    bound : str
+        A name of BOUNDS that reads scores.
 
     Returns
     -------
     Certificates
-        p_lower bounds the mean score (betting_lower).
+        p_lower bounds the mean score.
 
     Raises
     ------
@@ -382,7 +405,7 @@ def certify_scores(
     ----------
     Zhang et al. 2020, Theorem 1, for f with values in [0, 1].
     """
-    level = alpha_value(alpha)
+    how, level = bound_named(bound, "scores"), alpha_value(alpha)
     rows = to_numpy("scores", scores)
     selected = integer("n0", n0, 1, remedy="pass how many samples chose the labels")
     if rows.ndim != 2 or to_numpy("labels", labels).shape != rows.shape[:1]:
@@ -390,13 +413,12 @@ def certify_scores(
         raise fail("scores", rule, rows.shape, "pass what label_scores returned")
     chosen = whole_numbers("labels", labels, CLASSES, remedy="pass the class of each input")
     drawn = drawn_under(noise, scores)
-    p_lower = np.asarray(betting_lower(rows, level)) if len(rows) else np.zeros(0)
+    lower = how.lower(rows, how.share * level) if len(rows) else np.zeros(0)
+    p_lower = np.asarray(lower)
     radius = np.asarray(certified_radius(p_lower, noise, attack))
-    label = _certified(chosen, radius, p_lower > 0.5, attack)
-    tight = is_tight(noise, attack_name(attack))
-    n = rows.shape[1]
-    return Certificates(
-        label, radius, p_lower, level, selected, n, noise, attack, tight, drawn=drawn,
+    return _certified(
+        chosen, p_lower > 0.5, radius, noise, attack,
+        p_lower=p_lower, bound=bound, alpha=level, n0=selected, n=rows.shape[1], drawn=drawn,
         **mode_of(drawn, scores),
     )  # fmt: skip
 
@@ -481,6 +503,14 @@ def join_certificates(parts: Sequence[Certificates]) -> Certificates:
     return replace(listed[0], **joined)
 
 
+@overload
+def certified_accuracy(certificates: Certificates, labels: Any, radii: Number) -> float: ...
+
+
+@overload
+def certified_accuracy(certificates: Certificates, labels: Any, radii: Any) -> Float: ...
+
+
 def certified_accuracy(certificates: Certificates, labels: Any, radii: Any) -> Any:
     """Compute the share of inputs certified with the right label at given radii.
 
@@ -516,3 +546,45 @@ def certified_accuracy(certificates: Certificates, labels: Any, radii: Any) -> A
     right = np.where(good, certificates.radius, -1.0)
     shares = np.mean(right[:, None] >= levels.reshape(1, -1), axis=0).reshape(levels.shape)
     return scalar(shares)
+
+
+@dataclass(frozen=True)
+class Bound:
+    """How what was counted of an input bounds the probability of its class.
+
+    Attributes
+    ----------
+    lower : callable
+        (votes, n, alpha), or (scores, alpha), to a lower bound that is above the truth with
+        probability alpha at most.
+    reads : "votes", "classes" or "scores"
+        The votes of the class, those of the others as well, or scores of the class.
+    share : float in (0, 1]
+        Of alpha, for the class; the rest is for the others.
+    needed : callable
+        (its share of alpha, threshold) to the samples without which no bound is above that.
+    """
+
+    lower: Callable[..., Any]
+    reads: str = "votes"
+    share: float = 1.0
+    needed: Callable[[float, float], int] = votes_needed
+
+    def __post_init__(self) -> None:
+        check_callable("lower", self.lower)
+        choice("reads", self.reads, ("votes", "classes", "scores"))
+        rule, remedy = "a number in (0, 1]", "no more of alpha can be spent than there is"
+        real("share", self.share, rule, lambda x: 0 < x <= 1, remedy=remedy)
+
+
+def bound_named(name: str, *reads: str) -> Bound:
+    """The bound of this name, which reads one of these things."""
+    fitting = [key for key, how in BOUNDS.items() if not reads or how.reads in reads]
+    return BOUNDS[choice("bound", name, fitting)]
+
+
+BOUNDS: dict[str, Bound] = {
+    "clopper-pearson": Bound(binomial_lower),
+    "runner-up": Bound(binomial_lower, reads="classes", share=0.5),
+    "betting": Bound(betting_lower, reads="scores"),
+}

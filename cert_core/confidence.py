@@ -27,7 +27,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from scipy import special
@@ -35,6 +35,7 @@ from scipy import special
 from cert_core.errors import (
     MOST_VOTES,
     Float,
+    Number,
     alpha,
     array,
     broadcast,
@@ -74,6 +75,14 @@ def largest(rejected: Callable[[Float], Any], high: Float, steps: int = 60) -> F
         inside = np.asarray(rejected(middle))
         low, high = np.where(inside, middle, low), np.where(inside, high, middle)
     return low
+
+
+@overload
+def binomial_lower(k: Number, n: Number, alpha: float) -> float: ...
+
+
+@overload
+def binomial_lower(k: Any, n: Any, alpha: float) -> Float: ...
 
 
 def binomial_lower(k: Any, n: Any, alpha: float) -> Any:
@@ -127,6 +136,14 @@ def below_exp(y: Float) -> Float:
     near_one = 1.0 + np.expm1(y) * (1.0 + 2.0 * EPS)
     value = np.where(y > -0.5, near_one, np.exp(y) * (1.0 - 2.0 * EPS))
     return np.maximum(np.nextafter(value, -1.0), 0.0)
+
+
+@overload
+def binomial_upper(k: Number, n: Number, alpha: float) -> float: ...
+
+
+@overload
+def binomial_upper(k: Any, n: Any, alpha: float) -> Float: ...
 
 
 def binomial_upper(k: Any, n: Any, alpha: float) -> Any:
@@ -244,6 +261,14 @@ def _means(mean: Any, n: Any) -> tuple[Float, Counts]:
     return pair[0], pair[1]
 
 
+@overload
+def hoeffding_lower(mean: Number, n: Number, alpha: float) -> float: ...
+
+
+@overload
+def hoeffding_lower(mean: Any, n: Any, alpha: float) -> Float: ...
+
+
 def hoeffding_lower(mean: Any, n: Any, alpha: float) -> Any:
     """Bound the mean of scores in [0, 1] from below by Hoeffding's inequality.
 
@@ -272,6 +297,14 @@ def hoeffding_lower(mean: Any, n: Any, alpha: float) -> Any:
     level = _alpha(alpha)
     values, total = _means(mean, n)
     return scalar(np.maximum(values - np.sqrt(-math.log(level) / (2.0 * total)) - STEP, 0.0))
+
+
+@overload
+def chernoff_lower(mean: Number, n: Number, alpha: float) -> float: ...
+
+
+@overload
+def chernoff_lower(mean: Any, n: Any, alpha: float) -> Float: ...
 
 
 def chernoff_lower(mean: Any, n: Any, alpha: float) -> Any:
@@ -308,6 +341,14 @@ def chernoff_lower(mean: Any, n: Any, alpha: float) -> Any:
 
     exact = largest(rejected, values)
     return scalar(np.maximum(exact - NUDGE * (1.0 - exact) - STEP, 0.0))
+
+
+@overload
+def empirical_bernstein_lower(mean: Number, variance: Number, n: Number, alpha: float) -> float: ...
+
+
+@overload
+def empirical_bernstein_lower(mean: Any, variance: Any, n: Any, alpha: float) -> Float: ...
 
 
 def empirical_bernstein_lower(mean: Any, variance: Any, n: Any, alpha: float) -> Any:

@@ -1,4 +1,5 @@
-"""Records of the densities: what a law, a sampler or a normalisation needs to know."""
+"""Records of the densities: what a law, a sampler or a normalisation needs to know; and the
+formulas that all of these share."""
 
 from __future__ import annotations
 
@@ -146,3 +147,28 @@ def power_term(k: float, s: Float) -> Float:
     with np.errstate(divide="ignore"):
         result: Float = -k * np.log(s) if k > 0 else np.zeros_like(s)
     return result
+
+
+def _log_growth(s: Float, change: Float) -> Float:
+    """log((s + change)/s); +inf at s = 0."""
+    with np.errstate(divide="ignore"):
+        result: Float = np.log1p(np.maximum(change / s, -1.0))
+    return result
+
+
+def radial_log_ratio(record: RadialRecord, s: Float, change: Float) -> Float:
+    """h(s) - h(s + change), h(s) = k log s + (s/scale)^power."""
+    if record.power == 1.0 and record.k == 0.0:
+        return -change / record.scale
+    u = _log_growth(s, change)
+    with np.errstate(invalid="ignore", over="ignore"):
+        tail = (s / record.scale) ** record.power * np.expm1(record.power * u)
+        tail = np.where(s > 0, tail, (np.abs(change) / record.scale) ** record.power)
+        result: Float = -(record.k * u + tail) if record.k > 0 else -tail
+    return result
+
+
+def normal_log_ratio(k: float, sigma: float, s: Float, change: Float, moved: Float) -> Float:
+    """The log ratio of |z|_inf^-k exp(-|z|_2^2 / 2 sigma^2); moved is z . delta - |delta|^2 / 2."""
+    gaussian: Float = moved / sigma**2
+    return gaussian - k * _log_growth(s, change) if k > 0 else gaussian

@@ -66,6 +66,6 @@ def certify_deterministic(counts: Any, noise: Noise) -> Certificates:
     lower = np.array([rounded_down(int(k), copies) for k in table[rows, top]], dtype=np.float64)
     upper = np.array([rounded_up(int(k), copies) for k in others.max(axis=1)], dtype=np.float64)
     return Certificates(
-        top.astype(np.int64), steps / noise.levels, lower, 0.0, 0, copies, noise, "l1", True,
-        upper, drawn,
+        label=top.astype(np.int64), radius=steps / noise.levels, p_lower=lower, p_other=upper,
+        alpha=0.0, n0=0, n=copies, noise=noise, attack="l1", tight=True, drawn=drawn,
     )  # fmt: skip

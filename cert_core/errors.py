@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 Float = npt.NDArray[np.float64]
+Number = float | np.integer[Any] | np.floating[Any]  # one, for which a function answers a float
 
 SHOWN = 120  # characters of a value in an error
 WIDEST = {"i": 8, "u": 8, "f": 8}  # bytes of the kinds of numbers that float64 and int64 hold

@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import numpy as np
 
@@ -29,6 +29,7 @@ from cert_core.confidence import binomial_lower, binomial_upper
 from cert_core.errors import (
     EXACT,
     Float,
+    Number,
     array,
     choice,
     fail,
@@ -47,7 +48,7 @@ PILOT_DRAWS = 1 << 16  # draws that choose lam for the two counts
 METHODS: tuple[Method, ...] = ("hoeffding", "dkw", "clopper-pearson")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MonteCarloBound:
     """A bound from draws of the log ratio.
 
@@ -108,7 +109,7 @@ class MonteCarlo:
         self.n = size("n", n, 1, EXACT, remedy="pass the number of draws")
         remedy = "pass the attack's radius in input units"
         self.radius = real("radius", radius, "finite and >= 0", lambda x: x >= 0, remedy=remedy)
-        self.attack = attack
+        self.attack, self._kernel = attack, kernels.backend(backend)
         source, self.shift_reason = source_of(noise, attack, self.radius, backend)
         key = seed_value(seed)
         self._pi0 = Sample(source, self.n, key, kernels.PI0)
@@ -118,9 +119,12 @@ class MonteCarlo:
         self._pilot_delta = Sample(source, pilot, key, kernels.PILOT, shifted=True)
 
     @property
+    def _sides(self) -> int:
+        return 2 if self.method == "hoeffding" else 1
+
+    @property
     def _epsilon(self) -> float:
-        sides = 2 if self.method == "hoeffding" else 1
-        return math.sqrt((math.log(sides) - math.log(self.alpha)) / (2 * self.n))
+        return kernels.hinge_width(self.n, self.alpha, self._sides)
 
     @cached_property
     def _hinge(self) -> tuple[Float, Float]:
@@ -133,6 +137,8 @@ class MonteCarlo:
             return scalar(points)
         if self.method == "clopper-pearson":
             values = np.array([self._two_count(q) for q in points.flat])
+        elif points.size == 1 and self._pi0.drawn is not None:
+            return self._kernel.hinge_bound(self._pi0.drawn, p, self.alpha, self._sides)
         else:
             lam, hinge = self._hinge
             shares = [q - self._epsilon for q in points.flat]
@@ -180,8 +186,9 @@ class MonteCarlo:
         if self.method == "clopper-pearson":
             split = {"pi0": self.alpha / 2, "pi_delta": self.alpha / 2}
         return MonteCarloBound(
-            lower, required, self.alpha, self.n, self.method, self.radius, self.attack,
-            self.shift_reason, split,
+            lower=lower, required=required, alpha=self.alpha, n=self.n, method=self.method,
+            radius=self.radius, attack=self.attack, shift_reason=self.shift_reason,
+            alpha_split=split,
         )  # fmt: skip
 
 
@@ -266,6 +273,36 @@ def monte_carlo_required(
         noise, attack, radius, n=n, alpha=alpha, seed=seed, method=method, backend=backend
     )
     return bounds.record(required=bounds.required_probability())
+
+
+@overload
+def monte_carlo_radius(
+    p: Number,
+    noise: Noise | CustomNoise,
+    attack: str,
+    grid: Any,
+    *,
+    n: int,
+    alpha: float,
+    seed: int,
+    method: str = "clopper-pearson",
+    backend: str = "cpu",
+) -> float: ...
+
+
+@overload
+def monte_carlo_radius(
+    p: Any,
+    noise: Noise | CustomNoise,
+    attack: str,
+    grid: Any,
+    *,
+    n: int,
+    alpha: float,
+    seed: int,
+    method: str = "clopper-pearson",
+    backend: str = "cpu",
+) -> Float: ...
 
 
 def monte_carlo_radius(

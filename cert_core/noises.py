@@ -3,7 +3,8 @@
 A family is a frozen dataclass whose fields are its parameters.  It names its
 level-set norm (which decides its worst shifts, see threats), the record of its
 log-ratio law (which laws turns into an engine), how its radius is drawn, and its
-normalised log density.  Command-line options and the tests follow from NOISES.
+normalised log density.  Each field says in its metadata which values it takes: what is checked,
+and what tests draw.  Command-line options and the tests follow from NOISES.
 
 NOISES are additive and have a density that is positive everywhere.  CHANNELS stand apart:
 their log ratio takes finitely many values, a copy is a function of the input and of random
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import MISSING, asdict, dataclass, fields
 from dataclasses import field as dataclass_field
 from fractions import Fraction
@@ -58,6 +60,61 @@ from cert_core.threats import Level
 NORMS = (1.0, 2.0, math.inf)
 
 
+@dataclass(frozen=True)
+class Domain:
+    """The values that a field takes.
+
+    Attributes
+    ----------
+    check : callable (name, value, dim) -> value, or the error
+    usual : callable (share, dim) -> value
+        Of those that tests draw, the one at this share of the way from first to last.
+    """
+
+    check: Callable[[str, Any, int], Any]
+    usual: Callable[[float, int], Any]
+
+
+def _among(*values: Any) -> Callable[[float, int], Any]:
+    return lambda share, _: values[round(share * (len(values) - 1))]
+
+
+def _between(low: float, high: float) -> Callable[[float, int], float]:
+    return lambda share, _: low + share * (high - low)
+
+
+def _numbers(
+    rule: str, holds: Callable[[float], bool], remedy: str, usual: Callable[[float, int], Any]
+) -> dict[str, Domain]:
+    def check(name: str, value: Any, _: int) -> float:
+        return real(name, value, rule, holds, remedy=remedy)
+
+    return {"domain": Domain(check, usual)}
+
+
+def _lengths(remedy: str, usual: Callable[[float, int], Any]) -> dict[str, Domain]:
+    return {"domain": Domain(lambda name, value, _: positive(name, value, remedy=remedy), usual)}
+
+
+def _integers(low: int, high: int, remedy: str, *usual: int) -> dict[str, Domain]:
+    def check(name: str, value: Any, _: int) -> int:
+        return integer(name, value, low, high, remedy=remedy)
+
+    return {"domain": Domain(check, _among(*usual))}
+
+
+def _check_k(name: str, value: Any, dim: int) -> float:
+    rule = f"a number with 0 <= k < dim = {dim}"
+    remedy = "from k = dim on the density cannot be normalised"
+    return real(name, value, rule, lambda k: 0 <= k < dim, remedy=remedy)
+
+
+NORM = {"domain": Domain(lambda name, value, _: float(choice(name, value, NORMS)), _among(*NORMS))}
+POWER = _lengths("pass the noise's scale or power", _among(0.6, 1.0, 1.5, 2.0, 3.0))
+SCALE = _lengths("pass the noise's scale or power", _between(0.05, 20.0))
+K = {"domain": Domain(_check_k, lambda share, dim: share * (dim - 0.5))}
+
+
 class Noise(ABC):
     """A symmetric noise on R^dim, non-increasing in every |z_i|."""
 
@@ -68,18 +125,10 @@ class Noise(ABC):
         remedy = "pass the number of input coordinates"
         object.__setattr__(self, "dim", size("dim", self.dim, 1, EXACT, remedy=remedy))
         for field in fields(self):  # type: ignore[arg-type]
-            if field.name not in ("dim", "norm"):
-                self._check_field(field.name)
-
-    def _check_field(self, name: str) -> None:
-        value = getattr(self, name)
-        if name == "k":
-            rule = f"a number with 0 <= k < dim = {self.dim}"
-            remedy = "from k = dim on the density cannot be normalised"
-            value = real("k", value, rule, lambda k: 0 <= k < self.dim, remedy=remedy)
-        else:
-            value = positive(name, value, remedy="pass the noise's scale or power")
-        object.__setattr__(self, name, value)
+            if field.name != "dim":
+                value = getattr(self, field.name)
+                checked = field.metadata["domain"].check(field.name, value, self.dim)
+                object.__setattr__(self, field.name, checked)
 
     @property
     @abstractmethod
@@ -142,6 +191,11 @@ class Noise(ABC):
     @abstractmethod
     def rescaled(self, factor: float) -> Self:
         """The same noise with every length multiplied by factor."""
+
+    def geometry(self, kind: str) -> str:
+        """Which closed law |z - delta| has given |z| under a shift of this kind; "open" where
+        rows must be drawn."""
+        return "open" if self.radial is None else self.radial.geometry(kind)
 
     @property
     def stretch(self) -> Float | None:
@@ -269,15 +323,14 @@ class RadialNoise(_Radial):
     name: ClassVar[str] = "radial"
     scale_field: ClassVar[str] = "scale"
     dim: int
-    norm: float
-    power: float
-    scale: float
-    k: float = 0.0
+    norm: float = dataclass_field(metadata=NORM)
+    power: float = dataclass_field(metadata=POWER)
+    scale: float = dataclass_field(metadata=SCALE)
+    k: float = dataclass_field(default=0.0, metadata=K)
 
     def __post_init__(self) -> None:
         named = isinstance(self.norm, str) and self.norm == "inf"
-        norm = math.inf if named else self.norm
-        object.__setattr__(self, "norm", float(choice("norm", norm, NORMS)))
+        object.__setattr__(self, "norm", math.inf if named else self.norm)
         super().__post_init__()
 
     @cached_property
@@ -315,8 +368,8 @@ class L1Noise(_Radial):
     name: ClassVar[str] = "l1"
     scale_field: ClassVar[str] = "b"
     dim: int
-    b: float
-    k: float = 0.0
+    b: float = dataclass_field(metadata=SCALE)
+    k: float = dataclass_field(default=0.0, metadata=K)
 
     @cached_property
     def radial(self) -> RadialRecord:
@@ -340,8 +393,8 @@ class L2Noise(_Radial):
     name: ClassVar[str] = "l2"
     scale_field: ClassVar[str] = "sigma"
     dim: int
-    sigma: float
-    k: float = 0.0
+    sigma: float = dataclass_field(metadata=SCALE)
+    k: float = dataclass_field(default=0.0, metadata=K)
 
     @cached_property
     def radial(self) -> RadialRecord:
@@ -365,8 +418,8 @@ class LinfNoise(_Radial):
     name: ClassVar[str] = "linf"
     scale_field: ClassVar[str] = "sigma"
     dim: int
-    sigma: float
-    k: float = 0.0
+    sigma: float = dataclass_field(metadata=SCALE)
+    k: float = dataclass_field(default=0.0, metadata=K)
 
     @cached_property
     def radial(self) -> RadialRecord:
@@ -388,7 +441,7 @@ class Gaussian(_Radial):
     name: ClassVar[str] = "gaussian"
     scale_field: ClassVar[str] = "sigma"
     dim: int
-    sigma: float
+    sigma: float = dataclass_field(metadata=SCALE)
 
     @cached_property
     def radial(self) -> RadialRecord:
@@ -418,7 +471,7 @@ class Laplace(_Radial):
     name: ClassVar[str] = "laplace"
     scale_field: ClassVar[str] = "b"
     dim: int
-    b: float
+    b: float = dataclass_field(metadata=SCALE)
 
     @cached_property
     def radial(self) -> RadialRecord:
@@ -458,8 +511,8 @@ class MixedNoise(Noise):
 
     name: ClassVar[str] = "mixed"
     dim: int
-    sigma: float
-    k: float = 0.0
+    sigma: float = dataclass_field(metadata=SCALE)
+    k: float = dataclass_field(default=0.0, metadata=K)
 
     @property
     def level_norm(self) -> float | None:
@@ -594,13 +647,6 @@ class Scaled(Noise):
 class Finite(Noise):
     """A noise whose log ratio takes finitely many values: laws of whole numbers."""
 
-    def __post_init__(self) -> None:
-        remedy = "pass the number of input coordinates"
-        object.__setattr__(self, "dim", size("dim", self.dim, 1, EXACT, remedy=remedy))
-
-    def _set(self, name: str, value: Any) -> None:
-        object.__setattr__(self, name, value)
-
     @property
     @abstractmethod
     def record(self) -> AtomicRecord:
@@ -656,7 +702,7 @@ class Channel(Finite):
         """
 
 
-def _numbers(x: Any) -> np.ndarray[Any, np.dtype[Any]]:
+def _as_they_are(x: Any) -> np.ndarray[Any, np.dtype[Any]]:
     """Inputs as int64 where they are whole by type, else as they are."""
     values = to_numpy("x", x)
     return to_numpy("x", values, np.int64) if values.dtype.kind in "iu" else values
@@ -689,7 +735,7 @@ class _Categories(Channel):
         return "entries"
 
     def checked(self, x: Any) -> np.ndarray[Any, np.dtype[Any]]:
-        values = _numbers(x)
+        values = _as_they_are(x)
         if values.dtype.kind == "f":
             on_levels(values, self.categories - 1)
             return values.astype(np.float32)
@@ -738,18 +784,15 @@ class Flips(_Categories):
 
     name: ClassVar[str] = "flips"
     dim: int
-    categories: int
-    keep: float
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        remedy = "pass how many values an entry takes"
-        self._set(
-            "categories", integer("categories", self.categories, 2, MOST_LEVELS, remedy=remedy)
+    categories: int = dataclass_field(
+        metadata=_integers(2, MOST_LEVELS, "pass how many values an entry takes", 2, 3, 256)
+    )
+    keep: float = dataclass_field(
+        metadata=_numbers(
+            "a number in (0, 1], at least 1e-9", lambda x: 1e-9 <= x <= 1,
+            "pass the probability that an entry stays", _between(0.05, 1.0),
         )
-        remedy = "pass the probability that an entry stays"
-        rule = "a number in (0, 1], at least 1e-9"
-        self._set("keep", real("keep", self.keep, rule, lambda x: 1e-9 <= x <= 1, remedy=remedy))
+    )  # fmt: skip
 
     @property
     def record(self) -> FlipsRecord:
@@ -757,6 +800,11 @@ class Flips(_Categories):
 
     def change(self) -> tuple[Fraction, ...]:
         return (1 - Fraction(self.keep),) * self.categories
+
+
+FLIP = _numbers(
+    "a number in [0, 1)", lambda x: 0 <= x < 1, "pass the probability of a flip", _between(0, 0.9)
+)
 
 
 @dataclass(frozen=True)
@@ -780,15 +828,8 @@ class SparseFlips(_Categories):
     name: ClassVar[str] = "sparse-flips"
     categories: ClassVar[int] = 2  # type: ignore[misc]
     dim: int
-    p_plus: float
-    p_minus: float
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        rule, remedy = "a number in [0, 1)", "pass the probability of a flip"
-        for name in ("p_plus", "p_minus"):
-            value = real(name, getattr(self, name), rule, lambda x: 0 <= x < 1, remedy=remedy)
-            self._set(name, value)
+    p_plus: float = dataclass_field(metadata=FLIP)
+    p_minus: float = dataclass_field(metadata=FLIP)
 
     @property
     def record(self) -> SparseFlipsRecord:
@@ -796,6 +837,13 @@ class SparseFlips(_Categories):
 
     def change(self) -> tuple[Fraction, ...]:
         return Fraction(self.p_plus), Fraction(self.p_minus)
+
+
+def _check_kept(name: str, value: Any, dim: int) -> int:
+    return integer(name, value, 1, dim, remedy="pass how many entries are seen")
+
+
+KEPT = {"domain": Domain(_check_kept, lambda share, dim: 1 + round(share * (dim - 1)))}
 
 
 @dataclass(frozen=True)
@@ -822,18 +870,15 @@ class Ablation(Channel):
 
     name: ClassVar[str] = "ablation"
     dim: int
-    keep: int
-    null: float = -1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        remedy = "pass how many entries are seen"
-        self._set("keep", integer("keep", self.keep, 1, self.dim, remedy=remedy))
-        remedy, rule = "pass a value that no input has", "a number that float32 holds exactly"
-        null = real("null", self.null, rule, lambda x: abs(x) < 1e38, remedy=remedy)
-        if float(np.float32(null)) != null:
-            raise fail("null", rule, null, remedy)
-        self._set("null", null)
+    keep: int = dataclass_field(metadata=KEPT)
+    null: float = dataclass_field(
+        default=-1.0,
+        metadata=_numbers(
+            "a number that float32 holds exactly",
+            lambda x: abs(x) < 1e38 and float(np.float32(x)) == x,
+            "pass a value that no input has", _among(-1.0, 7.5),
+        ),
+    )  # fmt: skip
 
     @property
     def level_norm(self) -> Level:
@@ -845,7 +890,7 @@ class Ablation(Channel):
 
     def checked(self, x: Any) -> np.ndarray[Any, np.dtype[Any]]:
         with np.errstate(over="ignore"):
-            values = _numbers(x).astype(np.float32)
+            values = _as_they_are(x).astype(np.float32)
         if not np.isfinite(values).all():
             raise fail("x", "finite", "NaN or infinity", "clean the inputs first")
         if (values == np.float32(self.null)).any():
@@ -873,11 +918,9 @@ class Uniform(Finite):
 
     name: ClassVar[str] = "uniform"
     dim: int
-    scale: float
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._set("scale", positive("scale", self.scale, remedy="pass the noise's half width"))
+    scale: float = dataclass_field(
+        metadata=_lengths("pass the noise's half width", _between(0.05, 3.0))
+    )
 
     @property
     def level_norm(self) -> Level:
@@ -918,14 +961,18 @@ class Splitting(Channel):
 
     name: ClassVar[str] = "splitting"
     dim: int
-    scale: float
-    levels: int = 255
+    scale: float = dataclass_field(
+        metadata=_lengths("pass half a cell's width", _among(0.0314, 0.5, 1.5))
+    )
+    levels: int = dataclass_field(
+        default=255,
+        metadata=_integers(
+            1, MOST_LEVELS, "pass the steps of an input from 0 to 1, e.g. 255", 1, 7, 255
+        ),
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._set("scale", positive("scale", self.scale, remedy="pass half a cell's width"))
-        remedy = "pass the steps of an input from 0 to 1, e.g. 255"
-        self._set("levels", integer("levels", self.levels, 1, MOST_LEVELS, remedy=remedy))
         if self.width > 1 << 40:
             most = rounded_down(2.0**39 / self.levels, 0)
             raise fail("scale", f"at most {most}", self.scale, "lower it")
@@ -951,7 +998,7 @@ class Splitting(Channel):
         return OverlapRecord(self.dim, Fraction(self.width) / self.levels)
 
     def checked(self, x: Any) -> np.ndarray[Any, np.dtype[Any]]:
-        values = _numbers(x)
+        values = _as_they_are(x)
         on_levels(values, self.levels)
         return values.astype(np.float32)
 

@@ -21,7 +21,7 @@ from cert_core.noises import Noise
 LIKE = (np.zeros_like, np.ones_like, np.empty_like, np.full_like)  # of other contents
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Drawn:
     """Samples start, ..., stop - 1 of a stage, for inputs of these indices; on the lattice
     `sound` in sound mode, where `failed` copies of each input FAILed and gave no vote."""

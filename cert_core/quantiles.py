@@ -18,11 +18,11 @@ from scipy.interpolate import CubicSpline
 
 from cert_core.errors import Float
 
-REACH = 9.25  # scores beyond +-REACH, of probability 2e-20, are drawn as +-REACH
+REACH = 9.25  # normal scores beyond +-REACH, of probability 2e-20, are drawn as +-REACH
 INTERVALS = 1024
 CLOSE = 0.09  # dim - k below which the panels of log rho are graded: longer than 1 if equal
 POWER = 80.0  # logarithms below its mode where the density of log rho is a power to all digits
-SCORES = np.linspace(-REACH, REACH, INTERVALS + 1)
+NORMAL_SCORES = np.linspace(-REACH, REACH, INTERVALS + 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,30 +34,30 @@ class LogQuantiles:
     cubics: Float
     log_tails: Callable[[Float], tuple[Float, Float]]
 
-    def __call__(self, scores: Float) -> Float:
+    def __call__(self, normal_scores: Float) -> Float:
         """log radius at normal scores, same shape."""
-        c, x = self._at(scores)
+        c, x = self._at(normal_scores)
         value: Float = ((c[..., 0] * x + c[..., 1]) * x + c[..., 2]) * x + c[..., 3]
         return value
 
-    def _at(self, scores: Float) -> tuple[Float, Float]:
-        place = (np.clip(scores, -REACH, REACH) + REACH) * (INTERVALS / (2 * REACH))
+    def _at(self, normal_scores: Float) -> tuple[Float, Float]:
+        place = (np.clip(normal_scores, -REACH, REACH) + REACH) * (INTERVALS / (2 * REACH))
         index = np.minimum(place.astype(np.int64), INTERVALS - 1)
         return self.cubics[index], place - index
 
-    def with_slope(self, scores: Float) -> tuple[Float, Float]:
-        """log radius at normal scores, and its derivative there."""
-        c, x = self._at(scores)
+    def with_slope(self, normal_scores: Float) -> tuple[Float, Float]:
+        """log radius at normal normal_scores, and its derivative there."""
+        c, x = self._at(normal_scores)
         slope = (3 * c[..., 0] * x + 2 * c[..., 1]) * x + c[..., 2]
-        return self(scores), slope * (INTERVALS / (2 * REACH))
+        return self(normal_scores), slope * (INTERVALS / (2 * REACH))
 
-    def refined(self, scores: Float) -> tuple[Float, Float, Float]:
+    def refined(self, normal_scores: Float) -> tuple[Float, Float, Float]:
         """(log radius by two steps of Newton's from the table's, its slope, the last step)."""
-        value, slope = self.with_slope(scores)
-        upper = scores >= 0
+        value, slope = self.with_slope(normal_scores)
+        upper = normal_scores >= 0
         # the tail's mass over its density at the score
-        mills = np.sqrt(np.pi / 2) * special.erfcx(np.abs(scores) / np.sqrt(2))
-        wanted = special.log_ndtr(-np.abs(scores))
+        mills = np.sqrt(np.pi / 2) * special.erfcx(np.abs(normal_scores) / np.sqrt(2))
+        wanted = special.log_ndtr(-np.abs(normal_scores))
         for _ in range(2):
             below, above = self.log_tails(value)
             step = np.where(upper, above - wanted, wanted - below) * mills * slope
@@ -69,10 +69,10 @@ Tails = Callable[[Float], tuple[Float, Float]]
 
 
 def tabulate(values: Float, log_tails: Tails) -> LogQuantiles:
-    """The table through T(SCORES) = values."""
+    """The table through T(NORMAL_SCORES) = values."""
     width = 2 * REACH / INTERVALS
     powers = width ** np.arange(3, -1, -1)
-    cubics = np.ascontiguousarray(CubicSpline(SCORES, values).c.T * powers)
+    cubics = np.ascontiguousarray(CubicSpline(NORMAL_SCORES, values).c.T * powers)
     cubics.flags.writeable = False
     return LogQuantiles(cubics, log_tails)
 
@@ -84,11 +84,11 @@ def gamma_log_quantiles(shape: float, power: float) -> LogQuantiles:
     Small shapes are worked in logarithms: their quantiles underflow float64.
     """
     with np.errstate(divide="ignore"):
-        low = np.log(special.gammaincinv(shape, special.ndtr(SCORES)))
-        high = np.log(special.gammainccinv(shape, special.ndtr(-SCORES)))
-    values = np.where(SCORES < 0, low, high)
+        low = np.log(special.gammaincinv(shape, special.ndtr(NORMAL_SCORES)))
+        high = np.log(special.gammainccinv(shape, special.ndtr(-NORMAL_SCORES)))
+    values = np.where(NORMAL_SCORES < 0, low, high)
     # P(shape, x) = x^shape / Gamma(shape + 1) as x -> 0
-    small = (special.log_ndtr(SCORES) + special.gammaln(shape + 1)) / shape
+    small = (special.log_ndtr(NORMAL_SCORES) + special.gammaln(shape + 1)) / shape
 
     def log_tails(y: Float) -> tuple[Float, Float]:
         with np.errstate(divide="ignore", over="ignore"):
@@ -107,7 +107,7 @@ def gamma_log_quantiles(shape: float, power: float) -> LogQuantiles:
 def cosine_quantiles(dim: int) -> LogQuantiles:
     """T(z) = artanh c with P(cos(z, delta) <= c) = Phi(z) for a uniform direction, dim >= 2."""
     a = 0.5 * (dim - 1)
-    half = special.betaincinv(a, a, special.ndtr(SCORES[: INTERVALS // 2]))  # (1 + c)/2
+    half = special.betaincinv(a, a, special.ndtr(NORMAL_SCORES[: INTERVALS // 2]))  # (1 + c)/2
     left = 0.5 * np.log(half / (1.0 - half))
 
     def log_tails(y: Float) -> tuple[Float, Float]:
@@ -216,9 +216,9 @@ def max_log_quantiles(dim: int, k: float) -> LogQuantiles:
     panels = law.weights.sum(axis=1)
     below = np.concatenate([[0.0], np.cumsum(panels)])
     above = np.concatenate([np.cumsum(panels[::-1])[::-1], [0.0]])
-    scores = np.where(below < above, special.ndtri(below), -special.ndtri(above))
-    inner = np.abs(scores) < REACH + 0.5
-    inner &= np.concatenate([[True], np.diff(scores) > 0])
+    normal_scores = np.where(below < above, special.ndtri(below), -special.ndtri(above))
+    inner = np.abs(normal_scores) < REACH + 0.5
+    inner &= np.concatenate([[True], np.diff(normal_scores) > 0])
     x, w = np.polynomial.legendre.leggauss(10)
 
     def log_tails(y: Float) -> tuple[Float, Float]:
@@ -237,4 +237,4 @@ def max_log_quantiles(dim: int, k: float) -> LogQuantiles:
             low = np.log(below[panel] + mass(left, y))
             return low, np.log(above[panel + 1] + mass(y, right))
 
-    return tabulate(CubicSpline(scores[inner], law.edges[inner])(SCORES), log_tails)
+    return tabulate(CubicSpline(normal_scores[inner], law.edges[inner])(NORMAL_SCORES), log_tails)

@@ -174,10 +174,15 @@ class Sample:
         self._source, self.n = source, n
 
     @cached_property
-    def _kept(self) -> Float | None:
+    def drawn(self) -> Float | None:
+        """All draws, where they are kept."""
         if self.n > KEEP:
             return None
-        return np.sort(np.concatenate(list(self._source.chunks(*self._ask))))
+        return np.concatenate(list(self._source.chunks(*self._ask)))
+
+    @cached_property
+    def _kept(self) -> Float | None:
+        return None if self.drawn is None else np.sort(self.drawn)
 
     @property
     def blur(self) -> float:

@@ -9,18 +9,26 @@ this is L(p, r) > 1/2.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from scipy import optimize, special
 
 from cert_core.bounds import complement_above, complement_below, largest_whole, lower_bound
 from cert_core.calibration import certified_radius
-from cert_core.errors import Float, NoBracket, broadcast, probabilities, scalar
+from cert_core.errors import Float, NoBracket, Number, broadcast, probabilities, scalar
 from cert_core.noises import Finite, Noise
 from cert_core.threats import COUNT
 
 SHRINK = 3e-10  # taken off a root, relatively; certified there or shrunk again
+
+
+@overload
+def separation_radius(p_top: Number, p_other: Number, noise: Noise, attack: str) -> float: ...
+
+
+@overload
+def separation_radius(p_top: Any, p_other: Any, noise: Noise, attack: str) -> Float: ...
 
 
 def separation_radius(p_top: Any, p_other: Any, noise: Noise, attack: str) -> Any:

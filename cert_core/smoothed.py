@@ -26,9 +26,9 @@ from cert_core.lattice import Lattice, checked_lattice
 from cert_core.noises import Noise, checked_noise
 from cert_core.provenance import CountedVotes
 from cert_core.scores import Scores, check_scores, label_scores, mean_scores, sampled_values
-from cert_core.sequential.certificates import Outcome, SequentialCertificates, gather, outcomes
+from cert_core.sequential.certificates import SequentialCertificates, gather, outcomes
 from cert_core.sequential.plans import checked_plan, plan_at, plan_until
-from cert_core.votes import class_count, count_votes, drawn_by, input_rows
+from cert_core.votes import Votes, class_count, count_votes, drawn_by, input_rows
 
 SAMPLES = "pass how many noisy copies to classify"
 
@@ -213,13 +213,13 @@ class Smoothed:
 
     def outcomes(
         self, plan: Any, x: Any, seed: int, *, indices: Sequence[int] | None = None
-    ) -> Iterator[Outcome]:
-        """Certify inputs by a plan of plan_at or plan_until, as they are ready.
+    ) -> Iterator[Votes]:
+        """Count votes until a plan of plan_at or plan_until stops each input, as they are ready.
 
         Yields
         ------
-        Outcome
-            Not always in the order of the inputs.
+        Votes
+            Not always in the order of the inputs; gather makes certificates of them.
         """
         if checked_plan(plan).noise != self.noise:
             rule = f"for the classifier's noise {self.noise!r}"
@@ -232,14 +232,14 @@ class Smoothed:
             )
         )  # fmt: skip
 
-    def _drawn(self, found: Iterator[Outcome]) -> Iterator[Outcome]:
+    def _drawn(self, found: Iterator[Votes]) -> Iterator[Votes]:
         """What is found, each made in the context of drawing; between them the caller's holds."""
         while True:
             with self.drawing():
-                outcome = next(found, None)
-            if outcome is None:
+                votes = next(found, None)
+            if votes is None:
                 return
-            yield outcome
+            yield votes
 
     # ---- what is certified ----
 
@@ -270,13 +270,14 @@ class Smoothed:
         seed: int,
         *,
         indices: Sequence[int] | None = None,
+        bound: str = "clopper-pearson",
     ) -> Certificates:
         """Certify inputs: n0 copies select the class, n others bound its probability.
 
         Parameters
         ----------
         x, seed, indices : see above
-        n0, n, alpha, attack
+        n0, n, alpha, attack, bound
             As in certify.
 
         Returns
@@ -289,7 +290,8 @@ class Smoothed:
         ----------
         Cohen et al. 2019, CERTIFY; Zhang et al. 2020, Theorem 1.
         """
-        return certify(*self._stages(x, n0, n, alpha, attack, seed, indices), alpha=alpha)
+        stages = self._stages(x, n0, n, alpha, attack, seed, indices, bound=bound)
+        return certify(*stages, alpha=alpha, bound=bound)
 
     def certify_top_k(
         self,
@@ -327,6 +329,7 @@ class Smoothed:
         seed: int,
         *,
         indices: Sequence[int] | None = None,
+        bound: str = "betting",
     ) -> Certificates:
         """Certify the mean of the scores instead of the share of the votes.
 
@@ -336,10 +339,10 @@ class Smoothed:
             As of certify; see certify_scores of the module.
         """
         n0, n = integer("n0", n0, 1, remedy=SAMPLES), integer("n", n, 1, remedy=SAMPLES)
-        check_sampling(self.noise, attack, n, alpha)
+        check_sampling(self.noise, attack, n, alpha, bound=bound)
         labels = self.mean_scores(x, n0, seed, indices=indices, stage="selection").argmax(axis=1)
         scores = self.label_scores(x, labels, n, seed, indices=indices)
-        made = certify_scores(labels, scores, self.noise, attack, n0=n0, alpha=alpha)
+        made = certify_scores(labels, scores, self.noise, attack, n0=n0, alpha=alpha, bound=bound)
         which: dict[str, Any] = {"indices": indices, "stage": "selection", "sound": self.sound}
         chosen = drawn_by(self.noise, len(labels), n0, seed, **which)
         return replace(made, drawn=(chosen, *made.drawn))
@@ -353,12 +356,11 @@ class Smoothed:
         attack: str,
         seed: int,
         indices: Sequence[int] | None,
-        *,
-        k: int | None = None,
+        **bound: Any,
     ) -> tuple[CountedVotes, CountedVotes, Noise, str]:
         """Votes of both stages, drawn only where they could certify something."""
         n0, n = integer("n0", n0, 1, remedy=SAMPLES), integer("n", n, 1, remedy=SAMPLES)
-        check_sampling(self.noise, attack, n, alpha, k=k)
+        check_sampling(self.noise, attack, n, alpha, **bound)
         selection = self.counts(x, n0, seed, indices=indices, stage="selection")
         estimation = self.counts(x, n, seed, indices=indices, stage="estimation")
         return selection, estimation, self.noise, attack

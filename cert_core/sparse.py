@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
 from cert_core.bounds import largest_whole
-from cert_core.errors import array, fail, probabilities, real, scalar
+from cert_core.errors import Float, Number, array, fail, probabilities, real, scalar
 from cert_core.laws import LogRatioLaw
 from cert_core.laws.atomic import sparse_law
 from cert_core.laws.closed import PointLaw
@@ -40,6 +40,14 @@ def _laws(noise: SparseFlips) -> Callable[[int, int], LogRatioLaw]:
         return sparse_law(noise.record, added, deleted) if added + deleted else PointLaw()
 
     return law
+
+
+@overload
+def sparse_lower_bound(p: Number, noise: Noise, added: Number, deleted: Number) -> float: ...
+
+
+@overload
+def sparse_lower_bound(p: Any, noise: Noise, added: Any, deleted: Any) -> Float: ...
 
 
 def sparse_lower_bound(p: Any, noise: Noise, added: Any, deleted: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -18,6 +18,52 @@ from cert_core.provenance import CountedVotes, Drawn, counted
 from cert_core.rounding import nearest
 
 CLASSES = 1 << 24  # at most
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)  # arrays have no one truth
+class Votes:
+    """What was counted for one input.
+
+    Attributes
+    ----------
+    index : int
+        Place of the input in its data set.
+    label : int or None
+        Its true class, where that is known.
+    selection, estimation : (num_classes,) int64
+        Votes of the two stages.
+    failed : int
+        Estimation copies that FAILed in sound mode: no votes, but among the samples.
+    looks : tuple of int, or None
+        Where a plan stopped the sampling: estimation votes for the selected class at every look.
+    scores : tuple of int, or None
+        Of soft votes: those of the selected class in the order drawn, in parts of a unit.
+    seconds : float
+        Time taken.
+    position : int
+        Among the inputs of the call that counted it.
+    plan : RadiiPlan, WidthPlan or None
+        What stopped the sampling; None where its size was fixed.
+    drawn : tuple of Drawn
+        The samples of both stages; empty where they are not known.
+    """
+
+    index: int
+    label: int | None = None
+    selection: Counts
+    estimation: Counts
+    failed: int = 0
+    looks: tuple[int, ...] | None = None
+    scores: tuple[int, ...] | None = None
+    seconds: float = 0.0
+    position: int = 0
+    plan: object = None
+    drawn: tuple[Drawn, ...] = field(default=(), repr=False)
+
+    @property
+    def selected(self) -> int:
+        """The class that the selection chose."""
+        return int(self.selection.argmax())
 
 
 def input_rows(
@@ -149,8 +195,10 @@ def drawn_by(
 ) -> Drawn:  # fmt: skip
     """The samples that answers takes of `count` inputs with these options."""
     n, begin = kernels.span(n, start)
-    chosen = tuple(input_indices(indices, count))
-    return Drawn(noise, seed, stage, begin, begin + n, chosen, sound)
+    return Drawn(
+        noise=noise, seed=seed, stage=stage, start=begin, stop=begin + n,
+        indices=tuple(input_indices(indices, count)), sound=sound,
+    )  # fmt: skip
 
 
 def class_count(value: Any) -> int:

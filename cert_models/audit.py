@@ -26,7 +26,6 @@ import numpy as np
 
 import cert_core as cc
 from cert_core.errors import integer
-from cert_models.run import samples_of
 from cert_models.store.counts import CountStore
 from cert_models.store.runs import (
     SCORE_UNIT,
@@ -58,7 +57,7 @@ class Difference:
     score: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Audit:
     """What an audit found, and what it excludes.
 
@@ -190,33 +189,44 @@ def differing(stored: Votes, counted: Votes, plan: Plan) -> int:
     if isinstance(plan, FixedPlan):
         first = _moved(stored.selection, counted.selection)
         return first + _moved(stored.estimation, counted.estimation)
-    same = stored.selection.argmax() == counted.selection.argmax()
+    same = stored.selected == counted.selected
     if isinstance(plan, ScorePlan):
         most = int(np.abs(stored.selection - counted.selection).max())
-        apart = int(np.count_nonzero(_steps_apart(stored, counted))) if same else plan.n
+        apart = int(np.count_nonzero(_scores_apart(stored, counted))) if same else plan.n
         return -(-most // SCORE_UNIT) + apart
     totals = int(stored.estimation.sum()), int(counted.estimation.sum())
     second = max(totals)
     if same:
-        between = _steps_apart(stored, counted, running=True)
+        between = _looks_apart(stored, counted)
         apart = int(np.abs(between).sum()) + max(totals) - min(totals)
         second = max(apart, _moved(stored.estimation, counted.estimation))
     return _moved(stored.selection, counted.selection) + second
 
 
-def _steps_apart(stored: Votes, counted: Votes, *, running: bool = False) -> Counts:
-    """Differences of two paths, or of the steps between their running sums."""
-    pairs = list(zip(stored.path or (), counted.path or (), strict=not running))
-    paths = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
-    steps = np.diff(paths, axis=1, prepend=0) if running else paths
+def _looks_apart(stored: Votes, counted: Votes) -> Counts:
+    """Differences between the votes from look to look."""
+    pairs = list(zip(stored.looks or (), counted.looks or (), strict=False))
+    running = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+    steps = np.diff(running, axis=1, prepend=0)
     found: Counts = steps[0] - steps[1]
     return found
+
+
+def _scores_apart(stored: Votes, counted: Votes) -> Counts:
+    return np.array(stored.scores, dtype=np.int64) - np.array(counted.scores, dtype=np.int64)
+
+
+def _samples(votes: Votes, plan: Plan) -> int:
+    """Noisy copies classified for one input."""
+    if isinstance(plan, ScorePlan):
+        return plan.n0 + plan.n
+    return int(votes.selection.sum() + votes.estimation.sum())
 
 
 def _score_apart(stored: Votes, counted: Votes, plan: Plan) -> float:
     if not isinstance(plan, ScorePlan):
         return 0.0
-    return float(np.abs(_steps_apart(stored, counted)).max()) / SCORE_UNIT
+    return float(np.abs(_scores_apart(stored, counted)).max()) / SCORE_UNIT
 
 
 def audit_run(
@@ -274,7 +284,7 @@ def audit_run(
         if votes.index >= len(labels):
             rule = f"of the {len(labels)} inputs of the data"
             raise cc.errors.fail("run", rule, f"input {votes.index}", "pass the run's own data")
-        sizes[votes.index] = samples_of(votes, plan)
+        sizes[votes.index] = _samples(votes, plan)
         if votes.label != labels[votes.index]:
             mislabelled.append(votes.index)
     if not sizes:
@@ -295,9 +305,11 @@ def audit_run(
     bound = wrong_at_most(len(sizes), count, len(wrong), confidence)
     unseen = sorted((sizes[i] for i in sizes.keys() - set(drawn)), reverse=True)
     hidden = bound - len(wrong)
+    known = sum(min(each.votes, sizes[each.index]) for each in differences)
     return Audit(
-        len(sizes), sum(sizes.values()), tuple(drawn), sum(sizes[i] for i in drawn),
-        tuple(differences), tuple(wrong), tuple(mislabelled), bound,
-        sum(min(each.votes, sizes[each.index]) for each in differences) + sum(unseen[:hidden])
+        inputs=len(sizes), votes=sum(sizes.values()), drawn=tuple(drawn),
+        recounted=sum(sizes[i] for i in drawn), differences=tuple(differences),
+        wrong=tuple(wrong), mislabelled=tuple(mislabelled), wrong_at_most=bound,
+        wrong_votes_at_most=known + sum(unseen[:hidden])
         + sum(min(allow, size) for size in unseen[hidden:]),
     )  # fmt: skip

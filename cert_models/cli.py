@@ -25,9 +25,19 @@ TRACEBACK = "CERT_TRACEBACK"  # of the environment: errors are told with where t
 PACKAGES = [Path(__file__).parents[1] / name for name in ("cert_core", "cert_models")]
 
 
+def _top() -> argparse.ArgumentParser:
+    """What the command line knows before any of its commands is imported."""
+    import cert_core as cc
+
+    top = argparse.ArgumentParser(
+        prog="cert", description="Certify classifiers by randomized smoothing."
+    )
+    top.add_argument("--version", action="version", version=f"cert {cc.__version__}")
+    return top
+
+
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    import cert_core as cc
     from cert_models.commands import (
         audit,
         certify,
@@ -41,10 +51,7 @@ def parser() -> argparse.ArgumentParser:
         train,
     )
 
-    top = argparse.ArgumentParser(
-        prog="cert", description="Certify classifiers by randomized smoothing."
-    )
-    top.add_argument("--version", action="version", version=f"cert {cc.__version__}")
+    top = _top()
     commands = top.add_subparsers(required=True, metavar="command")
     groups = (numbers, compare, figures, certify, store, audit, prove, train, report, demo)
     for group in groups:
@@ -195,7 +202,8 @@ def _refused(error: BaseException) -> int:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
-    options = parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    options = (_top() if given[:1] == ["--version"] else parser()).parse_args(given)
     try:
         with _answer_alone(options):
             return int(options.run(options))

@@ -23,10 +23,8 @@ NUMBER = re.compile(
 )
 WORDS = {"true": 1, "false": 0}  # of the column correct
 
-RUNNER_UP = {"bound": "runner-up"}  # column of a row whose radius leans on another class's bound
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Row:
     """One certified input; predict is -1 and radius 0.0 where it abstained.
 
@@ -232,7 +230,9 @@ def _row(names: list[str], line: str, place: str) -> tuple[Row, _Told]:
         predict, radius, allowed = cc.ABSTAIN, 0.0, (0, 1)
     extra = {name: value for name, value in values.items() if name not in COLUMNS}
     told = _Told(correct, allowed, line, place)
-    return Row(index, label, predict, radius + 0.0, seconds, extra), told
+    return Row(
+        index=index, label=label, predict=predict, radius=radius + 0.0, seconds=seconds, extra=extra
+    ), told
 
 
 def _no_row(line: str, place: str, reason: object) -> ValueError:

@@ -10,8 +10,8 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,10 @@ import numpy as np
 
 import cert_core as cc
 from cert_models.data.datasets import Dataset
-from cert_models.logs import RUNNER_UP, Row
 from cert_models.networks.models import load_model
-from cert_models.store.counts import CountStore
-from cert_models.store.readings import Reading, certificates_of, read_run
+from cert_models.store.counts import CountStore, MemoryStore
+from cert_models.store.readings import read_run, result_of
+from cert_models.store.results import Result
 from cert_models.store.runs import (
     SCORE_UNIT,
     FixedPlan,
@@ -31,6 +31,7 @@ from cert_models.store.runs import (
     ScorePlan,
     SequentialPlan,
     Votes,
+    bound_for,
 )
 from cert_models.store.storage import check_held
 
@@ -61,7 +62,7 @@ def smoothed_of(model: Any, run: Run, *, device: str | None = None, **forward: A
         if value:
             raise ValueError(f"{name} must not be given for a function, got {value!r}: drop it")
     if not callable(found):
-        raise ValueError(f"model must be a torch module or a function, got {found!r}: name one")
+        raise cc.errors.fail("model", "a torch module or a function", found, "name one")
     soft = isinstance(run.plan, ScorePlan)
     return cc.Smoothed(
         None if soft else found, run.noise, run.num_classes,
@@ -101,7 +102,10 @@ def count_inputs(
         selection = smoothed.counts(x, plan.n0, run.seed, indices=[index], stage="selection")
         estimation = smoothed.counts(x, plan.n, run.seed, indices=[index])
         seconds = time.monotonic() - begun
-        yield Votes(index, int(data.y[index]), selection[0], estimation[0], seconds)
+        yield Votes(
+            index=index, label=int(data.y[index]), selection=selection[0],
+            estimation=estimation[0], seconds=seconds,
+        )  # fmt: skip
 
 
 def decide_inputs(
@@ -114,12 +118,9 @@ def decide_inputs(
     begun = time.monotonic()
     for low in range(0, len(indices), TOGETHER):
         block = list(indices[low : low + TOGETHER])
-        for found in smoothed.outcomes(plan.test, data.x[block], run.seed, indices=block):
-            index, votes, now = block[found.position], found.votes, time.monotonic()
-            yield Votes(
-                index, int(data.y[index]), votes.selection, votes.estimation, now - begun,
-                votes.path,
-            )  # fmt: skip
+        for votes in smoothed.outcomes(plan.rule, data.x[block], run.seed, indices=block):
+            seconds = time.monotonic() - begun
+            yield replace(votes, label=int(data.y[votes.index]), seconds=seconds)
             begun = time.monotonic()
 
 
@@ -131,8 +132,7 @@ def score_inputs(
     Yields
     ------
     Votes
-        Scores as whole numbers of 1/SCORE_UNIT, rounded down: the path holds those of the
-        class that the selection chose.
+        Scores as whole numbers of 1/SCORE_UNIT, rounded down.
     """
     for index in indices:
         begun = time.monotonic()
@@ -145,8 +145,8 @@ def score_inputs(
         estimation = np.zeros_like(selection)
         estimation[label] = units.sum()
         yield Votes(
-            index, int(data.y[index]), selection, estimation, time.monotonic() - begun,
-            tuple(units.tolist()),
+            index=index, label=int(data.y[index]), selection=selection, estimation=estimation,
+            scores=tuple(units.tolist()), seconds=time.monotonic() - begun,
         )  # fmt: skip
 
 
@@ -157,36 +157,17 @@ SAMPLERS: dict[type[Plan], Callable[..., Iterator[Votes]]] = {
 }
 
 
-def certified_right(votes: Votes, plan: Plan, alpha: float) -> bool:
-    """Whether an input is certified with the right label at some radius, without the radius:
-    a bound above 1/2 certifies one under every noise."""
-    if isinstance(plan, SequentialPlan):
-        found = plan.outcome(votes)
-        return found.label == votes.label and found.radius > 0
-    top = int(votes.selection.argmax())
-    if isinstance(plan, ScorePlan):
-        scores = np.array(votes.path) / SCORE_UNIT
-        return top == votes.label and bool(cc.betting_lower(scores, alpha) > 0.5)
-    lower = cc.binomial_lower(int(votes.estimation[top]), int(votes.estimation.sum()), alpha)
-    return top == votes.label and bool(lower > 0.5)
-
-
-def samples_of(votes: Votes, plan: Plan) -> int:
-    """Noisy copies classified for one input."""
-    if isinstance(plan, FixedPlan | ScorePlan):
-        return plan.n0 + plan.n
-    return int(votes.selection.sum() + votes.estimation.sum())
-
-
-def row_of(votes: Votes, run: Run, *, runner_up: bool = False) -> Row:
-    """The certificate of one input, as a row of a log."""
-    if isinstance(run.plan, SequentialPlan):
-        found = run.plan.outcome(votes)
-        return Row(votes.index, votes.label, found.label, found.radius, votes.seconds)
-    result = certificates_of([votes], run, run.attack, run.alpha, runner_up=runner_up)
-    label, radius = int(result.label[0]), float(result.radius[0])
-    extra = RUNNER_UP if runner_up else {}
-    return Row(votes.index, votes.label, label, radius, votes.seconds, extra)
+def certified_right(votes: Votes, run: Run, bound: str | None = None) -> bool:
+    """Whether an input is certified with the right label at some radius, without the radius where
+    the bound of one class tells: one above 1/2 certifies it under every noise."""
+    name = bound_for(run.plan, bound)
+    how = cc.BOUNDS[name] if name is not None else None
+    if how is None or how.reads == "classes":
+        said = result_of([votes], run, attack=run.attack, alpha=run.alpha, bound=name)
+        return bool(said.predict[0] == votes.label)
+    cast = (int(votes.estimation[votes.selected]), int(votes.estimation.sum()))
+    read = cast if votes.scores is None else (np.array(votes.scores) / SCORE_UNIT,)
+    return votes.selected == votes.label and bool(how.lower(*read, how.share * run.alpha) > 0.5)
 
 
 @dataclass(frozen=True)
@@ -217,9 +198,9 @@ class Worker:
         return f"cuda:{local}" if name == "cuda" and self.world > 1 and local else name
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StoredRun:
-    """A run kept in a store, on which this process works, alone or with others.
+    """A run in a store, on which this process works, alone or with others.
 
     Every worker takes each world-th input and writes a store of its own, FILE.worker-RANK;
     when it has done its share it merges all of them into FILE.  So no file is written by
@@ -228,7 +209,7 @@ class StoredRun:
 
     Attributes
     ----------
-    path : Path, of the store
+    path : Path, of the store; None keeps it in memory, by one worker
     name : str
     run : Run
     indices : the inputs that this start is to have done
@@ -236,16 +217,28 @@ class StoredRun:
     held : the files that were opened, to be the same whenever they are opened again
     """
 
-    path: Path
+    path: Path | None
     name: str
     run: Run
     indices: Sequence[int]
-    worker: Worker
+    worker: Worker = Worker()
     held: dict[Path, tuple[int, int] | None] = field(default_factory=dict)
 
+    @cached_property
+    def _memory(self) -> MemoryStore:
+        return MemoryStore()
+
+    def close(self) -> None:
+        """Drop what is in memory alone."""
+        if "_memory" in vars(self):
+            self._memory.close()
+
     @contextlib.contextmanager
-    def opened(self, path: Path, *, readonly: bool = False) -> Iterator[CountStore]:
+    def opened(self, path: Path | None, *, readonly: bool = False) -> Iterator[CountStore]:
         """A store of this run: that which it was when this start first opened it."""
+        if path is None:
+            yield self._memory
+            return
         if path in self.held:
             check_held(path, self.held[path])
         with CountStore(path, readonly=readonly) as store:
@@ -254,6 +247,8 @@ class StoredRun:
 
     def workers_stores(self) -> list[Path]:
         """The stores of workers of this start and of earlier ones."""
+        if self.path is None:
+            return []
         pattern = re.compile(re.escape(self.path.name) + r"\.worker-\d+")
         return sorted(p for p in self.path.parent.iterdir() if pattern.fullmatch(p.name))
 
@@ -271,13 +266,14 @@ class StoredRun:
         mine = self.indices[self.worker.rank :: self.worker.world]
         return [index for index in mine if index not in done]
 
-    def rows_before(self) -> list[Row]:
-        """The certificates of the inputs that the file of this worker has, as rows."""
+    def before(self, bound: str | None = None) -> tuple[int, int]:
+        """How many inputs the file of this worker has, and how many certified with their label."""
         with self.opened(self.own_store()) as store:
             done = store.done(self.name, self.run) & set(self.indices)
-            return rows_of(read_run(store, self.name, done)) if done else []
+            result = read_run(store, self.name, done, bound=bound) if done else None
+        return len(done), result.count(0.0) if result else 0
 
-    def own_store(self) -> Path:
+    def own_store(self) -> Path | None:
         """The file that this worker writes."""
         alone = self.worker.world == 1
         return self.path if alone else Path(f"{self.path}.worker-{self.worker.rank}")
@@ -294,6 +290,11 @@ class StoredRun:
                     begun = True
                 store.add(self.name, votes)
                 yield votes
+
+    def result(self, **how: Any) -> Result:
+        """What the inputs' counts say; how: as in read_run."""
+        with self.opened(self.path, readonly=True) as store:
+            return read_run(store, self.name, self.indices, **how)
 
     def finish(self, was_complete: bool) -> tuple[int, bool]:
         """Merge what the workers have.
@@ -322,24 +323,3 @@ def versions() -> dict[str, str]:
     if torch is not None:
         found["torch"] = str(torch.__version__)
     return found
-
-
-def rows_of(reading: Reading) -> list[Row]:
-    """What a store says, as rows of a log."""
-    result = reading.certificates
-    columns = (reading.indices, reading.labels, result.label, result.radius, reading.seconds)
-    extra = {} if result.p_other is None else RUNNER_UP
-    rows = zip(*(column.tolist() for column in columns), strict=True)
-    return [Row(index, y, predict, r, s, extra) for index, y, predict, r, s in rows]
-
-
-def joined_rows(
-    rows: Sequence[Row], noise: cc.Noise, attack: str, *, n0: int, n: int, alpha: float
-) -> cc.Certificates:
-    """The rows as one record (p_lower is not in a log: NaN)."""
-    return cc.Certificates(
-        np.array([row.predict for row in rows], dtype=np.int64),
-        np.array([row.radius for row in rows], dtype=np.float64),
-        np.full(len(rows), np.nan),
-        alpha, n0, n, noise, attack, cc.is_tight(noise, attack),
-    )  # fmt: skip

@@ -14,7 +14,16 @@ from typing import Any
 
 import numpy as np
 
+import cert_core as cc
 from cert_models.cli import main
+
+
+def public() -> dict[str, Any]:
+    """Every public name, at the top or of a topic, and what it is."""
+    found = {name: getattr(cc, name) for name in cc.__all__}
+    for topic, names in cc.TOPICS.items():
+        found |= {name: getattr(getattr(cc, topic), name) for name in names}
+    return found
 
 
 @dataclass(frozen=True)

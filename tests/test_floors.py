@@ -11,6 +11,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from cases import public
+
+import cert_core as cc
 
 ROOT = Path(__file__).parent.parent
 
@@ -28,7 +31,13 @@ FLOORS = [
     {"cert_core.confidence", "cert_core.noises"},
     {"cert_core.lattice"},
     {"cert_core.kernels", "cert_core.laws", "cert_core.moments", "cert_core.provenance"},
-    {"cert_core.bounds", "cert_core.proof", "cert_core.samples", "cert_core.votes"},
+    {
+        "cert_core.bounds",
+        "cert_core.draws",
+        "cert_core.proof",
+        "cert_core.samples",
+        "cert_core.votes",
+    },
     {
         "cert_core.calibration",
         "cert_core.monte_carlo",
@@ -98,20 +107,27 @@ def test_imports_come_from_lower_floors(module: str) -> None:
 @pytest.mark.parametrize("module", sorted(m for m in modules() if m.startswith("cert_models")))
 def test_cert_models_uses_the_public_face(module: str) -> None:
     core = {name for name in imports(modules()[module]) if name.startswith("cert_core")}
-    assert core <= {"cert_core", "cert_core.errors", "cert_core.rounding"}
+    assert core <= {"cert_core", *(f"cert_core.{topic}" for topic in cc.TOPICS)}
 
 
 def loaded_by(statement: str) -> set[str]:
-    program = f"import sys, json; {statement}; print(json.dumps(sorted(sys.modules)))"
+    tell = "import sys, json; print(json.dumps(sorted(sys.modules)))"
+    program = f"{statement}\n{tell}"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
-    return set(json.loads(done.stdout))
+    return set(json.loads(done.stdout.splitlines()[-1]))
 
 
 def test_importing_the_core_is_light() -> None:
+    assert not {"numpy", "cert_core.errors"} & loaded_by("import cert_core")
     heavy = {"torch", "numba", "cupy", "scipy.stats", "matplotlib", "sklearn", "flint"}
-    assert not heavy & loaded_by("import cert_core")
+    assert not heavy & loaded_by("from cert_core import *")
+
+
+def test_the_version_needs_no_command() -> None:
+    version = "from cert_models.cli import main\ntry: main(['--version'])\nexcept SystemExit: pass"
+    assert not {"numpy", "cert_models.commands"} & loaded_by(version)
 
 
 def test_the_command_starts_without_torch() -> None:
@@ -130,7 +146,7 @@ def test_core_never_mentions_torch() -> None:
 def test_a_missing_extension_says_how_to_build_it() -> None:
     program = (
         "import sys; sys.modules['cert_core.native.engine'] = None\n"
-        "try:\n import cert_core\n"
+        "try:\n import cert_core as cc\n cc.lower_bound\n"
         "except ImportError as error:\n print(error)"
     )
     done = subprocess.run(
@@ -141,10 +157,7 @@ def test_a_missing_extension_says_how_to_build_it() -> None:
 
 
 def test_public_names_are_documented() -> None:
-    import cert_core as cc
-
-    for name in cc.__all__:
-        value = getattr(cc, name)
+    for name, value in public().items():
         if inspect.isfunction(value):
             found = set(re.findall(r"^(\w+)\n-+$", inspect.getdoc(value) or "", re.MULTILINE))
             assert {"Parameters", "Raises"} <= found, name
@@ -152,4 +165,3 @@ def test_public_names_are_documented() -> None:
             assert nothing or found & {"Returns", "Yields"}, name
         elif callable(value):
             assert value.__doc__, name
-    assert sorted(cc.__all__) == sorted(set(cc.__all__))

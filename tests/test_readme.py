@@ -42,7 +42,7 @@ def test_python(
     if 'backend="gpu"' in code:
         try:
             cc.draw(cc.Gaussian(1, 1.0), 0, 0, backend="gpu")
-        except cc.BackendMissing as error:
+        except cc.errors.BackendMissing as error:
             pytest.skip(str(error))
     if "digits.onnx" in code:
         write_onnx(tmp_path / "digits.onnx")
@@ -190,7 +190,12 @@ def test_fewer_samples(
     for line in code.strip().splitlines():
         assert main([*shlex.split(line)[1:], "--quiet"]) == 0
     assert "samples an input on average" in capsys.readouterr().out
-    exec(compile(next(code for code in PYTHON if "cc.plan_until" in code), "README.md", "exec"), {})
+    exec(
+        compile(
+            next(code for code in PYTHON if "cc.sequential.plan_until" in code), "README.md", "exec"
+        ),
+        {},
+    )
     printed = capsys.readouterr().out
     assert printed.count("|") == 35
     assert printed in TEXT

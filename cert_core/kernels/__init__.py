@@ -1,6 +1,6 @@
 """The kernels that draw: one contract, several backends.
 
-A backend is a module with these six functions, same names and order everywhere:
+What every caller gets is Kernels, a backend behind the checks of its arguments:
 
 draw(noise, n, seed, *, start=0, center=None, out=None, dtype="float32", stream=DRAW)
     (n, dim) noise, added to `center`; rows are samples start .. start + n - 1.  Stretched
@@ -22,12 +22,13 @@ draw_lattice(noise, n, seed, lattice, *, start=0, center=None, out=None, stream=
     bound allows.
 write_values(lattice, integers, out)
     lattice.values of integers that the backend drew, into rows of float32.
-hinge_bound(log_ratio, p, alpha)
-    The Monte-Carlo lower bound of Section 4.2 in closed form (see reference).
+hinge_bound(log_ratio, p, alpha, sides=2)
+    The Monte-Carlo lower bound of Section 4.2 in closed form.
 
-Backends: "reference" (NumPy, the definition), "cpu" (Numba), "gpu" (CuPy).  They draw
-the same words and agree to rounding.  What "gpu" returns stays on the device, as CuPy arrays,
-but for what it writes into an `out` of somebody else, and for bounds, which are numbers.
+A backend is a folder or module that satisfies Backend, and a line of BACKENDS: "reference"
+(NumPy, the definition), "cpu" (Numba), "gpu" (CuPy).  They draw the same words and agree to
+rounding.  What "gpu" returns stays on the device, as CuPy arrays, but for what it writes into
+an `out` of somebody else, and for bounds, which are numbers.
 
 Random numbers.  Philox4x32-10 (Salmon et al. 2011) with key = the 64-bit seed and
 counter = (sample index low, high, block, stream).  Sample i is the same whatever the
@@ -46,12 +47,28 @@ from __future__ import annotations
 
 import importlib
 import math
-from types import ModuleType
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from cert_core.errors import EXACT, BackendMissing, choice, fail, integer, size, to_numpy
+from cert_core.errors import (
+    EXACT,
+    BackendMissing,
+    choice,
+    fail,
+    integer,
+    probabilities,
+    scalar,
+    size,
+    to_numpy,
+)
+from cert_core.errors import alpha as alpha_value
+from cert_core.errors import seed as seed_value
+from cert_core.lattice import MOST, Integers, Lattice, checked_lattice
+from cert_core.noises import Channel, Noise
+from cert_core.rounding import in_full
+from cert_core.threats import Shift
 
 BLOCKS = 256  # in a tile
 
@@ -77,9 +94,191 @@ KINDS = {2.0: NORMAL, 1.0: EXPONENTIAL, math.inf: UNIFORM}  # of a radial noise,
 SHAPES = {"sphere": 0, "cone": 1, "edge": 2}  # closed geometries of a shift
 
 PROBES = 1 << 14  # a bracket from so many holds about 1/32 of the values
+HIGHEST = 709.0  # exp of more overflows
 
 
-def backend(name: str) -> ModuleType:
+class Backend(Protocol):
+    """What a backend is: these functions, of arguments that Kernels has checked.
+
+    Arrays are of the backend's own kind, as `given` makes them; n, start and seed are ints.
+    """
+
+    def given(self, name: str, value: Any, dtype: str | None = None) -> Any:
+        """value as a contiguous array where the backend reads it; of this type, or its own."""
+
+    def add(self, out: Any, center: Any) -> None:
+        """Add a center of float64 to rows that the backend drew: each sum is rounded once."""
+
+    def draw(
+        self,
+        noise: Noise,
+        n: int,
+        seed: int,
+        *,
+        start: int,
+        center: Any,
+        out: Any,
+        dtype: str,
+        stream: int,
+    ) -> Any:
+        """(n, dim) rows, in out where there is one: what it may be is the backend's to check."""
+
+    def draw_lattice(
+        self,
+        noise: Noise,
+        n: int,
+        seed: int,
+        lattice: Lattice,
+        *,
+        start: int,
+        center: Any,
+        out: Any,
+        stream: int,
+    ) -> tuple[Any, Any]:
+        """((n, dim) integers, center of NumPy's added; (n,) which FAIL, of NumPy)."""
+
+    def write_values(self, lattice: Lattice, integers: Any, out: Any) -> None:
+        """lattice.values of integers that the backend drew, into rows of float32."""
+
+    def log_ratio(self, noise: Noise, z: Any, shift: Shift) -> Any:
+        """(n,) log ratios of rows, or zeros for no shift."""
+
+    def draw_log_ratio(
+        self, noise: Noise, shift: Shift, n: int, seed: int, *, start: int, stream: int
+    ) -> Any:
+        """(n,) log ratios of draws, or zeros for no shift."""
+
+    def smallest(self, values: Any, m: Any) -> tuple[Any, Any]:
+        """(the m-th smallest, the sum of exp over the m smallest) for each m >= 1 of a vector."""
+
+
+if TYPE_CHECKING:
+    from cert_core.kernels import reference as _reference
+    from cert_core.kernels.cpu import backend as _cpu
+    from cert_core.kernels.gpu import backend as _gpu
+
+    _satisfies: Backend = _reference
+    _satisfies = _cpu
+    _satisfies = _gpu
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """The contract: a backend of this name behind the checks of its arguments."""
+
+    name: str
+    module: Backend
+
+    def draw(
+        self,
+        noise: Noise,
+        n: int,
+        seed: int,
+        *,
+        start: int = 0,
+        center: Any = None,
+        out: Any = None,
+        dtype: str = "float32",
+        stream: int = DRAW,
+    ) -> Any:
+        """See the head of this module."""
+        n, start = span(n, start)
+        dtype, key = choice("dtype", dtype, DTYPES), seed_value(seed)
+        if center is not None and not isinstance(noise, Channel):
+            center = self.module.given("center", center, dtype)
+            if center.size != noise.dim:
+                rule = f"an array of {noise.dim} values"
+                raise fail("center", rule, center.shape, "pass one input")
+            center = center.reshape(noise.dim)
+        return self.module.draw(
+            noise, n, key, start=start, center=center, out=out, dtype=dtype, stream=stream
+        )
+
+    def draw_lattice(
+        self,
+        noise: Noise,
+        n: int,
+        seed: int,
+        lattice: Lattice,
+        *,
+        start: int = 0,
+        center: Any = None,
+        out: Any = None,
+        stream: int = DRAW,
+    ) -> tuple[Any, Any]:
+        """See the head of this module."""
+        n, start = span(n, start)
+        key, noise = seed_value(seed), checked_lattice("lattice", lattice).checked(noise)
+        middle = None if center is None else _whole_center(center, noise.dim)
+        return self.module.draw_lattice(
+            noise, n, key, lattice, start=start, center=middle, out=out, stream=stream
+        )
+
+    def write_values(self, lattice: Lattice, integers: Any, out: Any) -> None:
+        """See the head of this module."""
+        self.module.write_values(lattice, integers, out)
+
+    def log_ratio(self, noise: Noise, z: Any, shift: Shift) -> Any:
+        """See the head of this module."""
+        rows = self.module.given("z", z)
+        if rows.ndim != 2 or rows.shape[1] != noise.dim:
+            rule, remedy = f"of shape (n, {noise.dim})", "flatten each input to one row"
+            raise fail("z", rule, rows.shape, remedy)
+        return self.module.log_ratio(noise, rows, shift)
+
+    def draw_log_ratio(
+        self, noise: Noise, shift: Shift, n: int, seed: int, *, start: int = 0, stream: int = PI0
+    ) -> Any:
+        """See the head of this module."""
+        n, start = span(n, start)
+        return self.module.draw_log_ratio(
+            noise, shift, n, seed_value(seed), start=start, stream=stream
+        )
+
+    def hinge_bound(self, log_ratio: Any, p: Any, alpha: float, sides: int = 2) -> Any:
+        """Bound L(p) from below by draws of the log ratio.
+
+        lam p - mean (lam - W_i)_+ - lam eps is concave and piecewise linear in lam with its
+        maximum at the order statistic W_(m), m = ceil(n (p - eps)).  By the
+        Dvoretzky-Kiefer-Wolfowitz-Massart inequality it is below L(p) with probability
+        1 - alpha for all lam and all p at once, at one shift.
+        """
+        points, level = probabilities("p", p), alpha_value(alpha)
+        sample = self.module.given("log_ratio", log_ratio, "float64")
+        remedy = "pass draws of the log ratio under the unshifted noise"
+        if sample.ndim != 1 or sample.size == 0:
+            raise fail("log_ratio", "a non-empty vector", sample.shape, remedy)
+        legal = sample < HIGHEST
+        if not bool(legal.all()):
+            rule = f"below {in_full(HIGHEST)}, as the exponentials average to 1"
+            raise fail("log_ratio", rule, float(sample[~legal][0]), remedy)
+        n = sample.size
+        shares = points.ravel() - hinge_width(n, level, sides)
+        m = np.clip(np.ceil(n * shares).astype(np.int64), 1, n)
+        order, sums = self.module.smallest(sample, m)
+        value = np.clip(np.exp(order) * (shares - m / n) + sums / n, 0.0, points.ravel())
+        return scalar(np.where(shares > 0, value, 0.0).reshape(points.shape))
+
+
+def _whole_center(center: Any, dim: int) -> Integers:
+    """center, one input in steps, as int32."""
+    remedy = "pass lattice.integers(x) of one input"
+    given = to_numpy("center", center)
+    if given.dtype.kind not in "iu":
+        raise fail("center", "integers, in steps of the lattice", str(given.dtype), remedy)
+    if given.size != dim:
+        raise fail("center", f"an array of {dim} integers", given.shape, remedy)
+    if given.size and max(-int(given.min()), int(given.max())) >= MOST:
+        raise fail("center", "integers below 2^30", int(given.flat[0]), remedy)
+    return np.ascontiguousarray(given.reshape(dim).astype(np.int32))
+
+
+def hinge_width(n: int, alpha: float, sides: int) -> float:
+    """eps of n draws: the paper bounds the empirical law on both sides, one is needed."""
+    return math.sqrt((math.log(sides) - math.log(alpha)) / (2 * n))
+
+
+def backend(name: str) -> Kernels:
     """Import a backend by name.
 
     Raises
@@ -89,7 +288,7 @@ def backend(name: str) -> ModuleType:
     """
     name = choice("backend", name, BACKENDS)
     try:
-        return importlib.import_module(BACKENDS[name])
+        return Kernels(name, importlib.import_module(BACKENDS[name]))
     except ModuleNotFoundError as error:
         package, command = PACKAGES.get(name, (name, name))
         raise BackendMissing(
@@ -100,16 +299,12 @@ def backend(name: str) -> ModuleType:
 
 def placed(name: str, center: Any) -> Any:
     """A center where the backend adds it without a copy, for many draws."""
-    place = getattr(backend(name), "place", None)
-    return center if place is None else place(center)
+    return backend(name).module.given("center", center, "float32")
 
 
 def add(name: str, out: Any, center: Any) -> None:
-    """Add a center of float64 to rows that the backend drew: each sum is rounded once."""
-    if isinstance(out, np.ndarray):
-        np.add(out, center, out=out, casting="same_kind")
-    else:
-        backend(name).add(out, center)
+    """Add a center of float64 to rows that the backend drew, on the host or where it draws."""
+    backend("reference" if isinstance(out, np.ndarray) else name).module.add(out, center)
 
 
 def stream_of(stage: str) -> int:
@@ -140,27 +335,3 @@ def span(n: Any, start: Any) -> tuple[int, int]:
     n = size("n", n, 0, EXACT, remedy="pass how many samples to draw")
     remedy = "pass the first sample's index"
     return n, integer("start", start, 0, 2**64 - 1 - n, remedy=remedy)
-
-
-def one_input(center: Any, dim: int, dtype: str) -> np.ndarray[Any, np.dtype[np.floating[Any]]]:
-    """center as a contiguous vector."""
-    values = to_numpy("center", center, np.dtype(dtype))
-    if values.size != dim:
-        raise fail("center", f"an array of {dim} values", values.shape, "pass one input")
-    return np.ascontiguousarray(values.reshape(dim))
-
-
-def output_array(
-    out: Any, shape: tuple[int, int], dtype: str
-) -> np.ndarray[Any, np.dtype[np.floating[Any]]]:
-    """out checked against what draw will write, or a new array."""
-    dtype = choice("dtype", dtype, DTYPES)
-    if out is None:
-        return np.empty(shape, dtype)
-    if not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != dtype:
-        have = getattr(out, "shape", None), str(getattr(out, "dtype", type(out).__name__))
-        raise ValueError(f"out must be an array of shape {shape} and {dtype}, got {have}: match it")
-    if not (out.flags.c_contiguous and out.flags.writeable):
-        rule, remedy = "contiguous and writeable", "pass a plain array, and copy from it"
-        raise fail("out", rule, "a strided or read-only view", remedy)
-    return out

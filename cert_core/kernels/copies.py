@@ -60,6 +60,21 @@ class Subset:
         return out
 
 
+def split_places(words: Words, copies: int) -> Codes:
+    """Where each coordinate's splits stand, in steps, from the words of OFFSETS and key 0."""
+    places = (words >> U64(11)).astype(np.float64) * (copies * 2.0**-53)
+    offsets: Codes = np.minimum(places, copies - 1).astype(np.int64)
+    offsets.flags.writeable = False
+    return offsets
+
+
+def split_steps(first: float, start: int, n: int, copies: int) -> Codes:
+    """Where samples start, start + 1, ... stand; first is the key's own uniform."""
+    begin = (int(first * copies) + start) % copies
+    steps: Codes = (begin + np.arange(n)) % copies
+    return steps
+
+
 def product_high(word: Words, m: int) -> Words:
     """word m / 2^64 rounded down, m < 2^32."""
     half = U64(32)

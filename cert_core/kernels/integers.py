@@ -38,7 +38,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from cert_core.errors import Float, fail, to_numpy
+from cert_core.errors import Float
 from cert_core.kernels import EXPONENTIAL, NORMAL, TRUNCATED
 from cert_core.lattice import MOST, Integers, Lattice
 from cert_core.noises import Noise
@@ -142,32 +142,3 @@ def margins(noise: Noise, kind: int, lattice: Lattice) -> Margins:
     wanted = math.sqrt(2.0**-56 * step / noise.rms)
     error = min(max(wanted, 2.0**-33), 2.0**-28)
     return Margins(math.ceil(SHARE[kind] / error * 2**32), 1.05 * error, 1 / step)
-
-
-# ---- arguments ----
-
-
-def whole_center(center: Any, dim: int) -> Integers:
-    """center, one input in steps, as int32."""
-    remedy = "pass lattice.integers(x) of one input"
-    given = to_numpy("center", center)
-    if given.dtype.kind not in "iu":
-        raise fail("center", "integers, in steps of the lattice", str(given.dtype), remedy)
-    if given.size != dim:
-        raise fail("center", f"an array of {dim} integers", given.shape, remedy)
-    if given.size and max(-int(given.min()), int(given.max())) >= MOST:
-        raise fail("center", "integers below 2^30", int(given.flat[0]), remedy)
-    return np.ascontiguousarray(given.reshape(dim).astype(np.int32))
-
-
-def whole_output(out: Any, shape: tuple[int, int]) -> Integers:
-    """out checked against what draw_lattice will write, or a new array."""
-    if out is None:
-        return np.empty(shape, np.int32)
-    good = isinstance(out, np.ndarray) and out.shape == shape and out.dtype == np.int32
-    if not good or not (out.flags.c_contiguous and out.flags.writeable):
-        have = getattr(out, "shape", None), str(getattr(out, "dtype", type(out).__name__))
-        rule = f"a plain, writeable array of shape {shape} and int32"
-        raise fail("out", rule, have, "match it")
-    written: Integers = out
-    return written

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from cert_core.densities import MixedRecord, RadialRecord
-from cert_core.errors import Float, array, fail, probabilities, scalar, to_numpy
-from cert_core.errors import alpha as alpha_value
-from cert_core.errors import seed as seed_value
-from cert_core.kernels import BLOCKS, DRAW, OFFSETS, PI0, one_input, output_array, span
-from cert_core.kernels.copies import Codes, Words, recipe
+from cert_core.densities import RadialRecord, radial_log_ratio
+from cert_core.errors import Float
+from cert_core.kernels import BLOCKS, DRAW, OFFSETS, PI0
+from cert_core.kernels.copies import Codes, Words, recipe, split_places, split_steps
+from cert_core.kernels.host import add as add
+from cert_core.kernels.host import by_sorting, log_ratio_of_changes, output, whole_output
+from cert_core.kernels.host import given as given
 from cert_core.kernels.integers import (
     CELL,
     RELATIVE,
@@ -27,20 +28,14 @@ from cert_core.kernels.integers import (
     radius_error,
     rounded,
     truncated_error,
-    whole_center,
-    whole_output,
 )
-from cert_core.lattice import Integers, Lattice, checked_lattice
+from cert_core.lattice import Integers, Lattice
 from cert_core.noises import Channel, Noise, Splitting, Uniform
 from cert_core.quantiles import cosine_quantiles
-from cert_core.rounding import in_full
 from cert_core.threats import Shift
 
 U64 = np.uint64
 MASK = U64(0xFFFFFFFF)
-HIGHEST = 709.0  # exp of more overflows
-RULE = f"below {in_full(HIGHEST)}, as the exponentials average to 1"
-REMEDY = "pass draws of the log ratio under the unshifted noise"
 CHUNK = 1 << 20  # values drawn at a time where a row is reduced to a number
 
 
@@ -217,21 +212,19 @@ def draw(
     stream: int = DRAW,
 ) -> Any:
     """See cert_core.kernels."""
-    n, start = span(n, start)
-    key = seed_value(seed)
-    out = output_array(out, (n, noise.dim), dtype)
+    out = output(out, (n, noise.dim), dtype)
     copied = recipe(noise, center, dtype) if isinstance(noise, Channel) else None
     for low in range(0, n, max(1, CHUNK // noise.dim)):
         high = min(n, low + max(1, CHUNK // noise.dim))
         if copied is not None:
-            out[low:high] = _copies(noise, copied, high - low, key, start + low, stream)
+            out[low:high] = _copies(noise, copied, high - low, seed, start + low, stream)
             continue
-        rows = _rows(noise, high - low, key, start + low, stream, dtype == "float64")
+        rows = _rows(noise, high - low, seed, start + low, stream, dtype == "float64")
         if noise.stretch is not None:
             rows *= noise.stretch
         if center is not None:
             # the sum is rounded once, from the rounded noise, as in the other backends
-            out[low:high] = one_input(center, noise.dim, dtype) + rows.astype(dtype)
+            out[low:high] = center + rows.astype(dtype)
         else:
             out[low:high] = rows
     return out
@@ -239,26 +232,16 @@ def draw(
 
 def _copies(noise: Noise, copied: Any, n: int, key: int, start: int, stream: int) -> Any:
     if isinstance(noise, Splitting) and noise.copies is not None:
-        return copied.moved(*split_steps(noise, n, key, start, stream))
+        first, _, _ = row_uniforms(1, key, 0, stream)
+        steps = split_steps(float(first[0]), start, n, noise.copies)
+        return copied.moved(split_offsets(noise.dim, noise.copies), steps)
     return copied.rows(wide_words(n, noise.dim, key, start, stream))
-
-
-def split_steps(noise: Splitting, n: int, key: int, start: int, stream: int) -> tuple[Codes, Codes]:
-    """The relative offsets of all coordinates' splits, and the steps of samples start, ... ."""
-    assert noise.copies is not None
-    first, _, _ = row_uniforms(1, key, 0, stream)
-    begin = (int(first[0] * noise.copies) + start) % noise.copies
-    return split_offsets(noise.dim, noise.copies), (begin + np.arange(n)) % noise.copies
 
 
 @lru_cache(maxsize=8)
 def split_offsets(dim: int, copies: int) -> Codes:
     """Where each coordinate's splits stand, the same for all inputs and runs."""
-    words = wide_words(1, dim, 0, 0, OFFSETS)[0]
-    places = (words >> U64(11)).astype(np.float64) * (copies * 2.0**-53)
-    offsets: Codes = np.minimum(places, copies - 1).astype(np.int64)
-    offsets.flags.writeable = False
-    return offsets
+    return split_places(wide_words(1, dim, 0, 0, OFFSETS)[0], copies)
 
 
 DIRECTIONS = {1.0: "exponential", 2.0: "normal", math.inf: "uniform"}
@@ -267,8 +250,8 @@ DIRECTIONS = {1.0: "exponential", 2.0: "normal", math.inf: "uniform"}
 def _rows(noise: Noise, n: int, key: int, start: int, stream: int, wide: bool) -> Float:
     if isinstance(noise, Uniform):
         return noise.scale * _fill("uniform", n, noise.dim, key, start, stream, wide)
-    score, _ = row_normals(n, key, start, stream)
-    radius = np.exp(noise.log_radius()(score)) * noise.scale_unit
+    normal, _ = row_normals(n, key, start, stream)
+    radius = np.exp(noise.log_radius()(normal)) * noise.scale_unit
     if noise.radial is None:
         raw = _fill("truncated", n, noise.dim, key, start, stream, wide, _column(noise, radius))
         raw *= noise.scale_unit
@@ -325,11 +308,9 @@ def draw_lattice(
     stream: int = DRAW,
 ) -> tuple[Integers, Flags]:
     """See cert_core.kernels."""
-    n, start = span(n, start)
-    key, noise = seed_value(seed), checked_lattice("lattice", lattice).checked(noise)
     out = whole_output(out, (n, noise.dim))
     every = np.arange(start, start + n, dtype=U64)
-    return out, decide(noise, key, lattice, every, center, stream, out, np.arange(n))
+    return out, decide(noise, seed, lattice, every, center, stream, out, np.arange(n))
 
 
 def decide(
@@ -337,7 +318,7 @@ def decide(
     rows: Any,
 ) -> Flags:  # fmt: skip
     """Draw samples into these rows of out; which of them FAIL."""
-    middle = 0 if center is None else whole_center(center, noise.dim)
+    middle = 0 if center is None else center
     failed, chunk = np.empty(len(rows), dtype=bool), max(1, CHUNK // noise.dim)
     for low in range(0, len(rows), chunk):
         part = slice(low, low + chunk)
@@ -446,54 +427,14 @@ def norm_change(norm: float, z: Float, shift: Shift) -> tuple[Float, Float]:
     return s, np.maximum(rest, np.where(first < r, r - (first + s), first - s - r))
 
 
-def _log_growth(s: Float, change: Float) -> Float:
-    """log((s + change)/s); +inf at s = 0."""
-    with np.errstate(divide="ignore"):
-        result: Float = np.log1p(np.maximum(change / s, -1.0))
-    return result
-
-
-def radial_log_ratio(record: RadialRecord, s: Float, change: Float) -> Float:
-    """h(s) - h(s + change), h(s) = k log s + (s/scale)^power."""
-    if record.power == 1.0 and record.k == 0.0:
-        return -change / record.scale
-    u = _log_growth(s, change)
-    with np.errstate(invalid="ignore", over="ignore"):
-        tail = (s / record.scale) ** record.power * np.expm1(record.power * u)
-        tail = np.where(s > 0, tail, (np.abs(change) / record.scale) ** record.power)
-        result: Float = -(record.k * u + tail) if record.k > 0 else -tail
-    return result
-
-
 def log_ratio(noise: Noise, z: Any, shift: Shift) -> Float:
     """See cert_core.kernels."""
-    z = to_numpy("z", z, np.float64)
-    if z.ndim != 2 or z.shape[1] != noise.dim:
-        raise fail("z", f"of shape (n, {noise.dim})", z.shape, "flatten each input to one row")
+    z = z.astype(np.float64)
     if noise.stretch is not None:
         z = z / noise.stretch
     norm = noise.radial.norm if noise.radial is not None else math.inf
     along = z[:, 0] if shift.kind == "axis" else z.sum(axis=1)
     return log_ratio_of_changes(noise, shift, *norm_change(norm, z, shift), along)
-
-
-def log_ratio_of_changes(
-    noise: Noise, shift: Shift, s: Float, change: Float, along: Float
-) -> Float:
-    """The log ratio from s = |z|, |z - delta| - s, and z . delta / size."""
-    if shift.size == 0:
-        return np.zeros(s.shape)
-    if noise.radial is not None:
-        return radial_log_ratio(noise.radial, s, change)
-    k = noise.record.k if isinstance(noise.record, MixedRecord) else 0.0  # else a Gaussian
-    square = shift.norm(2.0, noise.dim) ** 2
-    gaussian: Float = (shift.size * along - 0.5 * square) / noise.scale_unit**2
-    return gaussian - k * _log_growth(s, change) if k > 0 else gaussian
-
-
-def geometry(noise: Noise, shift: Shift) -> str:
-    """Which closed law |z - delta| has given |z|; "open" where rows must be drawn."""
-    return noise.radial.geometry(shift.kind) if noise.radial is not None else "open"
 
 
 def _sphere_change(s: Float, r: float, artanh: Float) -> Float:
@@ -523,8 +464,8 @@ def _closed_draws(
     noise: Noise, record: RadialRecord, shift: Shift, n: int, key: int, start: int, stream: int
 ) -> Float:
     shape = record.geometry(shift.kind)
-    score, cosine = row_normals(n, key, start, stream)
-    s = np.exp(noise.log_radius()(score)) * noise.scale_unit
+    normal, cosine = row_normals(n, key, start, stream)
+    s = np.exp(noise.log_radius()(normal)) * noise.scale_unit
     if shape == "sphere":
         size = shift.norm(2.0, noise.dim)
         change = _sphere_change(s, size, cosine_quantiles(noise.dim)(cosine))
@@ -539,12 +480,10 @@ def draw_log_ratio(
     noise: Noise, shift: Shift, n: int, seed: int, *, start: int = 0, stream: int = PI0
 ) -> Float:
     """See cert_core.kernels."""
-    n, start = span(n, start)
-    shape = geometry(noise, shift)
     if shift.size == 0:
         return np.zeros(n)
-    if noise.radial is not None and shape != "open":
-        return _closed_draws(noise, noise.radial, shift, n, seed_value(seed), start, stream)
+    if noise.radial is not None and noise.geometry(shift.kind) != "open":
+        return _closed_draws(noise, noise.radial, shift, n, seed, start, stream)
     rows = max(1, CHUNK // noise.dim)
     parts = [np.zeros(0)]
     for low in range(0, n, rows):
@@ -553,24 +492,6 @@ def draw_log_ratio(
     return np.concatenate(parts)
 
 
-def hinge_bound(log_ratio: Any, p: Any, alpha: float) -> Any:
-    """See cert_core.kernels; Section 4.2 with its maximum over lambda in closed form.
-
-    lam p - mean (lam - W_i)_+ - lam eps, eps = sqrt(log(2/alpha) / 2n), is concave and
-    piecewise linear in lam with its maximum at the order statistic W_(m), m = ceil(n (p -
-    eps)).  By the Dvoretzky-Kiefer-Wolfowitz-Massart inequality it is below L(p) with
-    probability 1 - alpha for all lam and all p at once, at one shift.
-    """
-    level = alpha_value(alpha)
-    sample = array("log_ratio", log_ratio, RULE, lambda x: x < HIGHEST, remedy=REMEDY)
-    points = probabilities("p", p)
-    n = sample.size
-    if sample.ndim != 1 or n == 0:
-        raise fail("log_ratio", "a non-empty vector", sample.shape, "pass draws of the log ratio")
-    ratios = np.sort(np.exp(sample))
-    sums = np.concatenate([[0.0], np.cumsum(ratios)])
-    level_p = points - math.sqrt((math.log(2) - math.log(level)) / (2 * n))
-    m = np.clip(np.ceil(n * level_p).astype(np.int64), 1, n)
-    value = ratios[m - 1] * (level_p - m / n) + sums[m] / n
-    result = np.where(level_p > 0, np.clip(value, 0.0, points), 0.0)
-    return scalar(result)
+def smallest(values: Float, m: Any) -> tuple[Float, Float]:
+    """See kernels.Backend."""
+    return by_sorting(values, m)

@@ -37,17 +37,17 @@ class GaussianLaw(LogRatioLaw):
     def __init__(self, mu: float) -> None:
         self.mu = mu
 
-    def _score(self, t: float) -> float:
+    def _normal_score(self, t: float) -> float:
         """Phi^-1 of F(t), cut where Phi is 0 or 1 in doubles."""
         z = (t + 0.5 * self.mu**2) / self.mu
         return z if -1e3 < z < 1e3 else math.copysign(1e3, z)
 
     def _pair(self, t: float) -> tuple[float, float]:
-        z = self._score(t)
+        z = self._normal_score(t)
         return float(special.ndtr(z)), float(special.ndtr(-z))
 
     def _interval(self, t: float) -> tuple[float, float]:
-        z = self._score(t)
+        z = self._normal_score(t)
         slack = 4 * EPS * (abs(z) + self.mu) if math.isfinite(z) else 0.0
         low, high = float(special.ndtr(z - slack)), float(special.ndtr(z + slack))
         return max(down(low), 0.0), min(up(high), 1.0)
@@ -68,7 +68,7 @@ class GaussianLaw(LogRatioLaw):
 
     def discrepancy(self, lam: float) -> float:
         tau = math.log(lam)
-        below, above = self._score(tau), self._score(-tau)
+        below, above = self._normal_score(tau), self._normal_score(-tau)
         terms = lam * float(special.ndtr(below)), float(special.ndtr(-above))
         # the relative error of Phi(z) is that of z times z phi/Phi, about z^2 in the tail
         spread, slack = abs(tau) / self.mu + self.mu, 4.0 * (terms[0] + terms[1])

@@ -54,7 +54,7 @@ def coordinates(int kind, const cc_u32[:, ::1] words, bint wide, bounds, cc_u32 
 
 
 def row_quantities(cc_u64 sample, cc_u32 stream, cc_u64 key):
-    """(score of the radius, score of the cosine, two uniforms, sign bit) of a sample."""
+    """(normal scores of the radius and of the cosine, two uniforms, sign bit) of a sample."""
     cdef double first, second
     cc_row_normals(sample, stream, key, &first, &second)
     cdef cc_choices choices = cc_row_choices(sample, stream, key)

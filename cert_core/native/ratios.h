@@ -18,10 +18,10 @@ typedef struct {
   double reach;
 } cc_table;
 
-CC_FN double cc_quantile(cc_table table, double score) {
+CC_FN double cc_quantile(cc_table table, double normal_score) {
   int n = table.intervals;
   double reach = table.reach;
-  double place = (fmin(fmax(score, -reach), reach) + reach) * (n / (2.0 * reach));
+  double place = (fmin(fmax(normal_score, -reach), reach) + reach) * (n / (2.0 * reach));
   int i = (int)place;
   if (i > n - 1) i = n - 1;
   double x = place - i;
@@ -29,7 +29,7 @@ CC_FN double cc_quantile(cc_table table, double score) {
   return ((c[0] * x + c[1]) * x + c[2]) * x + c[3];
 }
 
-/* Two standard normals of a sample: scores of its radius and of its cosine. */
+/* Two standard normals of a sample: the scores of its radius and of its cosine. */
 CC_FN void cc_row_normals(cc_u64 sample, cc_u32 stream, cc_u64 key, double* first, double* second) {
   cc_normals64(cc_block(sample, 0, stream + 1, key), first, second);
 }

@@ -40,7 +40,7 @@ ROUNDING = 2.0**-51  # and by this in probability
 MADE = "make the plan by plan_at"
 
 
-class Path(Protocol):
+class Trial(Protocol):
     """One input under a plan: takes votes look by look, and answers once stopped."""
 
     def update(self, successes: int, n: int) -> bool:
@@ -96,7 +96,7 @@ def _check_thresholds(
             raise fail("thresholds", rule, given, MADE)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RadiiPlan:
     """Certify preset radii, stopping as soon as they are decided (see plan_at).
 
@@ -145,9 +145,9 @@ class RadiiPlan:
         """The test of each radius."""
         return tuple(boundaries(p, self.alpha, self.looks) for p in self.thresholds)
 
-    def begin(self) -> Path:
-        """The path of a new input."""
-        return _RadiiPath(self, FixedSequence(self.tests))
+    def begin(self) -> Trial:
+        """The trial of a new input."""
+        return _RadiiTrial(self, FixedSequence(self.tests))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able; plan_from_dict reads it."""
@@ -158,7 +158,7 @@ class RadiiPlan:
         }  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class WidthPlan:
     """Certify a full radius, stopping once it is within a relative width (see plan_until).
 
@@ -190,9 +190,9 @@ class WidthPlan:
         width = real("width", self.width, rule, lambda x: 0 < x < 1, remedy=remedy)
         object.__setattr__(self, "width", width)
 
-    def begin(self) -> Path:
-        """The path of a new input."""
-        return _WidthPath(self)
+    def begin(self) -> Trial:
+        """The trial of a new input."""
+        return _WidthTrial(self)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able; plan_from_dict reads it."""
@@ -205,7 +205,7 @@ class WidthPlan:
 Plan = RadiiPlan | WidthPlan
 
 
-class _RadiiPath:
+class _RadiiTrial:
     def __init__(self, plan: RadiiPlan, sequence: FixedSequence) -> None:
         self._plan, self._sequence = plan, sequence
 
@@ -219,32 +219,59 @@ class _RadiiPath:
         return self._plan.radii[passed - 1], self._plan.thresholds[passed - 1], decided
 
 
-class _WidthPath:
+class _WidthTrial:
     def __init__(self, plan: WidthPlan) -> None:
         self._plan = plan
         self._p_lower, self._decided = 0.0, False
 
     def update(self, successes: int, n: int) -> bool:
-        plan, last = self._plan, self._plan.looks[-1]
+        plan = self._plan
         if n not in plan.looks:
             raise fail("n", "one of the plan's looks", n, "look at the planned sizes alone")
-        self._p_lower = max(self._p_lower, mixture_lower(successes, n, plan.alpha))
-        highest = min(
-            mixture_upper(successes, n, plan.alpha),
-            mixture_lower(successes + last - n, last, plan.alpha),
-        )
-        reach = certified_radius(max(highest, self._p_lower), plan.noise, plan.attack)
-        share = (1.0 - plan.width) * reach
-        if plan.attack == COUNT:  # a radius is a whole number
-            share = np.ceil(share)
-        enough = required_probability(plan.noise, plan.attack, share)
-        self._decided = n < last and (reach == 0 or self._p_lower > enough)
-        return self._decided or n == last
+        self._p_lower, self._decided = _width_look(plan, self._p_lower, successes, n)
+        return self._decided or n == plan.looks[-1]
 
     def answer(self) -> tuple[float, float, bool]:
         plan = self._plan
         radius = float(certified_radius(self._p_lower, plan.noise, plan.attack))
         return radius, self._p_lower, self._decided
+
+
+@lru_cache(maxsize=4096)  # asked while sampling, and again when the votes are read
+def _width_look(plan: WidthPlan, before: float, successes: int, n: int) -> tuple[float, bool]:
+    """(p_lower, decided) after a look, from p_lower before it."""
+    last = plan.looks[-1]
+    p_lower = max(before, mixture_lower(successes, n, plan.alpha))
+    highest = min(
+        mixture_upper(successes, n, plan.alpha),
+        mixture_lower(successes + last - n, last, plan.alpha),
+    )
+    reach = certified_radius(max(highest, p_lower), plan.noise, plan.attack)
+    share = (1.0 - plan.width) * reach
+    if plan.attack == COUNT:  # a radius is a whole number
+        share = np.ceil(share)
+    enough = required_probability(plan.noise, plan.attack, share)
+    return p_lower, n < last and bool(reach == 0 or p_lower > enough)
+
+
+@lru_cache(maxsize=4096)  # most inputs share their votes with others
+def answer_to(plan: Plan, looks: Looks) -> tuple[float, float, bool]:
+    """(radius, p_lower, decided) of a plan, from the votes at the looks taken.
+
+    Raises
+    ------
+    ValueError
+        The plan would not have stopped at the last of them, or before it.
+    """
+    trial, stopped = plan.begin(), 0
+    for look, (votes, n) in enumerate(zip(looks, plan.looks, strict=False), start=1):
+        if trial.update(votes, n) or n == plan.looks[-1]:
+            stopped = look
+            break
+    if stopped == 0 or stopped != len(looks):
+        rule = "those of an input at which the plan stops"
+        raise fail("looks", rule, looks, "count it again")
+    return trial.answer()
 
 
 def plan_at(
@@ -288,7 +315,10 @@ def plan_at(
     levels = _ascending(radii)
     thresholds = _needed(checked_noise(noise), attack_name(attack), levels)
     looks = geometric_looks(n_max, first=first, ratio=ratio)
-    plan = RadiiPlan(noise, attack, levels, thresholds, alpha, n0, looks)
+    plan = RadiiPlan(
+        noise=noise, attack=attack, radii=levels, thresholds=thresholds, alpha=alpha, n0=n0,
+        looks=looks,
+    )  # fmt: skip
     for radius, test in zip(levels, plan.tests, strict=True):
         if all(k > n for k, n in zip(test.certify, looks, strict=True)):
             rule = f"small enough for n_max = {n_max} samples at alpha = {alpha}"
@@ -340,7 +370,7 @@ def plan_until(
     ValueError, UnsupportedPair
     """
     looks = geometric_looks(n_max, first=first, ratio=ratio)
-    return WidthPlan(noise, attack, width, alpha, n0, looks)
+    return WidthPlan(noise=noise, attack=attack, width=width, alpha=alpha, n0=n0, looks=looks)
 
 
 def plan_from_dict(values: dict[str, Any]) -> Plan:
@@ -367,5 +397,5 @@ def plan_from_dict(values: dict[str, Any]) -> Plan:
     if set(values) != {"kind", *names}:
         rule = f"a plan's dict of kind, {', '.join(names)}"
         raise fail("values", rule, sorted(map(str, values)), remedy)
-    _, *rest = (values[name] for name in names)
-    return (WidthPlan if own == ("width",) else RadiiPlan)(noise_from_dict(values["noise"]), *rest)
+    fields = {name: values[name] for name in names} | {"noise": noise_from_dict(values["noise"])}
+    return WidthPlan(**fields) if own == ("width",) else RadiiPlan(**fields)

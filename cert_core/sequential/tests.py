@@ -11,7 +11,7 @@ error, so rounding is the only other one and a margin covers it.  Certifying is 
 increasing event of the votes, so p below the threshold errs less often.  Giving up early
 is ignored in all of this: it can only make errors rarer.
 
-Several thresholds in ascending order are tested on one path, each at the full alpha:
+Several thresholds in ascending order are tested on the same votes, each at the full alpha:
 only the first one that p does not exceed can err, and the later ones are certified only
 together with it.
 
@@ -26,13 +26,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from scipy import fft
 
 from cert_core.confidence import above_rest, below_exp, counts_of, where_votes
-from cert_core.errors import EXACT, Float, fail, integer, integers, items, real, scalar
+from cert_core.errors import EXACT, Float, Number, fail, integer, integers, items, real, scalar
 from cert_core.errors import alpha as alpha_value
 from cert_core.errors import size as size_value
 from cert_core.tails import EPS, LEAST, deviance, guess, log_peak, log_tail
@@ -106,7 +106,7 @@ def _binomial(n: int, p: float) -> tuple[int, Float]:
     return low + int(kept[0]), terms / terms.sum()
 
 
-def _paths(p: float, looks: Looks) -> Iterator[tuple[int, list[Any]]]:
+def _walks(p: float, looks: Looks) -> Iterator[tuple[int, list[Any]]]:
     """Yield (look, [offset, probabilities of offset, offset + 1, ... successes]) look by
     look; the caller cuts off what has stopped before asking for the next."""
     state: list[Any] = [0, np.ones(1)]
@@ -153,7 +153,7 @@ def _upper_boundary(threshold: float, level: float, looks: Looks) -> tuple[Looks
         return tuple(n + 1 for n in looks), 0.0
     spent = 2.0 * looks[-1] * CUT
     boundary = [n + 1 for n in looks]
-    for j, state in _paths(threshold, looks):
+    for j, state in _walks(threshold, looks):
         offset, mass = state
         tails = np.cumsum(mass[::-1])[::-1]
         budget = level * (1.0 - MARGIN) * ((j + 1) / len(looks)) - spent
@@ -174,7 +174,7 @@ def _hopeless(boundary: Looks, looks: Looks) -> Looks:
     return tuple(worst)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Boundaries:
     """An exact group-sequential test of p > threshold.
 
@@ -217,7 +217,7 @@ class Boundaries:
         chance = real("p", p, rule, lambda x: 0 <= x <= 1, remedy=remedy)
         certified, mean, going = 0.0, 0.0, 1.0
         last = 0
-        for j, state in _paths(chance, self.looks):
+        for j, state in _walks(chance, self.looks):
             mean += going * (self.looks[j] - last)
             last = self.looks[j]
             offset, mass = state
@@ -237,7 +237,9 @@ def _boundaries(threshold: float, level: float, looks: Looks) -> Boundaries:
     futility = tuple(
         max(n - up, lost) for n, up, lost in zip(looks, mirrored, hopeless, strict=True)
     )
-    return Boundaries(threshold, level, looks, certify, futility, size)
+    return Boundaries(
+        threshold=threshold, alpha=level, looks=looks, certify=certify, futility=futility, size=size
+    )
 
 
 def boundaries(threshold: float, alpha: float, looks: Sequence[int]) -> Boundaries:
@@ -279,7 +281,7 @@ def boundaries(threshold: float, alpha: float, looks: Sequence[int]) -> Boundari
 
 @dataclass
 class FixedSequence:
-    """One input's way through tests of ascending thresholds on one path of votes.
+    """One input's way through tests of ascending thresholds on the same votes.
 
     Attributes
     ----------
@@ -288,7 +290,7 @@ class FixedSequence:
         How many thresholds, from the lowest, p is certified to exceed; all of them
         together err with probability alpha at most.
     decided : bool
-        Whether a boundary ended the path, not the last look.
+        Whether a boundary ended it, not the last look.
     """
 
     tests: tuple[Boundaries, ...]
@@ -378,6 +380,14 @@ def _log_mixture_lower(k: Float, n: Float, level: float) -> Float:
     return last - off / slope - 4.0 * EPS * np.abs(last)
 
 
+@overload
+def mixture_lower(k: Number, n: Number, alpha: float) -> float: ...
+
+
+@overload
+def mixture_lower(k: Any, n: Any, alpha: float) -> Float: ...
+
+
 def mixture_lower(k: Any, n: Any, alpha: float) -> Any:
     """Bound a success probability from below at all sample sizes at once.
 
@@ -414,6 +424,14 @@ def mixture_lower(k: Any, n: Any, alpha: float) -> Any:
     level = alpha_value(alpha)
     votes, total = counts_of(k, n)
     return scalar(below_exp(where_votes(_log_mixture_lower, votes, total, level)))
+
+
+@overload
+def mixture_upper(k: Number, n: Number, alpha: float) -> float: ...
+
+
+@overload
+def mixture_upper(k: Any, n: Any, alpha: float) -> Float: ...
 
 
 def mixture_upper(k: Any, n: Any, alpha: float) -> Any:

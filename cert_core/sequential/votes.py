@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -23,6 +22,7 @@ from cert_core.provenance import Drawn
 from cert_core.sequential.tests import looks_of
 from cert_core.votes import (
     Copies,
+    Votes,
     answer,
     batch_buffer,
     check_labels,
@@ -35,47 +35,35 @@ from cert_core.votes import (
 STAGES = ("selection", "estimation")
 
 
-@dataclass(frozen=True, eq=False)  # arrays have no one truth
-class SequentialVotes:
-    """One input whose sampling has stopped.
-
-    Attributes
-    ----------
-    position : int
-        Of the input among those given.
-    label : int
-        The class that the selection votes chose.
-    selection, estimation : (num_classes,) int64
-        Votes; those of the estimation, and the copies that FAILed, sum to the look at which the
-        input stopped.
-    path : tuple of int
-        Estimation votes for the selected class at each look taken.
-    drawn : tuple of Drawn
-        The samples of both stages; empty where they are not known.
-    failed : int
-        Estimation copies that FAILed in sound mode: no votes, but among the samples looked at.
-    """
-
-    position: int
-    label: int
-    selection: Counts
-    estimation: Counts
-    path: tuple[int, ...]
-    drawn: tuple[Drawn, ...] = field(default=(), repr=False)
-    failed: int = 0
-
-
-class _Path:
+class _Sampling:
     """The samples of one input: selection first, then look by look."""
 
-    def __init__(self, position: int, key: int, classes: int, n0: int) -> None:
-        self.position, self.key = position, key
-        self.center: Any = None  # the input, where the backend reads it
+    def __init__(
+        self, position: int, index: int, key: int, row: Any, classes: int, n0: int
+    ) -> None:
+        self.position, self.index, self.key, self.row = position, index, key, row
+        self.center: Any = None  # the row, where the backend reads it
         self.counts = np.zeros((2, classes), dtype=np.int64)  # selection, estimation
         self.failed = [0, 0]
         self.stage, self.drawn, self.target = 0, 0, n0
         self.label = -1
-        self.taken: list[int] = []
+        self.taken: list[int] = []  # votes at the looks
+
+    def draw(self, out: Any, failed: Any, copies: Copies) -> Callable[[], Any]:
+        """What fills the rows with its next copies."""
+        if self.center is None:
+            self.center = copies.center(self.row)
+        start, self.drawn = self.drawn, self.drawn + len(out)
+        return partial(
+            copies.fill, out, failed, self.key, self.center, start=start,
+            stream=kernels.stream_of(STAGES[self.stage]),
+        )  # fmt: skip
+
+    def count(self, labels: Counts, failed: Any) -> None:
+        """Take the labels of its rows, of which some FAILed."""
+        votes = np.bincount(labels[~failed], minlength=self.counts.shape[1])
+        self.counts[self.stage] += votes
+        self.failed[self.stage] += int(np.count_nonzero(failed))
 
     def advance(self, looks: Sequence[int], stop: Callable[[int, int, int], bool]) -> bool:
         """Go on to the next look, all samples up to the target counted; whether to stop."""
@@ -89,6 +77,22 @@ class _Path:
                 return True
         self.target = looks[len(self.taken)]
         return False
+
+    def votes(self, copies: Copies, seed: int, n0: int) -> Votes:
+        """What was counted, once stopped."""
+        drawn = tuple(
+            Drawn(
+                noise=copies.noise, seed=seed, stage=stage, start=0, stop=stop,
+                indices=(self.index,), sound=copies.sound,
+                failed=() if copies.sound is None else (failed,),
+            )
+            for stage, stop, failed in zip(STAGES, (n0, self.target), self.failed, strict=True)
+        )  # fmt: skip
+        return Votes(
+            index=self.index, position=self.position, selection=self.counts[0],
+            estimation=self.counts[1], looks=tuple(self.taken), drawn=drawn,
+            failed=self.failed[1],
+        )  # fmt: skip
 
 
 def votes_until(
@@ -106,7 +110,7 @@ def votes_until(
     backend: str = "cpu",
     buffer: Any = None,
     sound: Lattice | None = None,
-) -> Iterator[SequentialVotes]:
+) -> Iterator[Votes]:
     """Count votes until a rule says stop, many inputs at a time in full batches.
 
     Each batch holds what the inputs under way still need for their next looks; where that
@@ -129,7 +133,7 @@ def votes_until(
 
     Yields
     ------
-    SequentialVotes
+    Votes
         As inputs stop, which need not be in their order.
 
     Raises
@@ -141,57 +145,46 @@ def votes_until(
     check_callable("predict", predict)
     inputs = input_rows(x, noise, sound)
     chosen = input_indices(indices, len(inputs))
-    keys = [kernels.input_seed(seed, index) for index in chosen]
     looks = looks_of(looks)
     check_callable("stop", stop)
     for look in looks:
         sample_count("looks", look, noise)
     first = sample_count("n0", n0, noise)
     size = integer("batch_size", batch_size, 1, remedy="pass the rows of a batch")
-    streams = [kernels.stream_of(stage) for stage in STAGES]
-    waiting = deque(_Path(i, key, classes, first) for i, key in enumerate(keys))
-    active: list[_Path] = []
+    waiting = deque(
+        _Sampling(i, index, kernels.input_seed(seed, index), row, classes, first)
+        for i, (index, row) in enumerate(zip(chosen, inputs, strict=True))
+    )
+    active: list[_Sampling] = []
     size = min(size, len(inputs) * (first + looks[-1]))
     buffer = batch_buffer(buffer, size, noise.dim)
     failed, copies = np.zeros(size, dtype=bool), Copies(noise, backend, sound)
     while active or waiting:
-        pieces, draws, filled = [], [], 0
-        for path in _under_way(active, waiting):
-            count = min(path.target - path.drawn, size - filled)
-            if path.center is None:
-                path.center = copies.center(inputs[path.position])
-            part = slice(filled, filled + count)
-            draws.append(partial(
-                copies.fill, buffer[part], failed[part], path.key, path.center,
-                start=path.drawn, stream=streams[path.stage],
-            ))  # fmt: skip
-            pieces.append((path, filled, filled + count))
-            path.drawn += count
-            filled += count
-            if filled == size:
-                break
+        pieces = list(_pieces(active, waiting, size))
+        filled = pieces[-1][-1]
         batch = buffer[:filled].reshape(-1, *inputs.shape[1:])
+        draws = [each.draw(buffer[a:b], failed[a:b], copies) for each, a, b in pieces]
         labels = check_labels(answer(predict, draws, batch), filled, classes)
-        for path, low, high in pieces:
-            fails = failed[low:high]
-            path.counts[path.stage] += np.bincount(labels[low:high][~fails], minlength=classes)
-            path.failed[path.stage] += int(np.count_nonzero(fails))
-            if path.drawn == path.target and path.advance(looks, stop):
-                active.remove(path)
-                index = (chosen[path.position],)
-                drawn = tuple(
-                    Drawn(noise, seed, stage, 0, stop_at, index, sound, (lost,) if sound else ())
-                    for stage, stop_at, lost in zip(
-                        STAGES, (first, path.target), path.failed, strict=True
-                    )
-                )
-                yield SequentialVotes(
-                    path.position, path.label, path.counts[0], path.counts[1], tuple(path.taken),
-                    drawn, path.failed[1],
-                )  # fmt: skip
+        for each, low, high in pieces:
+            each.count(labels[low:high], failed[low:high])
+            if each.drawn == each.target and each.advance(looks, stop):
+                active.remove(each)
+                yield each.votes(copies, seed, first)
 
 
-def _under_way(active: list[_Path], waiting: deque[_Path]) -> Iterator[_Path]:
+def _pieces(
+    active: list[_Sampling], waiting: deque[_Sampling], size: int
+) -> Iterator[tuple[_Sampling, int, int]]:
+    """Inputs and their rows, from and to, of a batch: what each still needs for its next look."""
+    filled = 0
+    for each in _under_way(active, waiting):
+        begin, filled = filled, min(size, filled + each.target - each.drawn)
+        yield each, begin, filled
+        if filled == size:
+            return
+
+
+def _under_way(active: list[_Sampling], waiting: deque[_Sampling]) -> Iterator[_Sampling]:
     """The inputs under way, oldest first, then new ones, which thereby are under way."""
     yield from list(active)
     while waiting:

@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,31 +17,32 @@ from cert_core.rounding import in_full, percent, radius, samples
 from cert_models.commands.options import (
     UsageError,
     add_attack,
+    add_bound,
     add_data,
     add_model,
     add_noise,
     add_output,
+    bound_of,
     emit,
     listed,
     listed_indices,
     noise_of,
 )
 from cert_models.commands.progress import progress
-from cert_models.logs import RUNNER_UP, LogWriter, Row, check_new, write_log
-from cert_models.run import (
-    StoredRun,
-    Worker,
-    certified_right,
-    joined_rows,
-    keep_memory,
-    row_of,
-    rows_of,
-    sampler_of,
-    samples_of,
-)
+from cert_models.logs import LogWriter, check_new, write_log
+from cert_models.run import StoredRun, Worker, certified_right, keep_memory, sampler_of
 from cert_models.store.fingerprints import data_fingerprint, model_fingerprint
-from cert_models.store.readings import read_run
-from cert_models.store.runs import FixedPlan, Plan, Run, ScorePlan, SequentialPlan, Votes
+from cert_models.store.readings import result_of
+from cert_models.store.results import Result
+from cert_models.store.runs import (
+    FixedPlan,
+    Plan,
+    Run,
+    ScorePlan,
+    SequentialPlan,
+    Votes,
+    bound_column,
+)
 
 
 def add(commands: Any) -> None:
@@ -115,32 +116,34 @@ def add_tests(parser: argparse.ArgumentParser) -> None:
     rule.add_argument(
         "--until", type=float, metavar="WIDTH", help="certify radii to this relative width alone"
     )
-    parser.add_argument(
-        "--votes", choices=("hard", "soft"), default="hard",
-        help="average votes, or scores (softmax; a function returns its own)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--runner-up", action="store_true", help="bound the runner-up as well, at alpha/2 each"
-    )
+    add_bound(parser)
+    parser.add_argument("--runner-up", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--votes", choices=("hard", "soft"), help=argparse.SUPPRESS)
 
 
 def plan_of(options: argparse.Namespace, noise: cc.Noise) -> Plan:
     """The sampling that the options ask for; refuses what could certify nothing."""
     stops = options.at is not None or options.until is not None
-    if options.votes == "soft" and (stops or options.runner_up):
-        raise UsageError("--votes soft must come without --at, --until and --runner-up: drop them")
-    if options.runner_up and stops:
-        raise UsageError("--runner-up must come without --at and --until: it needs n votes")
+    if stops and options.bound is not None:
+        raise UsageError(
+            f"--bound must come without --at and --until, which bound by themselves, got "
+            f"{options.bound!r}: drop it"
+        )
     sampling = {"n_max": options.n, "alpha": options.alpha, "n0": options.n0}
     if options.until is not None:
-        return SequentialPlan(cc.plan_until(noise, options.attack, options.until, **sampling))
+        return SequentialPlan(
+            cc.sequential.plan_until(noise, options.attack, options.until, **sampling)
+        )
     if options.at is not None:
         return SequentialPlan(
-            cc.plan_at(noise, options.attack, listed("--at", options.at), **sampling)
+            cc.sequential.plan_at(noise, options.attack, listed("--at", options.at), **sampling)
         )
-    k = 1 if options.runner_up else None
-    cc.check_sampling(noise, options.attack, options.n, options.alpha, k=k)
-    return (ScorePlan if options.votes == "soft" else FixedPlan)(options.n0, options.n)
+    bound = options.bound or "clopper-pearson"
+    cc.certificates.check_sampling(noise, options.attack, options.n, options.alpha, bound=bound)
+    soft = cc.BOUNDS[bound].reads == "scores"
+    if soft and options.votes == "hard":
+        raise UsageError(f"--votes must be left out, got 'hard' with --bound {bound}: drop it")
+    return (ScorePlan if soft else FixedPlan)(options.n0, options.n)
 
 
 def run_certify(options: argparse.Namespace) -> int:
@@ -152,6 +155,7 @@ def run_certify(options: argparse.Namespace) -> int:
     log, path = (Path(os.path.realpath(p)) if p else None for p in (options.out, options.store))
     if log is not None and log == path:
         raise UsageError(f"--out must be another file than --store, got {options.out!r}: name two")
+    options.bound = bound_of(options)
     data = load(options.data)
     noise = noise_of(options, int(np.prod(data.x.shape[1:])))
     indices = chosen_inputs(options, len(data))
@@ -172,91 +176,59 @@ def run_certify(options: argparse.Namespace) -> int:
     check_noise(model, noise)
     check_accuracy(model, data, indices)
     run = Run(
-        plan, noise, options.seed, options.batch_size, classes, options.model, fingerprint,
-        options.data, data_fingerprint(data) if kept else "", options.attack, options.alpha,
+        plan=plan, noise=noise, seed=options.seed, batch_size=options.batch_size,
+        num_classes=classes, model=options.model, model_fingerprint=fingerprint,
+        data=options.data, data_fingerprint=data_fingerprint(data) if kept else "",
+        attack=options.attack, alpha=options.alpha,
     )  # fmt: skip
     keep_memory()
     sample = sampler_of(
         model, run, data, device=device, autocast=options.autocast,
         channels_last=options.channels_last, compiled=options.compile,
     )  # fmt: skip
-    if path is None:
-        return _certify_unstored(options, run, sample, data.y, indices, log)
-    stored = StoredRun(path, options.run_name or "default", run, indices, worker)
-    return _certify_stored(options, sample, stored, log)
+    name = options.run_name or "default"
+    stored = StoredRun(path=path, name=name, run=run, indices=indices, worker=worker)
+    with contextlib.closing(stored):
+        return _certify(options, sample, stored, log)
 
 
-def _certify_unstored(
-    options: argparse.Namespace,
-    run: Run,
-    sample: Any,
-    labels: Any,
-    indices: list[int],
-    log: Path | None,
-) -> int:
-    """Certify and keep nothing but the log."""
-    extra = tuple(RUNNER_UP) if options.runner_up else ()
-    writer = LogWriter(log, extra) if log else None
-    rows: dict[int, Row] = {}
-    drawn = 0
-    with contextlib.closing(writer) if writer else contextlib.nullcontext():
-        for votes in progress(
-            sample(indices), len(indices), "certify", _right(options, run),
-            quiet=options.quiet, form=options.progress,
-        ):  # fmt: skip
-            rows[votes.index] = row_of(votes, run, runner_up=options.runner_up)
-            drawn += samples_of(votes, run.plan)
-            if writer:
-                writer.add(rows[votes.index])
-    certificates = joined_rows(
-        [rows[index] for index in indices], run.noise, run.attack,
-        n0=options.n0, n=options.n, alpha=run.alpha,
-    )  # fmt: skip
-    _report(options, certificates, labels[indices], drawn / len(indices))
-    return 0
-
-
-def _right(options: argparse.Namespace, run: Run) -> Callable[[Votes], bool]:
-    if options.runner_up:
-        return lambda votes: bool(row_of(votes, run, runner_up=True).correct)
-    return lambda votes: certified_right(votes, run.plan, options.alpha)
-
-
-def _certify_stored(
-    options: argparse.Namespace, sample: Any, stored: StoredRun, log: Path | None
-) -> int:
+def _certify(options: argparse.Namespace, sample: Any, stored: StoredRun, log: Path | None) -> int:
     """Certify what the store lacks; one of the workers reports when all is there."""
     worker = stored.worker
     was_complete = set(stored.indices) <= stored.merged()
     if log and not was_complete:
         check_new(log)
-    left = stored.left()
-    before = stored.rows_before()
+    left, (before, right) = stored.left(), stored.before(options.bound)
     label = "certify" if worker.world == 1 else f"worker {worker.rank} of {worker.world}"
-    for _ in progress(
-        stored.keep(sample(left)), len(before) + len(left), label, _right(options, stored.run),
+    counted = progress(
+        stored.keep(sample(left)), before + len(left), label,
+        lambda votes: certified_right(votes, stored.run, options.bound),
         quiet=options.quiet or (worker.rank > 0 and options.progress == "bar"),
-        form=options.progress, done=len(before), correct=sum(row.correct for row in before),
-    ):  # fmt: skip
+        form=options.progress, done=before, correct=right,
+    )  # fmt: skip
+    if stored.path is None and log:  # what is done is on the disk whatever comes
+        _log_each(counted, log, options, stored.run)
+    for _ in counted:
         pass
     missing, reports = stored.finish(was_complete)
     if missing:
         return _incomplete(missing, stored)
     if not reports:
         return 0
-    with stored.opened(stored.path, readonly=True) as store:
-        reading = read_run(
-            store, stored.name, stored.indices,
-            attack=options.attack, alpha=options.alpha, runner_up=options.runner_up,
-        )  # fmt: skip
-    if log:
-        write_log(log, rows_of(reading))
-    result = reading.certificates
-    drawn = result.n0 + result.n
-    if isinstance(result, cc.SequentialCertificates):
-        drawn = result.samples.mean()
-    _report(options, result, reading.labels, float(drawn))
+    result = stored.result(attack=options.attack, alpha=options.alpha, bound=options.bound)
+    if stored.path is not None and log:
+        write_log(log, result.rows())
+    _report(options, result)
     return 0
+
+
+def _log_each(counted: Iterable[Votes], log: Path, options: argparse.Namespace, run: Run) -> None:
+    """Write the row of each input as it is done."""
+    extra = tuple(bound_column(options.bound))
+    with contextlib.closing(LogWriter(log, extra)) as writer:
+        for votes in counted:
+            said = result_of([votes], run, attack=run.attack, alpha=run.alpha, bound=options.bound)
+            writer.add(*said.rows())
 
 
 def _incomplete(missing: int, stored: StoredRun) -> int:
@@ -271,9 +243,11 @@ def _incomplete(missing: int, stored: StoredRun) -> int:
     return 0 if worker.others() else 1
 
 
-def _report(
-    options: argparse.Namespace, certificates: cc.Certificates, labels: Any, drawn: float
-) -> None:
+def _report(options: argparse.Namespace, result: Result) -> None:
+    certificates, labels = result.certified_by, result.labels
+    drawn = float(certificates.n0 + certificates.n)
+    if isinstance(certificates, cc.sequential.SequentialCertificates):
+        drawn = float(certificates.samples.mean())
     top = float(certificates.radius.max(initial=0.0))
     radii = sorted({float(radius(top * i / 8, 3)) for i in range(9)})
     if options.at is not None:

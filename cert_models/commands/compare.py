@@ -23,7 +23,7 @@ FAMILIES = "gaussian,laplace,l1:0.5,l2:0.5,linf,linf:0.5,mixed:0.1,mixed:0.5"
 PROBABILITIES = "0.6,0.8,0.9,0.99,0.999"
 NORM = {"l1": 1.0, "l2": 2.0, "linf": math.inf}
 OF_FAMILIES = ("dim", "rms", "mean_norm", "noises", "p", "radius")
-OF_RUNS = ("runs", "alpha", "at", "common")
+OF_RUNS = ("runs", "alpha", "bound", "at", "common")
 
 Named = list[tuple[str, cc.Noise]]
 
@@ -85,7 +85,7 @@ def _run_families(options: argparse.Namespace) -> int:
 
     listed_noises = (FAMILIES if options.noises is None else options.noises).split(",")
     if len(set(listed_noises)) < len(listed_noises):
-        raise UsageError(f"--noises must be distinct, got {options.noises!r}: drop the repeated")
+        raise cc.errors.fail("--noises", "distinct", options.noises, "drop the repeated")
     noises = [_noise(item, options) for item in listed_noises]
     by_radius = options.radius is not None
     points = listed(
@@ -168,10 +168,9 @@ def _noise(item: str, options: argparse.Namespace) -> tuple[str, cc.Noise]:
     level, value = _level(options)
     if level == "rms":
         return label, cc.NOISES[name].with_rms(options.dim, value, k)
-    if not 0 < value < math.inf:
-        raise UsageError(f"--mean-norm must be a finite number > 0, got {value}: pass input units")
+    value = cc.errors.positive("--mean-norm", value, remedy="pass input units")
     noise = cc.NOISES[name].with_rms(options.dim, 1.0, k)
-    return label, noise.rescaled(value / cc.norm_moments(noise, NORM[options.attack])[0])
+    return label, noise.rescaled(value / cc.moments.norm_moments(noise, NORM[options.attack])[0])
 
 
 def _draw(options: argparse.Namespace, noises: Named) -> None:

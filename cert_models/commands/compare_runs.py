@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from cert_models.commands.options import emit_table, target
+from cert_models.commands.options import add_bound, emit_table, target
 from cert_models.commands.sources import accuracies, radii_of, results_of_stores, shared_inputs
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--alpha", type=float, help="failure probability an input (default: a run's own)"
     )
+    add_bound(group)
     group.add_argument("--at", metavar="R1,R2,...", help="radii of the table")
     group.add_argument(
         "--common", action="store_const", const=True, help="only inputs that all runs have"

@@ -6,14 +6,19 @@ import argparse
 import contextlib
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cert_core as cc
 from cert_core.rounding import in_full, radius
 from cert_models.commands.certify import add_run, chosen_inputs
 from cert_models.commands.options import UsageError, add_force
 from cert_models.commands.progress import progress
+
+if TYPE_CHECKING:
+    from cert_models.data.datasets import Dataset
+    from cert_models.store.results import Result
 
 PICTURE, MARK = "certified-accuracy.png", "written.json"  # the mark says what the demo wrote
 OWN = "sha256 of what cert demo wrote"
@@ -54,9 +59,7 @@ def run_demo(options: argparse.Namespace) -> int:
     from cert_models.files.outputs import written
     from cert_models.logs import write_log
     from cert_models.networks.train import digits_cnn
-    from cert_models.reports.tables import draw_curves, table
-    from cert_models.run import joined_rows, row_of, sampler_of
-    from cert_models.store.runs import FixedPlan, Run
+    from cert_models.reports.tables import curves
 
     folder = Path(options.out)
     if folder.exists() and not folder.is_dir():
@@ -67,44 +70,60 @@ def run_demo(options: argparse.Namespace) -> int:
     _check_own(folder, files, options.force)
     data = digits()
     indices = chosen_inputs(options, len(data))
-    sampling = {"n0": options.n0, "n": options.n, "alpha": options.alpha}
     print("digits network: loading, or training it under Gaussian noise (once, cached) ...")
     digits_cnn()
-    panels: dict[str, dict[str, cc.Certificates]] = {}
+    results = []
     for (attack, name, noise), log in zip(entries(), logs, strict=True):
-        cc.check_sampling(noise, attack, options.n, options.alpha)
-        run = Run(
-            FixedPlan(options.n0, options.n), noise, options.seed, options.batch_size, 10,
-            "digits-cnn", "", "digits", "", attack, options.alpha,
-        )  # fmt: skip
-        votes = sampler_of("digits-cnn", run, data, device=options.device)(indices)
-        done = (row_of(each, run) for each in votes)
-        shown = progress(
-            done, len(indices), f"{attack:4} {name:16}", lambda row: bool(row.correct),
-            quiet=options.quiet, form=options.progress,
-        )  # fmt: skip
-        rows = list(shown)
-        panels.setdefault(attack, {})[name] = joined_rows(rows, noise, attack, **sampling)
+        results.append(_certified(attack, name, noise, data, indices, options))
         with written(log, over=True) as new:
-            write_log(new, rows)
-    labels = data.y[indices]
-    print(f"\nCertified accuracy of {len(indices)} test digits, noise of rms {RMS} a coordinate,")
-    print(f"n = {options.n} samples, alpha = {in_full(options.alpha)} an input:\n")
-    for attack, curves in panels.items():
-        counts = {
-            name: [round(len(labels) * x) for x in cc.certified_accuracy(c, labels, RADII[attack])]
-            for name, c in curves.items()
-        }
-        print(table(counts, len(labels), RADII[attack], f"{attack} radius") + "\n")
-    print(sentence(panels, labels) + "\n")
-    title = f"digits, {len(indices)} inputs, rms {RMS}, n = {options.n}, "
-    title += f"alpha = {in_full(options.alpha)}"
+            write_log(new, results[-1].rows())
+    level = f"n = {options.n}, alpha = {in_full(options.alpha)}"
+    print(_tables(results, f"n = {options.n} samples, alpha = {in_full(options.alpha)}"))
+    title = f"digits, {len(indices)} inputs, rms {RMS}, {level}"
     with written(folder / PICTURE, over=True) as new:
-        draw_curves(panels, labels, new, title)
+        curves(results, new, title)
     with written(folder / MARK, over=True) as new:
         new.write_text(json.dumps({OWN: {file.name: _digest(file) for file in files}}))
     print("wrote " + ", ".join(map(str, files)))
     return 0
+
+
+def _certified(
+    attack: str, name: str, noise: cc.Noise, data: Dataset, indices: list[int],
+    options: argparse.Namespace,
+) -> Result:  # fmt: skip
+    """What one noise certifies."""
+    from cert_models.run import StoredRun, certified_right, sampler_of
+    from cert_models.store.runs import FixedPlan, Run
+
+    cc.certificates.check_sampling(noise, attack, options.n, options.alpha)
+    run = Run(
+        plan=FixedPlan(options.n0, options.n), noise=noise, seed=options.seed,
+        batch_size=options.batch_size, num_classes=10, model="digits-cnn", model_fingerprint="",
+        data="digits", data_fingerprint="", attack=attack, alpha=options.alpha,
+    )  # fmt: skip
+    sample = sampler_of("digits-cnn", run, data, device=options.device)
+    with contextlib.closing(StoredRun(path=None, name=name, run=run, indices=indices)) as stored:
+        for _ in progress(
+            stored.keep(sample(indices)), len(indices), f"{attack:4} {name:16}",
+            lambda votes: certified_right(votes, run),
+            quiet=options.quiet, form=options.progress,
+        ):  # fmt: skip
+            pass
+        return stored.result()
+
+
+def _tables(results: Sequence[Result], level: str) -> str:
+    """Certified accuracy, a table an attack, and what it shows."""
+    from cert_models.reports.tables import table
+
+    inputs, text = len(results[0]), []
+    text.append(f"\nCertified accuracy of {inputs} test digits, noise of rms {RMS} a coordinate,")
+    text.append(f"{level} an input:\n")
+    for attack, radii in RADII.items():
+        counts = {r.name: [r.count(x) for x in radii] for r in results if r.attack == attack}
+        text.append(table(counts, inputs, radii, f"{attack} radius") + "\n")
+    return "\n".join([*text, sentence(results) + "\n"])
 
 
 def _digest(file: Path) -> str:
@@ -126,11 +145,11 @@ def _check_own(folder: Path, files: list[Path], force: bool) -> None:
         )
 
 
-def sentence(panels: dict[str, dict[str, cc.Certificates]], labels: Any) -> str:
+def sentence(results: Sequence[Result]) -> str:
     """What the table shows: the family with the largest mean certified radius, an attack."""
     parts = []
-    for attack, curves in panels.items():
-        means = {name: float(((c.label == labels) * c.radius).mean()) for name, c in curves.items()}
+    for attack in RADII:
+        means = {r.name: r.average_radius() for r in results if r.attack == attack}
         best = max(means, key=lambda name: means[name])
         others = ", ".join(f"{radius(means[n], 3)} {n}" for n in means if n != best)
         largest = radius(means[best], 3)

@@ -85,9 +85,9 @@ def _numbers(options: argparse.Namespace) -> Numbers:
     cc.errors.size("--dims", max(dims), 2, cc.errors.EXACT, remedy="pass numbers of coordinates")
     if options.figure == "overlap":
         return figures.overlap(dims, options.share)
-    if not 0.5 < options.p < 1:
-        raise UsageError(f"--p must be in (0.5, 1), got {options.p}: pass a class probability")
-    return figures.dimension(options.p, dims, options.share)
+    remedy = "pass a class probability"
+    p = cc.errors.real("--p", options.p, "in (0.5, 1)", lambda x: 0.5 < x < 1, remedy=remedy)
+    return figures.dimension(p, dims, options.share)
 
 
 def _at_least(option: str, value: int, least: int) -> None:

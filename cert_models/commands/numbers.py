@@ -84,7 +84,7 @@ def run_bound(options: argparse.Namespace) -> int:
             "method": options.method, "backend": options.backend,
         }  # fmt: skip
         least = cc.monte_carlo_bound(options.p, *pair, **sampling).lower
-        needed = cc.monte_carlo_required(*pair, **sampling).required
+        needed = cc.monte_carlo.monte_carlo_required(*pair, **sampling).required
         values.update(sampling)
     values.update(lower=least, required=needed, certified=options.p > needed)
     certified = "yes" if options.p > needed else "no"
@@ -137,7 +137,7 @@ def check(
     if twin is not None:
         row["quadrature"] = cc.required_probability(twin, attack, radius)
         row["ok"] &= abs(row["quadrature"] - needed) <= 1e-11 * needed
-    estimate = cc.monte_carlo_required(
+    estimate = cc.monte_carlo.monte_carlo_required(
         noise, attack, radius, n=options.n, alpha=options.alpha, seed=options.seed,
         method="dkw", backend=options.backend,
     ).required  # fmt: skip

@@ -70,6 +70,26 @@ def add_attack(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--attack", required=True, choices=cc.ATTACKS, help="norm of the attack")
 
 
+def add_bound(parser: argparse._ActionsContainer) -> None:
+    """--bound, by the names of cc.BOUNDS."""
+    told = ", ".join(f"{name} ({how.reads})" for name, how in cc.BOUNDS.items())
+    parser.add_argument(
+        "--bound", choices=list(cc.BOUNDS), metavar="NAME",
+        help=f"what bounds the probability of a class: {told}; default: the first that reads what "
+        "a run counts",
+    )  # fmt: skip
+
+
+def bound_of(options: argparse.Namespace) -> str | None:
+    """The bound that --bound names, or an older option."""
+    named = {options.bound, "runner-up" if options.runner_up else None}
+    named |= {"betting" if getattr(options, "votes", None) == "soft" else None}
+    given = sorted(named - {None})
+    if len(given) > 1:
+        raise UsageError(f"--bound must be one, got {' and '.join(given)}: choose one")
+    return given[0] if given else None
+
+
 def add_data(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
     """--data, by the names of cert_models.data.datasets.load."""
     parser.add_argument(
@@ -107,17 +127,14 @@ def listed_indices(text: str, count: int) -> list[int]:
         try:
             ends = int(first), int(last) if dash else int(first)
         except ValueError:
-            raise UsageError(
-                f"--indices must be like 0,7,100-199, got {text!r}: list them"
-            ) from None
+            raise cc.errors.fail("--indices", "like 0,7,100-199", text, "list them") from None
         if not 0 <= ends[0] <= ends[1] < count:  # before an endless range is made a list
             found = []
             break
         found += range(ends[0], ends[1] + 1)
     if not found or len(set(found)) < len(found):
-        raise UsageError(
-            f"--indices must be distinct and below {count}, the number of inputs, got {text!r}: "
-            "list others"
+        raise cc.errors.fail(
+            "--indices", f"distinct and below {count}, the number of inputs", text, "list others"
         )
     return found
 

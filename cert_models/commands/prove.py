@@ -36,7 +36,7 @@ COLUMNS = (
 HEAD = "\t".join(COLUMNS)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Claim:
     """A certificate: p certifies the radius, and is what votes of n bound at alpha
     (None: p is given, and only the noise's side is to be proved)."""
@@ -105,8 +105,7 @@ def add(commands: Any) -> None:
 
 def run_prove(options: argparse.Namespace) -> int:
     """cert prove."""
-    if options.workers < 1:
-        raise UsageError(f"--workers must be at least 1, got {options.workers}: pass e.g. 1")
+    cc.errors.integer("--workers", options.workers, 1, remedy="pass e.g. 1")
     claims = sorted(set(_claims(options)), key=Claim.key)
     done = _Table(options.out) if options.out else None
     if done is None:
@@ -143,12 +142,13 @@ def _of_numbers(options: argparse.Namespace) -> Iterator[Claim]:
     if (options.p is None) == (options.votes is None):
         raise UsageError("one of --p and --votes must be given with --radius: choose one")
     if options.p is not None:
-        yield Claim(options.radius, options.attack, noise, options.p)
+        yield Claim(radius=options.radius, attack=options.attack, noise=noise, p=options.p)
         return
     _needed(options, "n", "alpha")
     p = float(cc.binomial_lower(options.votes, options.n, options.alpha))
     yield Claim(
-        options.radius, options.attack, noise, p, options.votes, options.n, options.alpha
+        radius=options.radius, attack=options.attack, noise=noise, p=p, votes=options.votes,
+        n=options.n, alpha=options.alpha,
     )  # fmt: skip
 
 
@@ -161,7 +161,10 @@ def _of_log(options: argparse.Namespace) -> Iterator[Claim]:
             range(n), True, key=lambda k: cc.binomial_lower(k, n, options.alpha) > required
         )
         p = float(cc.binomial_lower(votes, n, options.alpha))
-        yield Claim(radius, options.attack, noise, p, votes, n, options.alpha)
+        yield Claim(
+            radius=radius, attack=options.attack, noise=noise, p=p, votes=votes, n=n,
+            alpha=options.alpha,
+        )  # fmt: skip
 
 
 def _of_store(options: argparse.Namespace) -> Iterator[Claim]:
@@ -176,17 +179,19 @@ def _of_store(options: argparse.Namespace) -> Iterator[Claim]:
         if isinstance(plan, LogPlan):
             raise UsageError(f"--run must be one of counts, got the log {name!r}: pass it as --log")
         read = read_run(store, name, attack=options.attack, alpha=options.alpha)
-        cast = {}
+        cast: dict[int, dict[str, Any]] = {}
         if isinstance(plan, FixedPlan):
             cast = {
-                v.index: (int(v.estimation[v.selection.argmax()]), plan.n, read.certificates.alpha)
+                v.index: {"votes": int(v.estimation[v.selected]), "n": plan.n, "alpha": read.alpha}
                 for v in store.votes(name, FixedPlan)
             }
-    found = read.certificates
+    found = read.certified_by
     for index, radius, p in zip(read.indices, found.radius, found.p_lower, strict=True):
         if radius > 0:
-            votes = cast.get(int(index), (None, None, None))
-            yield Claim(float(radius), found.attack, found.noise, float(p), *votes)
+            yield Claim(
+                radius=float(radius), attack=found.attack, noise=found.noise, p=float(p),
+                **cast.get(int(index), {}),
+            )  # fmt: skip
 
 
 def _checked(claims: Sequence[Claim], options: argparse.Namespace) -> Iterator[Checked]:

@@ -12,6 +12,7 @@ import cert_core as cc
 from cert_models.commands.options import (
     SQLITE,
     UsageError,
+    add_bound,
     add_data,
     add_noise,
     add_table,
@@ -49,6 +50,7 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--alpha", type=float, help="failure probability an input (default: a run's own)"
     )
+    add_bound(parser)
     parser.add_argument("--at", metavar="R1,R2,...", help="radii of the table")
     parser.add_argument("--rho", type=float, metavar="P",
                         help="add what holds with probability 1 - P, e.g. 0.001")  # fmt: skip
@@ -114,16 +116,24 @@ def _results(source: str, options: argparse.Namespace) -> Iterator[Result]:
 def _logged(path: str, name: str, options: argparse.Namespace) -> Iterator[Result]:
     from cert_models.logs import check_stated, log_name, read_log
     from cert_models.store.results import Result
+    from cert_models.store.runs import bound_column
 
     rows, noise = read_log(path), _noise_of_logs(options)
     stated = numbers_of(noise) if noise else {}
     check_stated(path, rows, stated | ({} if options.alpha is None else {"alpha": options.alpha}))
+    own = bound_column(options.bound).get("bound")
+    if options.bound and any(row.extra.get("bound") != own for row in rows):
+        raise UsageError(
+            f"--bound must be that of a log, which has its radii, got {options.bound!r} for "
+            f"{path!r}: leave it out, or report its store"
+        )
     columns = ([getattr(row, key) for row in rows] for key in ("index", "label", "predict"))
     indices, labels, predict = (np.array(values, dtype=np.int64) for values in columns)
     radius = np.array([row.radius for row in rows], dtype=np.float64)
     yield Result(
-        name or log_name(path), indices, labels, predict, radius, options.attack or "l2",
-        options.alpha, noise, "" if options.attack else "a log, its radii taken as l2",
+        name=name or log_name(path), indices=indices, labels=labels, predict=predict,
+        radius=radius, attack=options.attack or "l2", alpha=options.alpha, noise=noise,
+        note="" if options.attack else "a log, its radii taken as l2",
     )  # fmt: skip
 
 
@@ -143,8 +153,7 @@ def _page(options: argparse.Namespace, results: list[Result], made: Any) -> str:
         return ""
     from cert_models.reports.page import gallery, page
 
-    if options.images < 1:
-        raise UsageError(f"--images must be at least 1, got {options.images}: or leave out --data")
+    cc.errors.integer("--images", options.images, 1, remedy="or leave out --data")
     pictures = []
     if options.data:
         pictures = gallery(options.loaded, results, options.images)

@@ -8,10 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cert_core as cc
-from cert_core.rounding import samples
+from cert_core.errors import fail
 from cert_models.commands.options import UsageError, listed
-from cert_models.store.runs import Plan, SequentialPlan
 
 if TYPE_CHECKING:
     from cert_models.store.results import Result
@@ -70,23 +68,19 @@ def _read(
 ) -> Iterator[Result]:
     from cert_models.store.counts import CountStore
     from cert_models.store.readings import read_run
-    from cert_models.store.results import Result
 
     with CountStore(path, readonly=True) as store:
         for run in wanted:
-            read = read_run(store, run, attack=options.attack, alpha=options.alpha)
-            c, about = read.certificates, store.runs()[run]
             label = run if not name else name if len(wanted) == 1 else f"{name} {run}"
-            yield Result(
-                label, read.indices, read.labels, c.label, c.radius, c.attack, c.alpha, c.noise,
-                _sampling(c), about.model, about.data, about.data_fingerprint, _tested(about.plan),
-            )  # fmt: skip
-
-
-def _tested(plan: Plan) -> tuple[float, ...] | None:
-    """The radii that a plan tests, where it tests no other."""
-    test = plan.test if isinstance(plan, SequentialPlan) else None
-    return tuple(test.radii) if isinstance(test, cc.RadiiPlan) else None
+            read = read_run(
+                store, run, attack=options.attack, alpha=options.alpha, bound=options.bound
+            )
+            if not len(read):
+                raise UsageError(
+                    f"run must have an input that is done, got {run!r} of {path!r}, which has "
+                    "none: continue it, or choose others with --run"
+                )
+            yield replace(read, name=label)
 
 
 def accuracies(
@@ -94,17 +88,6 @@ def accuracies(
 ) -> list[float | None]:
     """Certified accuracies, None at radii that the run did not test."""
     return [result.accuracy(r, rho) if result.says(r) else None for r in radii]
-
-
-def _sampling(certificates: cc.Certificates) -> str:
-    """How the votes behind certificates were drawn, and whether their bound is tight."""
-    text = f"n0 {certificates.n0}, n {certificates.n}"
-    if isinstance(certificates, cc.SequentialCertificates):
-        mean = certificates.samples.mean()
-        text += (
-            f" at most, decided by a sequential test, {samples(mean)} samples an input on average"
-        )
-    return text + ("" if certificates.tight else ", bound sound but not tight")
 
 
 def named_apart(results: list[Result]) -> list[Result]:
@@ -132,5 +115,5 @@ def radii_of(text: str | None) -> list[float] | None:
         return None
     radii: list[float] = listed("--at", text)
     if not all(0 <= radius < float("inf") for radius in radii):
-        raise UsageError(f"--at must be numbers >= 0 like 0,0.25,0.5, got {text!r}: list radii")
+        raise fail("--at", "numbers >= 0 like 0,0.25,0.5", text, "list radii")
     return radii

@@ -14,15 +14,16 @@ from cert_core.rounding import in_full, lower, radius
 from cert_models.commands.options import (
     UsageError,
     add_attack,
+    add_bound,
     add_noise,
     add_output,
+    bound_of,
     emit,
     noise_of,
     numbers_of,
 )
 from cert_models.commands.sources import run_names
-from cert_models.logs import RUNNER_UP, Row, check_stated, log_name, read_log, write_log
-from cert_models.run import rows_of
+from cert_models.logs import Row, check_stated, log_name, read_log, write_log
 from cert_models.store.counts import CountStore
 from cert_models.store.readings import read_run
 from cert_models.store.runs import LogPlan, Run
@@ -34,7 +35,8 @@ def add(commands: Any) -> None:
     export.add_argument("--out", required=True, help="log to write")
     export.add_argument("--attack", choices=cc.ATTACKS, help="default: the run's")
     export.add_argument("--alpha", type=float, help="default: the run's")
-    export.add_argument("--runner-up", action="store_true", help="bound the runner-up too")
+    add_bound(export)
+    export.add_argument("--runner-up", action="store_true", help=argparse.SUPPRESS)
     export.set_defaults(run=run_export)
     log = commands.add_parser("import", help="keep a published log in a store")
     log.add_argument(
@@ -61,15 +63,14 @@ def run_export(options: argparse.Namespace) -> int:
     """cert export."""
     with CountStore(options.store, readonly=True) as store:
         name = store.only(options.run_name)
-        reading = read_run(
-            store, name, attack=options.attack, alpha=options.alpha, runner_up=options.runner_up
+        read = read_run(
+            store, name, attack=options.attack, alpha=options.alpha, bound=bound_of(options)
         )
-        rows = rows_of(reading)
+        rows, result = read.rows(), read.certified_by
         if isinstance(store.runs()[name].plan, LogPlan):
             extra = [row.extra for row in store.logged(name)]
             rows = [replace(row, extra=more) for row, more in zip(rows, extra, strict=True)]
     write_log(options.out, rows)
-    result = reading.certificates
     values = {
         "store": options.store, "run": name, "out": options.out, "inputs": len(rows),
         "attack": result.attack, "alpha": result.alpha,
@@ -93,7 +94,7 @@ def run_import(options: argparse.Namespace) -> int:
     digest = hashlib.sha256(Path(first).read_bytes()).hexdigest()[:32]
     plan = LogPlan(options.n0, options.n, options.attack, options.alpha)
     run = Run(
-        plan, noise, seed=0, batch_size=0, num_classes=0,
+        plan=plan, noise=noise, seed=0, batch_size=0, num_classes=0,
         model=Path(first).name, model_fingerprint=digest, data="", data_fingerprint="",
         attack=options.attack, alpha=options.alpha,
     )  # fmt: skip
@@ -105,7 +106,7 @@ def run_import(options: argparse.Namespace) -> int:
         store.begin(name, run)
         store.add_logged(name, rows)
         _check_columns(store.logged(name))
-        result = read_run(store, name).certificates
+        result = read_run(store, name).certified_by
     abstained = int((result.label == cc.ABSTAIN).sum())
     values = {
         "store": options.store, "run": name, "inputs": len(result), "abstained": abstained,
@@ -124,9 +125,10 @@ def run_import(options: argparse.Namespace) -> int:
 def _rows(path: str, noise: cc.Noise, options: argparse.Namespace) -> list[Row]:
     """The rows of a log that says nothing else of itself than the options do."""
     rows = read_log(path)
-    if any(RUNNER_UP.items() <= row.extra.items() for row in rows):
+    apart = {name for name, how in cc.BOUNDS.items() if how.reads == "classes"}
+    for name in sorted(apart & {row.extra.get("bound") for row in rows}):
         raise UsageError(
-            f"log must hold radii from one bound a row, got the runner-up's bounds in "
+            f"log must hold radii from one bound a row, got the {name}'s bounds in "
             f"{path!r}: merge the store of its counts instead"
         )
     stated = {"alpha": options.alpha, "n0": options.n0, "n": options.n}

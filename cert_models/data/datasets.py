@@ -281,9 +281,11 @@ def torch_dataset(path: str, part: str = "test") -> Dataset:
     names = names if isinstance(names, list | tuple) else ()
     if hasattr(found, "class_to_idx"):  # its classes are folders
         if hidden := [name for name in names if str(name).startswith(".")]:
-            raise ValueError(
-                f"classes of --data {path!r} must be no hidden folders, got {hidden[0]!r}: "
-                "remove it, labels count it"
+            raise cc.errors.fail(
+                f"classes of --data {path!r}",
+                "no hidden folders",
+                hidden[0],
+                "remove it, labels count it",
             )
         warn_of_order(names, path)
     classes = max(int(y.max()) + 1, len(names), 2)
@@ -329,4 +331,4 @@ def load(name: str, part: str = "test") -> Dataset:
         return FOLDERS[kind](where, part)
     if colon and where:
         return torch_dataset(name, part)
-    raise ValueError(f"data must be {NAMES}, got {name!r}: choose one of these")
+    raise cc.errors.fail("data", f"{NAMES}", name, "choose one of these")

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from cert_core.errors import fail
 from cert_core.rounding import nearest
 from cert_models.files.reading import first_line
 from cert_models.importing import import_object
@@ -224,7 +225,7 @@ def make_network(arch: str, num_classes: int) -> nn.Module:
         return ARCHITECTURES[arch](num_classes)
     if ":" not in arch:
         known = ", ".join(ARCHITECTURES)
-        raise ValueError(f"arch must be {known} or module:function, got {arch!r}: choose one")
+        raise fail("arch", f"{known} or module:function", arch, "choose one")
     make = import_object(arch, "arch")
     try:
         network = _made(make, num_classes)
@@ -335,8 +336,10 @@ def normalization(text: str, arch: str) -> nn.Module:
     half = len(values) // 2
     good = half in (1, 3) and len(values) == 2 * half and bool(np.isfinite(values).all())
     if not good or min(values[half:]) <= 0:
-        raise ValueError(
-            f"normalize must be imagenet, cifar10, center, none or m,s with s > 0, got {text!r}: "
-            "state what the network was trained with"
+        raise fail(
+            "normalize",
+            "imagenet, cifar10, center, none or m,s with s > 0",
+            text,
+            "state what the network was trained with",
         )
     return Normalize(values[:half], values[half:])

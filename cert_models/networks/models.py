@@ -75,9 +75,8 @@ def load_model(
         return digits_cnn()
     if ":" in name:
         return _classifier(import_object(name), name)
-    raise ValueError(
-        f"model must be digits-cnn or module:function or a checkpoint file, got {name!r}: "
-        "choose one of these"
+    raise cc.errors.fail(
+        "model", "digits-cnn or module:function or a checkpoint file", name, "choose one of these"
     )
 
 
@@ -89,7 +88,7 @@ def _classifier(found: Any, name: str) -> Any:
             f"{name!r}: name an instance, e.g. net = {found.__name__}(...)"
         )
     if not callable(found):
-        raise ValueError(f"model must be a torch module or a function, got {found!r}: name one")
+        raise cc.errors.fail("model", "a torch module or a function", found, "name one")
     return found
 
 
@@ -169,9 +168,8 @@ def _normalization(
         return own or normalization(str(stated), arch)
     if not same_normalization(own, normalization(stated, arch)):
         said = repr(word) if held is None else f"mean and deviation {held.numbers()}"
-        raise ValueError(
-            f"normalize must be that of {str(path)!r}, which says {said}, got {stated!r}: leave it "
-            "out"
+        raise cc.errors.fail(
+            "normalize", f"that of {str(path)!r}, which says {said}", stated, "leave it out"
         )
     return own
 

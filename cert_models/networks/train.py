@@ -34,7 +34,7 @@ from cert_models.store.fingerprints import data_fingerprint
 Progress = Callable[[int, float, float], None]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """What a training run depends on, beside its inputs.
 
@@ -61,10 +61,8 @@ class Recipe:
     def __post_init__(self) -> None:
         for name, least in (("num_classes", 2), ("epochs", 1), ("batch_size", 1), ("seed", 0)):
             integer(name, getattr(self, name), least)
-        if not 0 < self.learning_rate < float("inf"):
-            raise ValueError(
-                f"learning_rate must be a number > 0, got {self.learning_rate!r}: try 0.001"
-            )
+        rate = self.learning_rate
+        cc.errors.real("learning_rate", rate, "a number > 0", lambda x: x > 0, remedy="try 0.001")
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe as plain values, for a checkpoint."""
@@ -282,9 +280,11 @@ def _saved_state(path: Path, recipe: Recipe, data: Dataset) -> dict[str, Any]:
         digest = state.get("data_fingerprint", "")  # files written before do not say
     for name, value in {**recipe.to_dict(), "data": data.name}.items():
         if saved.get(name) != value:
-            raise ValueError(
-                f"{name} must be {saved.get(name)!r}, as in the run to resume, got {value!r}: "
-                "pass the same options, or write to another file"
+            raise cc.errors.fail(
+                f"{name}",
+                f"{saved.get(name)!r}, as in the run to resume",
+                value,
+                "pass the same options, or write to another file",
             )
     if digest and digest != _digest(data):
         raise ValueError(

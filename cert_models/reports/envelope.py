@@ -126,7 +126,7 @@ def _named(best: Best) -> list[tuple[str, ...]]:
 
 def parameters(noise: cc.Noise) -> str:
     """A noise in few words: its family, scale and k."""
-    if isinstance(noise, cc.Scaled):
+    if isinstance(noise, cc.noises.Scaled):
         return f"{parameters(noise.base)}, stretched"
     values = {f.name: getattr(noise, f.name) for f in dataclasses.fields(noise)}  # type: ignore[arg-type]
     shown = ", ".join(f"{name}={in_full(value)}" for name, value in values.items() if name != "dim")

@@ -76,14 +76,14 @@ def norms(dim: int = 100, samples: int = 10_000, seed: int = 0) -> Numbers:
         For each mean two rows: the k that gives it at sigma = 1, and the sigma at k = 0.
     """
     rows = []
-    whole = cc.norm_moments(cc.L2Noise(dim, 1.0), 2.0)[0]
+    whole = cc.moments.norm_moments(cc.L2Noise(dim, 1.0), 2.0)[0]
     for share in (0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.99):
         by_k = cc.L2Noise(dim, 1.0, share * dim)
-        by_sigma = cc.L2Noise(dim, cc.norm_moments(by_k, 2.0)[0] / whole)
+        by_sigma = cc.L2Noise(dim, cc.moments.norm_moments(by_k, 2.0)[0] / whole)
         for moved, noise in (("k", by_k), ("sigma", by_sigma)):
             size = np.linalg.norm(cc.draw(noise, samples, seed, dtype="float64"), axis=1)
             drawn = float(size.mean()), float(size.var())
-            rows.append((moved, noise.k, noise.sigma, *cc.norm_moments(noise, 2.0), *drawn))
+            rows.append((moved, noise.k, noise.sigma, *cc.moments.norm_moments(noise, 2.0), *drawn))
     note = (
         "k moves the mean and leaves the variance near sigma^2/2; sigma scales both: at the same "
         f"mean the variance falls with its square.  Sampled: {samples} draws."
@@ -104,8 +104,8 @@ def rivals(dim: int, share: float) -> dict[str, cc.Noise]:
 
 def _to_mean_maximum(noise: cc.Noise, dim: int) -> float:
     """The factor that gives a noise the E|z|_inf of the Gaussian of rms 1."""
-    target = cc.norm_moments(cc.Gaussian(dim, 1.0), math.inf)[0]
-    return target / cc.norm_moments(noise, math.inf)[0]
+    target = cc.moments.norm_moments(cc.Gaussian(dim, 1.0), math.inf)[0]
+    return target / cc.moments.norm_moments(noise, math.inf)[0]
 
 
 def overlap(dims: Sequence[int] = (2, 64, 784, 3072), share: float = 0.02) -> Numbers:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-import cert_core as cc
 from cert_core.rounding import confidence, in_full, percent, radius
 from cert_models.files.names import cell, latex, markdown, plain
 from cert_models.reports.settings import settings
@@ -268,27 +267,3 @@ def _steps(result: Result, reach: float, rho: float | None) -> tuple[Floats, Flo
     radii = np.unique(np.clip(result.certified, 0.0, reach))
     radii = np.unique(np.concatenate([[0.0], radii, [reach]]))
     return radii, np.array([result.accuracy(radius, rho) for radius in radii])
-
-
-def draw_curves(
-    panels: Mapping[str, Mapping[str, cc.Certificates]],
-    labels: Any,
-    path: str | Path,
-    title: str,
-) -> None:
-    """Certified accuracy against radius, a panel an attack, a curve a noise.
-
-    Parameters
-    ----------
-    panels : attack -> noise's name -> certificates of the same inputs
-    labels : (N,) true classes
-    path : .png, .svg or .pdf file to write
-    """
-    truth = np.asarray(labels, dtype=np.int64)
-    places = np.arange(len(truth))
-    results = [
-        Result(name, places, truth, c.label, c.radius, attack, c.alpha, c.noise)
-        for attack, group in panels.items()
-        for name, c in group.items()
-    ]
-    curves(results, path, title)

@@ -128,7 +128,7 @@ class SmoothedClassifier(cc.Smoothed):
         shape = len(inputs), self.num_classes + 2  # the last for rows without a vote, or FAILed
         counts = torch.zeros(shape, dtype=torch.int64, device=self.device)
         with self.drawing():
-            for segments, parts in cc.answers(
+            for segments, parts in cc.votes.answers(
                 self._classify, inputs, self.noise, n, seed,
                 failed=failed, **which, **how,
             ):  # fmt: skip
@@ -186,7 +186,7 @@ class SmoothedClassifier(cc.Smoothed):
                 if len(part) == 1:
                     raise Unfit(part, error) from error
                 self.batch_size = len(part) // 2
-                raise cc.DrawAgain from error
+                raise cc.votes.DrawAgain from error
         self._modes.check_hidden()
         return found
 

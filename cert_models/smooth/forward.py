@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from cert_core.errors import fail
+
 PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -42,9 +44,7 @@ class Forward:
         compiled: bool = False,
     ) -> None:
         if autocast is not None and autocast not in PRECISIONS:
-            raise ValueError(
-                f"autocast must be one of {', '.join(PRECISIONS)}, got {autocast!r}: choose one"
-            )
+            raise fail("autocast", f"one of {', '.join(PRECISIONS)}", autocast, "choose one")
         if channels_last and isinstance(classifier, torch.nn.Module):
             classifier = classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._function: Callable[[Any], Any] = torch.compile(classifier) if compiled else classifier

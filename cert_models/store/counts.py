@@ -13,6 +13,7 @@ import contextlib
 import datetime
 import hashlib
 import json
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -24,7 +25,15 @@ import cert_core as cc
 from cert_core.errors import integer
 from cert_models.logs import Row
 from cert_models.store.runs import Counts, LogPlan, Plan, Run, Votes
-from cert_models.store.storage import WHOLE, StoreError, StoreFile, as_store_errors, refused
+from cert_models.store.storage import (
+    SCHEMA_VERSION,
+    WHOLE,
+    StoreError,
+    StoreFile,
+    as_store_errors,
+    refused,
+    schema,
+)
 
 # What a row says, in the order of its digest; and how many of these make another result.
 COLUMNS = {
@@ -93,9 +102,13 @@ def _check(run: Run, votes: Votes) -> None:
 
 def _votes_of(run: Run, row: tuple[Any, ...]) -> Votes:
     index, label, selection, estimation, path, seconds = row
+    steps: dict[str, Any] = {}
+    if path is not None:
+        steps[run.plan.steps] = tuple(json.loads(path))
     votes = Votes(
-        index, label, _dense(selection, run.num_classes), _dense(estimation, run.num_classes),
-        seconds, tuple(json.loads(path)) if path is not None else None,
+        index=index, position=index, label=label, seconds=seconds,
+        plan=getattr(run.plan, "rule", None), selection=_dense(selection, run.num_classes),
+        estimation=_dense(estimation, run.num_classes), **steps,
     )  # fmt: skip
     _check(run, votes)
     return votes
@@ -105,7 +118,10 @@ def _row_of(run: Run, row: tuple[Any, ...]) -> Row:
     if not isinstance(run.plan, LogPlan):
         raise cc.errors.fail("run", "a published log", run.plan.kind, "restore it from a copy")
     index, label, predict, radius, seconds, extra = row
-    found = Row(index, label, predict, radius, seconds, _record(extra))
+    found = Row(
+        index=index, label=label, predict=predict, radius=radius, seconds=seconds,
+        extra=_record(extra),
+    )  # fmt: skip
     check_row(found)
     return found
 
@@ -262,9 +278,10 @@ class CountStore(StoreFile):
             raise refused("votes", "Votes of one input", votes, "pass what was counted")
         with as_store_errors():
             _check(run, votes)
-        path = json.dumps([int(v) for v in votes.path]) if votes.path is not None else None
+        steps = getattr(votes, run.plan.steps)
+        path = json.dumps([int(v) for v in steps]) if steps is not None else None
         row = (
-            int(votes.index), int(votes.label), _sparse(votes.selection),
+            int(votes.index), integer("label", votes.label, 0), _sparse(votes.selection),
             _sparse(votes.estimation), path, float(votes.seconds),
         )  # fmt: skip
         with self.transaction():
@@ -410,3 +427,20 @@ class CountStore(StoreFile):
             start: known[record] if record in known else self._insert_start(here, record)
             for record, start in other._db.execute(query, (there,)).fetchall()
         }
+
+
+class MemoryStore(CountStore):
+    """A store of this process alone, gone when it is closed.  What is too much for SQLite's
+    cache it puts into a temporary file."""
+
+    def __init__(self) -> None:
+        self.path, self.version, self._starts = Path("memory"), SCHEMA_VERSION, {}
+        self._db = sqlite3.connect("", isolation_level=None)
+        self._db.executescript(schema(SCHEMA_VERSION))
+
+    def check_held(self) -> None:
+        """Nothing can be in its place."""
+
+    def close(self) -> None:
+        """Drop what it holds."""
+        self._db.close()

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
-from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -14,38 +11,23 @@ import numpy as np
 
 import cert_core as cc
 from cert_core.rounding import in_full
+from cert_models.logs import Row
 from cert_models.store.counts import CountStore
+from cert_models.store.results import Result
 from cert_models.store.runs import (
     SCORE_UNIT,
-    Counts,
-    FixedPlan,
     LogPlan,
+    Plan,
     Run,
     ScorePlan,
     SequentialPlan,
     Votes,
+    bound_for,
 )
-from cert_models.store.storage import StoreError
+from cert_models.store.storage import StoreError, as_store_errors
 
-BLOCK, SCORED = 1000, 16  # inputs certified at a time: memory stays bounded
-Place = tuple[int, int, float]  # index, label, seconds
-
-
-@dataclass(frozen=True)
-class Reading:
-    """Certificates derived from a run, with what they are certificates of.
-
-    Attributes
-    ----------
-    indices, labels : (N,) int64, ascending places in the data set; true classes
-    seconds : (N,) float64
-    certificates : Certificates of the N inputs
-    """
-
-    indices: Counts
-    labels: Counts
-    seconds: np.ndarray[Any, np.dtype[np.float64]]
-    certificates: cc.Certificates
+BLOCK = 1000  # inputs certified at a time: memory stays bounded
+BLOCKS: dict[type[Plan], int] = {ScorePlan: 16}  # where an input has many numbers
 
 
 def probability_of_radius(
@@ -88,8 +70,8 @@ def read_run(
     *,
     attack: str | None = None,
     alpha: float | None = None,
-    runner_up: bool = False,
-) -> Reading:
+    bound: str | None = None,
+) -> Result:
     """Derive certificates from a run's counts, or take them from a published log.
 
     Parameters
@@ -99,11 +81,11 @@ def read_run(
     indices : inputs to read (default: all that are done)
     attack, alpha : default to the run's; a log has its own alpha alone, a sequential run
         both
-    runner_up : whether to bound the runner-up as well, at alpha/2 each
+    bound : of cc.BOUNDS, one that reads what the run counted (default: the first)
 
     Returns
     -------
-    Reading
+    Result
         Inputs by ascending index.  A log's radii are as published in its own attack;
         its p_lower, and radii in others, are derived from them for its noise.  A
         sequential run gives SequentialCertificates: the decisions of its test.
@@ -111,97 +93,92 @@ def read_run(
     Raises
     ------
     StoreError
-        An attack, alpha or runner-up that the run cannot be read at, or inputs that are not
+        An attack, alpha or bound that the run cannot be read at, or inputs that are not
         done.
     """
     run = store.runs()[store.only(name)]
-    attack = attack if attack is not None else run.attack
-    alpha = alpha if alpha is not None else run.alpha
-    read = partial(_read_counts, runner_up=True) if runner_up else READERS[type(run.plan)]
-    if runner_up:
-        store.plan(name, FixedPlan)  # no other kind counts the votes of all classes
+    how: dict[str, Any] = {
+        "attack": attack if attack is not None else run.attack,
+        "alpha": alpha if alpha is not None else run.alpha,
+        "bound": bound,
+    }
+    _check_reading(run.plan, name, **how)
     wanted = None if indices is None else {int(index) for index in indices}
-    places, parts = read(store, name, wanted, attack, alpha)
-    missing = sorted((wanted or set()) - {index for index, _, _ in places})
+    logged = isinstance(run.plan, LogPlan)
+    every = store.logged(name) if logged else store.votes(name, type(run.plan))
+    chosen = (each for each in every if wanted is None or each.index in wanted)
+    result = result_of(chosen, run, name, **how)
+    missing = (wanted or set()).difference(result.indices.tolist())
     if missing:
         raise StoreError(
-            f"indices must be inputs that run {name!r} has done, got {missing[0]}, which it "
+            f"indices must be inputs that run {name!r} has done, got {min(missing)}, which it "
             f"has not ({len(missing)} in all): continue the run first"
         )
-    index, label, seconds = (
-        (np.array(x) for x in zip(*places, strict=True)) if places else (np.zeros(0),) * 3
-    )
-    return Reading(
-        index.astype(np.int64), label.astype(np.int64), seconds.astype(np.float64),
-        cc.join_certificates(parts),
+    return result
+
+
+def result_of(
+    found: Iterable[Votes | Row], run: Run, name: str = "", *, attack: str, alpha: float,
+    bound: str | None = None,
+) -> Result:  # fmt: skip
+    """What votes of a run, or rows of its log, say; the rest as in read_run."""
+    each, size = iter(found), BLOCKS.get(type(run.plan), BLOCK)
+    places: list[tuple[int, int | None, float]] = []
+    parts: list[cc.Certificates] = []
+    while (block := list(islice(each, size))) or not parts:
+        places += [(one.index, one.label, one.seconds) for one in block]
+        parts.append(certificates_of(block, run, attack, alpha, bound))
+    indices, labels, seconds = zip(*places, strict=True) if places else ((),) * 3
+    return Result.of(
+        cc.certificates.join_certificates(parts), name=name, model=run.model, data=run.data,
+        data_fingerprint=run.data_fingerprint, indices=np.array(indices, dtype=np.int64),
+        labels=np.array(labels, dtype=np.int64), seconds=np.array(seconds, dtype=np.float64),
     )  # fmt: skip
 
 
-def certificates_of(
-    votes: Sequence[Votes], run: Run, attack: str, alpha: float, *, runner_up: bool = False
-) -> cc.Certificates:
-    """Derive certificates from the votes, or scores, of a run of fixed n."""
-    plan = run.plan
-    if isinstance(plan, ScorePlan):
-        labels = np.array([each.selection.argmax() for each in votes], dtype=np.int64)
-        scores = np.array([each.path for each in votes]).reshape(-1, plan.n) / SCORE_UNIT
-        return cc.certify_scores(labels, scores, run.noise, attack, n0=plan.n0, alpha=alpha)
-    selection, estimation = np.zeros((2, len(votes), run.num_classes), dtype=np.int64)
-    for i, each in enumerate(votes):
-        selection[i], estimation[i] = each.selection, each.estimation
-    certify = cc.certify_top_k if runner_up else cc.certify
-    return certify(selection, estimation, run.noise, attack, alpha=alpha)
-
-
-def _read_counts(
-    store: CountStore,
-    name: str,
-    wanted: set[int] | None,
-    attack: str,
-    alpha: float,
-    runner_up: bool = False,
-) -> tuple[list[Place], list[cc.Certificates]]:
-    run = store.runs()[name]
-    kind = ScorePlan if isinstance(run.plan, ScorePlan) else FixedPlan
-    plan: FixedPlan | ScorePlan = store.plan(name, kind)
-    chosen = (v for v in store.votes(name, kind) if wanted is None or v.index in wanted)
-    empty = certificates_of([], run, attack, alpha, runner_up=runner_up)
-    parts = [dataclasses.replace(empty, n0=plan.n0, n=plan.n)]
-    places: list[Place] = []
-    while block := list(islice(chosen, SCORED if kind is ScorePlan else BLOCK)):
-        places += [(v.index, v.label, v.seconds) for v in block]
-        parts.append(certificates_of(block, run, attack, alpha, runner_up=runner_up))
-    return places, parts
-
-
-def _read_sequential(
-    store: CountStore, name: str, wanted: set[int] | None, attack: str, alpha: float
-) -> tuple[list[Place], list[cc.Certificates]]:
-    plan: SequentialPlan = store.plan(name, SequentialPlan)
-    for key, given, own in (
-        ("attack", attack, plan.test.attack), ("alpha", alpha, plan.test.alpha),
-    ):  # fmt: skip
-        if given != own:
-            raise StoreError(
-                f"{key} must be {own!r}, that of the sequential run {name!r}, got {given!r}: "
-                "its sampling stopped for that test alone"
-            )
-    votes = [v for v in store.votes(name, SequentialPlan) if wanted is None or v.index in wanted]
-    certificates = cc.gather(plan.test, (plan.outcome(each) for each in votes))
-    return [(each.index, each.label, each.seconds) for each in votes], [certificates]
-
-
-def _read_log(
-    store: CountStore, name: str, wanted: set[int] | None, attack: str, alpha: float
-) -> tuple[list[Place], list[cc.Certificates]]:
-    plan: LogPlan = store.plan(name, LogPlan)
-    noise = store.runs()[name].noise
-    if alpha != plan.alpha:
+def _check_reading(plan: Plan, name: str, attack: str, alpha: float, bound: str | None) -> None:
+    """Refuse what the plan of a run says nothing of."""
+    with as_store_errors():
+        bound_for(plan, bound)
+    if isinstance(plan, SequentialPlan):
+        for key, given, own in (
+            ("attack", attack, plan.rule.attack), ("alpha", alpha, plan.rule.alpha),
+        ):  # fmt: skip
+            if given != own:
+                raise StoreError(
+                    f"{key} must be {own!r}, that of the sequential run {name!r}, got {given!r}: "
+                    "its sampling stopped for that test alone"
+                )
+    if isinstance(plan, LogPlan) and alpha != plan.alpha:
         raise StoreError(
             f"alpha must be {in_full(plan.alpha)}, that of the published log {name!r}, "
             f"got {in_full(alpha)}: only counts can be read at another"
         )
-    rows = [row for row in store.logged(name) if wanted is None or row.index in wanted]
+
+
+def certificates_of(
+    votes: Sequence[Any], run: Run, attack: str, alpha: float, bound: str | None = None
+) -> cc.Certificates:
+    """Derive certificates from votes of a run, or take them from rows of a log."""
+    plan = run.plan
+    how: dict[str, Any] = {"alpha": alpha, "bound": bound_for(plan, bound)}
+    if isinstance(plan, LogPlan):
+        return _of_rows(votes, plan, run.noise, attack, alpha)
+    if isinstance(plan, SequentialPlan):
+        return cc.sequential.gather(plan.rule, votes)
+    if isinstance(plan, ScorePlan):
+        labels = np.array([each.selected for each in votes], dtype=np.int64)
+        scores = np.array([each.scores for each in votes]).reshape(-1, plan.n) / SCORE_UNIT
+        return cc.certificates.certify_scores(labels, scores, run.noise, attack, n0=plan.n0, **how)
+    selection, estimation = np.zeros((2, len(votes), run.num_classes), dtype=np.int64)
+    for i, each in enumerate(votes):
+        selection[i], estimation[i] = each.selection, each.estimation
+    return cc.certify(selection, estimation, run.noise, attack, **how)
+
+
+def _of_rows(
+    rows: Sequence[Row], plan: LogPlan, noise: cc.Noise, attack: str, alpha: float
+) -> cc.Certificates:
     label = np.array([row.predict for row in rows], dtype=np.int64)
     radius = np.array([row.radius for row in rows], dtype=np.float64)
     p_lower = probability_of_radius(radius, noise, plan.attack)
@@ -209,11 +186,10 @@ def _read_log(
         p_lower = probability_of_radius(_unrounded(radius), noise, plan.attack)
         radius = np.asarray(cc.certified_radius(p_lower, noise, attack), dtype=np.float64)
         label = np.where(radius > 0, label, cc.ABSTAIN)
-    certificates = cc.Certificates(
-        label, radius, p_lower, alpha, plan.n0, plan.n, noise, attack,
-        cc.is_tight(noise, attack),
+    return cc.Certificates(
+        label=label, radius=radius, p_lower=p_lower, alpha=alpha, n0=plan.n0, n=plan.n,
+        noise=noise, attack=attack, tight=cc.is_tight(noise, attack),
     )  # fmt: skip
-    return [(row.index, row.label, row.seconds) for row in rows], [certificates]
 
 
 def _unrounded(radii: Any) -> Any:
@@ -224,11 +200,3 @@ def _unrounded(radii: Any) -> Any:
         unit = min(int(number.as_tuple().exponent), number.adjusted() - 2)
         found.append(radius - (0.5 * 10.0**unit if number else 0.0))
     return np.array(found, dtype=np.float64)
-
-
-READERS = {
-    FixedPlan: _read_counts,
-    ScorePlan: _read_counts,
-    SequentialPlan: _read_sequential,
-    LogPlan: _read_log,
-}

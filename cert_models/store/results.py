@@ -12,15 +12,18 @@ from typing import Any
 import numpy as np
 
 import cert_core as cc
+from cert_core.rounding import samples
+from cert_models.logs import Row
+from cert_models.store.runs import bound_column
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 CHECK = "check the log or run"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Result:
-    """What one run or log says of its inputs.
+    """What one run or log says of its inputs, and where it comes from.
 
     Attributes
     ----------
@@ -38,6 +41,10 @@ class Result:
         Of a run: names as given to it, and the digest of its inputs; "" where not known.
     tested : tuple of float, or None
         The radii that a run tested, where it tested no other; None where any may be asked for.
+    seconds : (N,) float64, or None
+        Time taken, of a run.
+    certificates : Certificates, or None
+        What predict, radius, attack, alpha and noise are of; None of a log, which has no more.
 
     Raises
     ------
@@ -58,6 +65,17 @@ class Result:
     data: str = ""
     data_fingerprint: str = ""
     tested: tuple[float, ...] | None = None
+    seconds: Floats | None = None
+    certificates: cc.Certificates | None = None
+
+    @classmethod
+    def of(cls, certificates: cc.Certificates, **about: Any) -> Result:
+        """What certificates say; about: the other fields."""
+        c = certificates
+        return cls(
+            predict=c.label, radius=c.radius, attack=c.attack, alpha=c.alpha, noise=c.noise,
+            note=_sampling(c), tested=_tested(c), certificates=c, **about,
+        )  # fmt: skip
 
     def __post_init__(self) -> None:
         for name in ("indices", "labels", "predict"):
@@ -73,7 +91,8 @@ class Result:
         if self.alpha is not None:
             cc.errors.alpha(self.alpha)
         sizes = {len(x) for x in (self.indices, self.labels, self.predict, self.radius)}
-        if len(sizes) != 1 or sizes == {0} or len(set(self.indices.tolist())) not in sizes:
+        none = sizes == {0} and self.certificates is None  # a run may have none yet
+        if len(sizes) != 1 or none or len(set(self.indices.tolist())) not in sizes:
             raise ValueError(
                 f"result {self.name!r} must have one label, prediction and radius for each of its "
                 f"inputs, and no input twice, got {sorted(sizes)} of them: check the log or run"
@@ -81,6 +100,23 @@ class Result:
 
     def __len__(self) -> int:
         return len(self.indices)
+
+    @property
+    def certified_by(self) -> cc.Certificates:
+        """The certificates, which only a log lacks."""
+        if self.certificates is None:
+            raise cc.errors.fail("result", "of a run", f"the log {self.name!r}", "pass a run")
+        return self.certificates
+
+    def rows(self) -> list[Row]:
+        """The same as rows of a log."""
+        extra = bound_column(self.certified_by.bound)
+        seconds = np.zeros(len(self)) if self.seconds is None else self.seconds
+        columns = (self.indices, self.labels, self.predict, self.radius, seconds)
+        return [
+            Row(index=i, label=y, predict=predict, radius=radius, seconds=time, extra=extra)
+            for i, y, predict, radius, time in zip(*(c.tolist() for c in columns), strict=True)
+        ]
 
     @cached_property
     def measure(self) -> str:
@@ -161,7 +197,25 @@ class Result:
         """The same of some of its inputs."""
         keep = np.isin(self.indices, indices)
         arrays = {k: getattr(self, k)[keep] for k in ("indices", "labels", "predict", "radius")}
-        return replace(self, **arrays)
+        return replace(self, **arrays, seconds=None, certificates=None)
+
+
+def _tested(certificates: cc.Certificates) -> tuple[float, ...] | None:
+    """The radii that were tested, where no other was."""
+    plan = getattr(certificates, "plan", None)
+    return tuple(plan.radii) if isinstance(plan, cc.sequential.RadiiPlan) else None
+
+
+def _sampling(certificates: cc.Certificates) -> str:
+    """How the votes behind certificates were drawn, and whether their bound is tight."""
+    text = f"n0 {certificates.n0}, n {certificates.n}"
+    if isinstance(certificates, cc.sequential.SequentialCertificates) and len(certificates):
+        mean = certificates.samples.mean()
+        text += (
+            f" at most, decided by a sequential test, {samples(mean)} samples an input on average"
+        )
+    text += "".join(f", bound {name}" for name in bound_column(certificates.bound).values())
+    return text + ("" if certificates.tight else ", bound sound but not tight")
 
 
 def subset(indices: Ints) -> str:

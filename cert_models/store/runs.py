@@ -1,4 +1,4 @@
-"""What a run of certification is: its sampling plan, its parameters, and one input's votes."""
+"""What a run of certification is: its sampling plan, and its parameters."""
 
 from __future__ import annotations
 
@@ -6,43 +6,16 @@ import dataclasses
 import json
 import re
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
 import cert_core as cc
+from cert_core import Votes as Votes
 from cert_core.errors import integer
 
 Counts = np.ndarray[Any, np.dtype[np.int64]]
 SCORE_UNIT = 65535  # a score of 1; others are kept as whole parts of it, rounded down
-
-
-@dataclass(frozen=True, eq=False)  # arrays have no one truth
-class Votes:
-    """The votes of one input, and where it stands in its data set.
-
-    Attributes
-    ----------
-    index : int
-        Place of the input in its data set.
-    label : int
-        Its true class.
-    selection, estimation : (num_classes,) int64
-        Votes of the two stages.
-    seconds : float
-        Time taken.
-    path : tuple of int, optional
-        Of a sequential run: votes of the selected class at every look taken.  Of a run of
-        scores: those of the selected class, in the order drawn, as parts of SCORE_UNIT.
-    """
-
-    index: int
-    label: int
-    selection: Counts
-    estimation: Counts
-    seconds: float
-    path: tuple[int, ...] | None = None
 
 
 def check_numbers(votes: Votes) -> None:
@@ -57,8 +30,9 @@ def check_numbers(votes: Votes) -> None:
         if counts.max() > cc.errors.EXACT // len(counts):
             raise cc.errors.fail(name, "of 2^53 votes at most", int(counts.max()), remedy)
     cc.errors.real("seconds", votes.seconds, ">= 0", lambda x: x >= 0, remedy=remedy)
-    if votes.path is not None:
-        cc.errors.integers("path", votes.path, 0, remedy=remedy)
+    for name in ("looks", "scores"):
+        if (listed := getattr(votes, name)) is not None:
+            cc.errors.integers(name, listed, 0, remedy=remedy)
 
 
 def _total(name: str, counts: Counts, expected: int, votes: Votes) -> None:
@@ -66,6 +40,12 @@ def _total(name: str, counts: Counts, expected: int, votes: Votes) -> None:
     if total != expected or np.min(counts) < 0:
         remedy = f"input {votes.index} was not counted by the run's plan"
         raise cc.errors.fail(name, f"votes that sum to {expected}", total, remedy)
+
+
+def _absent(votes: Votes, *names: str) -> None:
+    for name in names:
+        if (given := getattr(votes, name)) is not None:
+            raise cc.errors.fail(name, "absent from a run of this plan", given, "drop it")
 
 
 def _samples(n0: int, n: int) -> None:
@@ -78,6 +58,8 @@ class _Fields:
     """A plan whose fields are plain values."""
 
     kind: ClassVar[str]
+    counts: ClassVar[tuple[str, ...]] = ()  # what of it bounds read
+    steps: ClassVar[str] = "looks"  # the field of Votes that is kept beside the two stages
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able; from_dict reads it."""
@@ -99,6 +81,7 @@ class FixedPlan(_Fields):
     n0: int
     n: int
     kind: ClassVar[str] = "fixed"
+    counts: ClassVar[tuple[str, ...]] = ("votes", "classes")
 
     def __post_init__(self) -> None:
         _samples(self.n0, self.n)
@@ -108,24 +91,7 @@ class FixedPlan(_Fields):
         check_numbers(votes)
         _total("selection", votes.selection, self.n0, votes)
         _total("estimation", votes.estimation, self.n, votes)
-        if votes.path is not None:
-            raise cc.errors.fail("path", "absent from a run of fixed n", votes.path, "drop it")
-
-
-@lru_cache(maxsize=4096)
-def _replay(test: cc.RadiiPlan | cc.WidthPlan, path: tuple[int, ...]) -> tuple[float, float, bool]:
-    """(radius, p_lower, decided) of a test from the votes at its looks; most inputs share
-    theirs with others."""
-    taken, stopped = test.begin(), 0
-    for look, (votes, n) in enumerate(zip(path, test.looks, strict=False), start=1):
-        if taken.update(votes, n) or n == test.looks[-1]:
-            stopped = look
-            break
-    if stopped != len(path):
-        raise cc.errors.fail(
-            "path", "that of an input at which the test stops", path, "count it again"
-        )
-    return taken.answer()
+        _absent(votes, "looks", "scores")
 
 
 @dataclass(frozen=True)
@@ -133,12 +99,14 @@ class ScorePlan(_Fields):
     """n0 selection and n estimation samples an input, scored in [0, 1] instead of voted on.
 
     Counts hold sums of scores, those of the estimation for the selected class alone, whose
-    scores are the path; they may be read at any alpha, attack and radius.
+    scores are kept; they may be read at any alpha, attack and radius.
     """
 
     n0: int
     n: int
     kind: ClassVar[str] = "scores"
+    counts: ClassVar[tuple[str, ...]] = ("scores",)
+    steps: ClassVar[str] = "scores"
 
     def __post_init__(self) -> None:
         _samples(self.n0, self.n)
@@ -146,14 +114,14 @@ class ScorePlan(_Fields):
     def check(self, votes: Votes) -> None:
         """Refuse scores that this plan cannot have given."""
         check_numbers(votes)
-        path = votes.path or ()
-        if len(path) != self.n or min(path) < 0 or max(path) > SCORE_UNIT:
-            rule = f"{self.n} scores in 0 .. {SCORE_UNIT}"
+        _absent(votes, "looks")
+        scores = votes.scores or ()
+        if len(scores) != self.n or min(scores) < 0 or max(scores) > SCORE_UNIT:
+            rule = f"{self.n} numbers in 0 .. {SCORE_UNIT}"
             remedy = f"input {votes.index} was not scored by the run's plan"
-            raise cc.errors.fail("path", rule, f"{len(path)} numbers", remedy)
-        selected = int(votes.estimation[int(np.argmax(votes.selection))])
-        _total("estimation", votes.estimation, selected, votes)
-        _total("estimation", votes.estimation, sum(path), votes)
+            raise cc.errors.fail("scores", rule, f"{len(scores)} numbers", remedy)
+        _total("estimation", votes.estimation, int(votes.estimation[votes.selected]), votes)
+        _total("estimation", votes.estimation, sum(scores), votes)
         if votes.selection.min() < 0 or votes.selection.sum() > self.n0 * SCORE_UNIT:
             rule = f"sums of {self.n0} scores a class"
             raise cc.errors.fail(
@@ -170,53 +138,40 @@ class SequentialPlan:
 
     Attributes
     ----------
-    test : cc.RadiiPlan or cc.WidthPlan
+    rule : cc.sequential.RadiiPlan or cc.sequential.WidthPlan
         Radii or width, thresholds, alpha, n0 and looks.
     """
 
-    test: cc.RadiiPlan | cc.WidthPlan
+    rule: cc.sequential.RadiiPlan | cc.sequential.WidthPlan
     kind: ClassVar[str] = "sequential"
+    counts: ClassVar[tuple[str, ...]] = ()
+    steps: ClassVar[str] = "looks"
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able; from_dict reads it."""
-        values = self.test.to_dict()
+        values = self.rule.to_dict()
         return {**values, "test": values["kind"], "kind": self.kind}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """The plan whose to_dict this was."""
         rest = {key: value for key, value in values.items() if key != "test"}
-        return cls(cc.plan_from_dict({**rest, "kind": values.get("test")}))
+        return cls(cc.sequential.plan_from_dict({**rest, "kind": values.get("test")}))
 
     def check(self, votes: Votes) -> None:
         """Refuse votes that this plan cannot have cast."""
         check_numbers(votes)
-        looks, path = self.test.looks, votes.path
-        _total("selection", votes.selection, self.test.n0, votes)
-        if path is None or not 1 <= len(path) <= len(looks):
+        _absent(votes, "scores")
+        sizes, looks = self.rule.looks, votes.looks
+        _total("selection", votes.selection, self.rule.n0, votes)
+        if looks is None or not 1 <= len(looks) <= len(sizes):
             remedy = "pass those of the looks taken"
-            raise cc.errors.fail("path", f"the votes at 1 to {len(looks)} looks", path, remedy)
-        _total("estimation", votes.estimation, looks[len(path) - 1], votes)
-        final = int(votes.estimation[int(np.argmax(votes.selection))])
-        if path[-1] != final or list(path) != sorted(path) or path[0] < 0:
+            raise cc.errors.fail("looks", f"the votes at 1 to {len(sizes)} looks", looks, remedy)
+        _total("estimation", votes.estimation, sizes[len(looks) - 1], votes)
+        final = int(votes.estimation[votes.selected])
+        if looks[-1] != final or list(looks) != sorted(looks) or looks[0] < 0:
             rule = f"non-decreasing and end at the {final} votes of the selected class"
-            raise cc.errors.fail("path", rule, path, "pass the running votes")
-
-    def outcome(self, votes: Votes) -> cc.Outcome:
-        """What the test says of an input, from its votes at the looks.
-
-        Raises
-        ------
-        ValueError
-            The test would not have stopped at the last look taken, or before it.
-        """
-        path = votes.path or ()
-        radius, p_lower, decided = _replay(self.test, path)
-        selected = int(np.argmax(votes.selection))
-        counted = cc.SequentialVotes(votes.index, selected, votes.selection, votes.estimation, path)
-        samples = self.test.n0 + self.test.looks[len(path) - 1]
-        label = selected if radius > 0 else cc.ABSTAIN
-        return cc.Outcome(votes.index, label, radius, p_lower, samples, decided, counted, self.test)
+            raise cc.errors.fail("looks", rule, looks, "pass the running votes")
 
 
 @dataclass(frozen=True)
@@ -260,7 +215,23 @@ PLANS: dict[str, type[Plan]] = {
 }
 
 
-@dataclass(frozen=True)
+def bound_for(plan: Plan, name: str | None = None) -> str | None:
+    """The name of the bound that reads what a plan counts: that given, or the first of its kind;
+    None where no bound reads it, but the plan's own rule."""
+    fitting = [key for key, how in cc.BOUNDS.items() if how.reads in plan.counts]
+    if name is not None and name not in fitting:
+        rule = f"one that reads counts of the plan {plan.kind!r} ({', '.join(fitting) or 'none'})"
+        raise cc.errors.fail("bound", rule, name, "choose another bound, or other runs")
+    return name or (fitting[0] if fitting else None)
+
+
+def bound_column(name: str | None) -> dict[str, str]:
+    """The column of a log that tells a bound, where it is no plan's first."""
+    firsts = {bound_for(plan) for plan in (FixedPlan(1, 1), ScorePlan(1, 1))}
+    return {} if name is None or name in firsts else {"bound": name}
+
+
+@dataclass(frozen=True, kw_only=True)
 class Run:
     """All that decides the counts of a run, and how they are read by default.
 

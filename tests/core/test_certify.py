@@ -67,7 +67,7 @@ def test_table_of_the_runner_up(shares: tuple[float, float], alone: str, apart: 
     votes = spread(*shares)
     for printed, result in (
         (alone, cc.certify(votes, votes.copy(), NOISE, "l2")),
-        (apart, cc.certify_top_k(votes, votes.copy(), NOISE, "l2")),
+        (apart, cc.certificates.certify_top_k(votes, votes.copy(), NOISE, "l2")),
     ):
         digits = len(printed.partition(".")[2])
         assert round(float(result.radius[0]), digits) == float(printed)
@@ -75,7 +75,7 @@ def test_table_of_the_runner_up(shares: tuple[float, float], alone: str, apart: 
 
 def test_the_runner_up_bound_is_that_of_the_largest_other_class() -> None:
     votes = table([700, 20, 200, 80], [20, 950, 25, 5])
-    result = cc.certify_top_k(votes, votes.copy(), NOISE, "l2", alpha=0.01)
+    result = cc.certificates.certify_top_k(votes, votes.copy(), NOISE, "l2", alpha=0.01)
     p = cc.binomial_lower(np.array([700, 950]), 1000, 0.005)
     upper = cc.binomial_upper(np.array([200, 25]), 1000, 0.005)
     np.testing.assert_array_equal(result.p_lower, p)
@@ -91,7 +91,7 @@ def test_top_k_reads_the_kth_other_class() -> None:
     votes = table([400, 350, 150, 100])
     radii = []
     for k, rival in ((1, 350), (2, 150), (3, 100)):
-        result = cc.certify_top_k(votes, votes.copy(), NOISE, "l2", k=k, alpha=0.01)
+        result = cc.certificates.certify_top_k(votes, votes.copy(), NOISE, "l2", k=k, alpha=0.01)
         p = cc.binomial_lower(400, 1000, 0.005)
         upper = min(cc.binomial_upper(rival, 1000, 0.01 / (2 * k)), (1 - p) / k)
         assert result.p_other is not None
@@ -99,7 +99,9 @@ def test_top_k_reads_the_kth_other_class() -> None:
         radii.append(float(result.radius[0]))
     assert radii[0] == 0.0
     assert 0 < radii[1] < radii[2]
-    chosen = cc.certify_top_k(votes, votes.copy(), NOISE, "l2", k=2, labels=[1], alpha=0.01)
+    chosen = cc.certificates.certify_top_k(
+        votes, votes.copy(), NOISE, "l2", k=2, labels=[1], alpha=0.01
+    )
     assert chosen.label.tolist() == [1]
     assert chosen.radius[0] < radii[1]
 
@@ -108,7 +110,9 @@ def misses(p: list[float], k: int, alpha: float, inputs: int) -> int:
     """Of inputs whose class 0 has rank k + 1, so that no radius is true: how many get one."""
     votes = np.random.default_rng(3).multinomial(200, p, size=inputs)
     labels = np.zeros(inputs, dtype=np.int64)
-    result = cc.certify_top_k(votes, votes.copy(), NOISE, "l2", k=k, labels=labels, alpha=alpha)
+    result = cc.certificates.certify_top_k(
+        votes, votes.copy(), NOISE, "l2", k=k, labels=labels, alpha=alpha
+    )
     return int((result.radius > 0).sum())
 
 
@@ -133,7 +137,7 @@ def test_separation_is_where_the_bounds_meet(
 ) -> None:
     """L(p, r) > 1 - L(1 - q, r) at the radius returned, and not 1e-8 beyond it."""
     p, q = pair
-    radius = cc.separation_radius(p, q, noise, attack)
+    radius = cc.separation.separation_radius(p, q, noise, attack)
 
     def excess(r: float) -> float:
         low, other = cc.lower_bound([p, 1 - q], noise, attack, r)
@@ -149,24 +153,28 @@ def test_separation_is_where_the_bounds_meet(
 def test_separation_closed_forms() -> None:
     gaussian = cc.Gaussian(5, 2.0)
     expected = special.ndtri(0.7) - special.ndtri(0.2)
-    assert cc.separation_radius(0.7, 0.2, gaussian, "l2") == pytest.approx(expected, rel=1e-9)
+    assert cc.separation.separation_radius(0.7, 0.2, gaussian, "l2") == pytest.approx(
+        expected, rel=1e-9
+    )
     # Laplace, both below 1/2: p exp(-r/b) = q exp(r/b); the printed corollary says .916
     laplace = cc.Laplace(5, 1.0)
-    assert cc.separation_radius(0.2, 0.05, laplace, "l1") == pytest.approx(np.log(2), rel=1e-9)
-    assert cc.separation_radius(0.2, 0.05, laplace, "l1") <= np.log(2)
-    assert cc.separation_radius(0.4, 0.4, gaussian, "l2") == 0.0
-    assert cc.separation_radius(0.3, 0.0, gaussian, "l2") == np.inf
+    assert cc.separation.separation_radius(0.2, 0.05, laplace, "l1") == pytest.approx(
+        np.log(2), rel=1e-9
+    )
+    assert cc.separation.separation_radius(0.2, 0.05, laplace, "l1") <= np.log(2)
+    assert cc.separation.separation_radius(0.4, 0.4, gaussian, "l2") == 0.0
+    assert cc.separation.separation_radius(0.3, 0.0, gaussian, "l2") == np.inf
     alone = cc.certified_radius(0.9, gaussian, "l2")
     np.testing.assert_array_equal(
-        cc.separation_radius([0.9, 0.9], [0.1, 1.0], gaussian, "l2"), [alone, alone]
+        cc.separation.separation_radius([0.9, 0.9], [0.1, 1.0], gaussian, "l2"), [alone, alone]
     )
 
 
 def test_scores() -> None:
     scores = np.random.default_rng(4).beta(18, 2, size=(3, 500))
     scores[2] /= 2
-    result = cc.certify_scores([4, 0, 1], scores, NOISE, "l2", n0=50, alpha=0.01)
-    p = cc.betting_lower(scores, 0.01)
+    result = cc.certificates.certify_scores([4, 0, 1], scores, NOISE, "l2", n0=50, alpha=0.01)
+    p = cc.confidence.betting_lower(scores, 0.01)
     np.testing.assert_array_equal(result.p_lower, p)
     np.testing.assert_allclose(result.radius[:2], special.ndtri(p[:2]), rtol=1e-12)
     assert result.label.tolist() == [4, 0, cc.ABSTAIN]
@@ -175,10 +183,10 @@ def test_scores() -> None:
 
 def test_predict() -> None:
     counts = table([60, 40, 0], [52, 48, 0], [0, 5, 95], [50, 50, 0])
-    assert cc.predict_labels(counts, 0.1).tolist() == [0, cc.ABSTAIN, 2, cc.ABSTAIN]
+    assert cc.certificates.predict_labels(counts, 0.1).tolist() == [0, cc.ABSTAIN, 2, cc.ABSTAIN]
     p = stats.binomtest(60, 100, 0.5).pvalue
-    assert cc.predict_labels(counts[:1], p * 1.0001).tolist() == [0]
-    assert cc.predict_labels(counts[:1], p * 0.9999).tolist() == [cc.ABSTAIN]
+    assert cc.certificates.predict_labels(counts[:1], p * 1.0001).tolist() == [0]
+    assert cc.certificates.predict_labels(counts[:1], p * 0.9999).tolist() == [cc.ABSTAIN]
 
 
 def test_no_inputs() -> None:
@@ -202,23 +210,29 @@ BAD = [
     ),
     (lambda: cc.certify(GOOD, GOOD.copy(), "gaussian", "l2"), "noise must be a noise"),  # type: ignore[arg-type]
     (lambda: cc.certify(GOOD, GOOD.copy(), NOISE, "l2", alpha=0.7), "alpha must be a number in"),
-    (lambda: cc.predict_labels([1, 2], 0.1), "counts must be an"),
+    (lambda: cc.certificates.predict_labels([1, 2], 0.1), "counts must be an"),
     (
-        lambda: cc.certify_top_k(GOOD, GOOD.copy(), NOISE, "l2", k=2),
+        lambda: cc.certificates.certify_top_k(GOOD, GOOD.copy(), NOISE, "l2", k=2),
         "k must be an integer in [1, 1]",
     ),
     (
-        lambda: cc.certify_top_k(GOOD, GOOD.copy(), NOISE, "l2", labels=[2]),
+        lambda: cc.certificates.certify_top_k(GOOD, GOOD.copy(), NOISE, "l2", labels=[2]),
         "labels must be a class in [0, 2) for each of the 1 inputs",
     ),
-    (lambda: cc.certify_top_k(GOOD, table([5, 5]), NOISE, "l2"), "n must be at least 11"),
     (
-        lambda: cc.certify_scores([0], [0.5, 0.5], NOISE, "l2", n0=1),
+        lambda: cc.certificates.certify_top_k(GOOD, table([5, 5]), NOISE, "l2"),
+        "n must be at least 11",
+    ),
+    (
+        lambda: cc.certificates.certify_scores([0], [0.5, 0.5], NOISE, "l2", n0=1),
         "scores must be an (n_inputs, n) array",
     ),
-    (lambda: cc.certify_scores([0.5], [[0.5]], NOISE, "l2", n0=1), "labels must be integers"),
     (
-        lambda: cc.separation_radius(0.5, 1.5, NOISE, "l2"),
+        lambda: cc.certificates.certify_scores([0.5], [[0.5]], NOISE, "l2", n0=1),
+        "labels must be integers",
+    ),
+    (
+        lambda: cc.separation.separation_radius(0.5, 1.5, NOISE, "l2"),
         "p_other must be in [0, 1], got 1.5",
     ),
 ]

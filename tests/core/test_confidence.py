@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import mpmath as mp
 import numpy as np
 import pytest
+from cases import public
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
@@ -67,9 +69,9 @@ def of_votes(name: str, k: np.ndarray, n: int, alpha: float) -> np.ndarray:
     mean = k / n
     if name == "empirical_bernstein_lower":
         return np.asarray(
-            cc.empirical_bernstein_lower(mean, mean * (1 - mean) * n / (n - 1), n, alpha)
+            cc.confidence.empirical_bernstein_lower(mean, mean * (1 - mean) * n / (n - 1), n, alpha)
         )
-    return np.asarray(getattr(cc, name)(mean, n, alpha))
+    return np.asarray(public()[name](mean, n, alpha))
 
 
 BOUNDS = ["hoeffding_lower", "chernoff_lower", "empirical_bernstein_lower"]
@@ -92,12 +94,15 @@ def test_bounds_for_means_miss_no_more_than_alpha_on_votes(name: str, n: int, al
 @pytest.mark.parametrize("n", [20, 1000])
 def test_chernoff_is_the_inverse_of_the_relative_entropy(n: int) -> None:
     mean = np.linspace(0.05, 1.0, 20)
-    for m, lower in zip(mean, cc.chernoff_lower(mean, n, 0.001), strict=True):
+    for m, lower in zip(mean, cc.confidence.chernoff_lower(mean, n, 0.001), strict=True):
         q, x = mp.mpf(float(lower)), mp.mpf(float(m))
         entropy = x * mp.log(x / q) + ((1 - x) * mp.log((1 - x) / (1 - q)) if x < 1 else 0)
         assert n * entropy >= mp.log(1000)
         assert n * entropy <= mp.log(1000) * (1 + mp.mpf("1e-6"))
-    assert (cc.chernoff_lower(mean, n, 0.001) >= cc.hoeffding_lower(mean, n, 0.001)).all()
+    assert (
+        cc.confidence.chernoff_lower(mean, n, 0.001)
+        >= cc.confidence.hoeffding_lower(mean, n, 0.001)
+    ).all()
 
 
 TABLE_2A = """
@@ -145,10 +150,8 @@ def test_radii_of_the_bounds() -> None:
     }
     k = np.array([100_000, 99_900, 99_000, 90_000, 60_000])
     for name, row in printed.items():
-        if name in BOUNDS:
-            p = of_votes(name, k, 100_000, 0.001)
-        else:
-            p = getattr(cc, name)(k, 100_000, 0.001)
+        bound = functools.partial(of_votes, name) if name in BOUNDS else public()[name]
+        p = bound(k, 100_000, 0.001)
         radii = cc.certified_radius(p, cc.Gaussian(3, 1.0), "l2")
         unit = np.array([1e-3, 1e-3, 1e-3, 1e-3, 1e-4])
         assert (np.abs(radii - row) <= 0.52 * unit).all(), name
@@ -162,7 +165,7 @@ def all_sequences(n: int) -> np.ndarray:
 def test_betting_misses_no_more_than_alpha_on_votes(alpha: float) -> None:
     """Every sequence of 10 votes: P(bound > p) at p just below each value of the bound."""
     sequences = all_sequences(10)
-    lower, k = cc.betting_lower(sequences, alpha), sequences.sum(axis=1)
+    lower, k = cc.confidence.betting_lower(sequences, alpha), sequences.sum(axis=1)
     worst = 0.0
     for p in np.unique(lower[lower > 0]) * (1 - 1e-12):
         missed = lower > p
@@ -187,10 +190,10 @@ def test_betting_reads_the_order_of_arrival() -> None:
             squares += (x - sum(seen) / (t + 2)) ** 2
         return most
 
-    lower = cc.betting_lower(scores, alpha)
+    lower = cc.confidence.betting_lower(scores, alpha)
     assert capital(lower) >= 1 / alpha
     assert capital(lower + 1e-9) < 1 / alpha
-    assert lower != cc.betting_lower(np.sort(scores), alpha)
+    assert lower != cc.confidence.betting_lower(np.sort(scores), alpha)
 
 
 @pytest.mark.parametrize(("mean", "spread"), [(0.9, 20.0), (0.99, 0.2), (0.95, 0.0)])
@@ -201,7 +204,7 @@ def test_betting_covers_scores(mean: float, spread: float) -> None:
         scores = rng.beta(spread * mean, spread * (1 - mean), size=(2000, 300))
     else:
         scores = (rng.random((2000, 300)) < mean).astype(float)
-    lower = cc.betting_lower(scores, 0.05)
+    lower = cc.confidence.betting_lower(scores, 0.05)
     assert (lower > mean).sum() <= 149
     assert np.median(lower) > mean - 0.06
 
@@ -214,10 +217,10 @@ def test_betting_beats_the_others_on_scores() -> None:
     widths = [
         np.mean(0.9 - lower)
         for lower in (
-            cc.betting_lower(scores, 0.001),
-            cc.empirical_bernstein_lower(mean, variance, 1000, 0.001),
-            cc.chernoff_lower(mean, 1000, 0.001),
-            cc.hoeffding_lower(mean, 1000, 0.001),
+            cc.confidence.betting_lower(scores, 0.001),
+            cc.confidence.empirical_bernstein_lower(mean, variance, 1000, 0.001),
+            cc.confidence.chernoff_lower(mean, 1000, 0.001),
+            cc.confidence.hoeffding_lower(mean, 1000, 0.001),
         )
     ]
     np.testing.assert_allclose(widths, [0.0099, 0.0258, 0.0389, 0.0588], rtol=0.05)
@@ -228,7 +231,7 @@ def test_betting_beats_the_others_on_scores() -> None:
     st.sampled_from([1e-9, 0.001, 0.05, 0.5]),
 )
 def test_split_alpha(shares: list[float], alpha: float) -> None:
-    parts = cc.split_alpha(alpha, shares)
+    parts = cc.confidence.split_alpha(alpha, shares)
     assert math.fsum(parts) <= alpha
     assert math.fsum(parts) >= alpha * (1 - 1e-14)
     weights = np.array(shares) / math.fsum(shares)
@@ -243,10 +246,10 @@ def test_metamorphic() -> None:
 
 def test_votes_needed() -> None:
     for alpha in (0.1, 0.05, 0.001, 1e-6):
-        n = cc.votes_needed(alpha)
+        n = cc.confidence.votes_needed(alpha)
         assert cc.binomial_lower(n, n, alpha) > 0.5
         assert cc.binomial_lower(n - 1, n - 1, alpha) <= 0.5
-    assert cc.votes_needed(0.001) == 10
+    assert cc.confidence.votes_needed(0.001) == 10
 
 
 @given(st.integers(0, 300), st.integers(0, 300))
@@ -267,15 +270,21 @@ def test_majority_test_is_the_exact_binomial_test(a: int, b: int) -> None:
         (lambda: cc.binomial_lower(1, 0, 0.001), "n must be >= 1, got 0"),
         (lambda: cc.binomial_upper(1, 3, 0.0), r"alpha must be a number in \(0, 0.5\], got 0.0"),
         (lambda: cc.binomial_upper(1, 3, math.nan), "alpha must be a number"),
-        (lambda: cc.hoeffding_lower(1.1, 3, 0.1), r"mean must be in \[0, 1\], got 1.1"),
-        (lambda: cc.chernoff_lower(0.5, 0, 0.1), "n must be >= 1, got 0"),
-        (lambda: cc.empirical_bernstein_lower(0.5, 0.1, 1, 0.1), "n must be >= 2, got 1"),
-        (lambda: cc.empirical_bernstein_lower(0.5, -1, 5, 0.1), "variance must be >= 0"),
-        (lambda: cc.betting_lower([0.5, math.nan], 0.1), "scores must be in"),
-        (lambda: cc.betting_lower([0.5, 1.5], 0.1), r"scores must be in \[0, 1\], got 1.5"),
-        (lambda: cc.betting_lower([], 0.1), "scores must be an array of at least one"),
-        (lambda: cc.split_alpha(0.1, []), "shares must be not empty"),
-        (lambda: cc.split_alpha(0.1, [1, -1]), "shares must be a finite number > 0"),
+        (lambda: cc.confidence.hoeffding_lower(1.1, 3, 0.1), r"mean must be in \[0, 1\], got 1.1"),
+        (lambda: cc.confidence.chernoff_lower(0.5, 0, 0.1), "n must be >= 1, got 0"),
+        (
+            lambda: cc.confidence.empirical_bernstein_lower(0.5, 0.1, 1, 0.1),
+            "n must be >= 2, got 1",
+        ),
+        (lambda: cc.confidence.empirical_bernstein_lower(0.5, -1, 5, 0.1), "variance must be >= 0"),
+        (lambda: cc.confidence.betting_lower([0.5, math.nan], 0.1), "scores must be in"),
+        (
+            lambda: cc.confidence.betting_lower([0.5, 1.5], 0.1),
+            r"scores must be in \[0, 1\], got 1.5",
+        ),
+        (lambda: cc.confidence.betting_lower([], 0.1), "scores must be an array of at least one"),
+        (lambda: cc.confidence.split_alpha(0.1, []), "shares must be not empty"),
+        (lambda: cc.confidence.split_alpha(0.1, [1, -1]), "shares must be a finite number > 0"),
     ],
 )
 def test_bad_input(call: object, message: str) -> None:

@@ -22,7 +22,7 @@ LIMIT = 6.0  # standard deviations
 def gpu() -> Any:
     try:
         return kernels.backend("gpu")
-    except cc.BackendMissing as error:
+    except cc.errors.BackendMissing as error:
         pytest.skip(str(error))
 
 

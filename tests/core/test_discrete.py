@@ -126,7 +126,7 @@ def test_added_and_deleted_are_told_apart(noise: cc.SparseFlips) -> None:
             assert found == min(atomic.rounded_down(*exact.as_integer_ratio()), p)
             if p == 0.9 and exact > Fraction(1, 2):
                 certified.add((added, deleted))
-    frontier = cc.sparse_frontier(0.9, noise).tolist()
+    frontier = cc.sparse.sparse_frontier(0.9, noise).tolist()
     below = {(a, d) for i, j in frontier for a in range(i + 1) for d in range(j + 1)}
     assert below == certified
     assert not any(  # none of the pairs is below another
@@ -476,7 +476,7 @@ def test_certificates_of_sampled_copies() -> None:
         for n, stage in ((100, "selection"), (5000, "estimation"))
     )
     plain = cc.certify(first, second, noise, "l0")
-    other = cc.certify_top_k(first, second, noise, "l0")
+    other = cc.certificates.certify_top_k(first, second, noise, "l0")
     for found in (plain, other):
         np.testing.assert_array_equal(found.radius, np.floor(found.radius))
         assert (found.radius <= 12).all()
@@ -487,14 +487,20 @@ def test_certificates_of_sampled_copies() -> None:
     near = cc.certify(weak, weak * 50, cc.Flips(12, 3, 0.9), "l0")
     assert (near.label[0], near.radius[0]) == (1, 0.0)
     assert cc.certified_accuracy(near, [1], [0.0, 1.0]).tolist() == [1.0, 0.0]
-    apart = cc.certify_top_k(weak, weak * 50, cc.Flips(12, 3, 0.9), "l0")
+    apart = cc.certificates.certify_top_k(weak, weak * 50, cc.Flips(12, 3, 0.9), "l0")
     assert (apart.label[0], apart.radius[0]) == (1, 0.0)
-    at = cc.certify_by(cc.plan_at(noise, "l0", [1, 2], n_max=5000), predict, x, 3, 0)
-    until = cc.certify_by(cc.plan_until(noise, "l0", 0.2, n_max=5000), predict, x, 3, 0)
+    at = cc.sequential.certify_by(
+        cc.sequential.plan_at(noise, "l0", [1, 2], n_max=5000), predict, x, 3, 0
+    )
+    until = cc.sequential.certify_by(
+        cc.sequential.plan_until(noise, "l0", 0.2, n_max=5000), predict, x, 3, 0
+    )
     for found in (at, until):
         assert (found.radius <= plain.radius + 1).all()
         np.testing.assert_array_equal(found.radius, np.floor(found.radius))
-    again = cc.plan_from_dict(cc.plan_at(noise, "l0", [1], n_max=5000).to_dict())
+    again = cc.sequential.plan_from_dict(
+        cc.sequential.plan_at(noise, "l0", [1], n_max=5000).to_dict()
+    )
     assert again.noise == noise
 
 
@@ -502,10 +508,13 @@ def test_a_width_leaves_no_entry_out() -> None:
     """80 percent of one entry is one entry: a probability above 1/2 alone does not stop."""
     noise = cc.Flips(12, 2, 0.8)
     needed = cc.required_probability(noise, "l0", [1, 2])
-    plan = cc.plan_until(noise, "l0", 0.2, n_max=100_000)
+    plan = cc.sequential.plan_until(noise, "l0", 0.2, n_max=100_000)
     look = next(n for n in plan.looks if n > 1000)
     votes = round(0.88 * look)
-    lower, upper = (f(votes, look, plan.alpha) for f in (cc.mixture_lower, cc.mixture_upper))
+    lower, upper = (
+        f(votes, look, plan.alpha)
+        for f in (cc.sequential.mixture_lower, cc.sequential.mixture_upper)
+    )
     assert 0.5 < lower < needed[0] < upper < needed[1]
     assert not plan.begin().update(votes, look)
 
@@ -515,7 +524,7 @@ def test_a_width_leaves_no_entry_out() -> None:
 def test_apart_where_laws_overlap(noise: cc.Noise, attack: str) -> None:
     """p + q - 2 lost > 1: as far as the mean of p and q alone, also next to nothing."""
     for p, other in ((0.6, 0.1), (0.45, 0.2), (0.9, 0.05), (0.4, 0.4 - 1e-12), (0.3, 0.3)):
-        radius = cc.separation_radius(p, other, noise, attack)
+        radius = cc.separation.separation_radius(p, other, noise, attack)
         middle = 0.5 * (Fraction(p) + 1 - Fraction(other))
         alone = cc.certified_radius(float(middle), noise, attack)
         assert radius == pytest.approx(alone, rel=1e-3 if middle < 0.5001 else 1e-13)
@@ -528,7 +537,7 @@ def test_apart_from_a_runner_up(noise: cc.Noise) -> None:
     """The largest whole radius with L(p) + L(q) > 1, and no less than that of p alone."""
     radii = np.arange(31.0)
     for p, other in ((0.6, 0.1), (0.45, 0.2), (0.9, 0.05), (0.3, 0.4), (0.9, 0.1)):
-        radius = cc.separation_radius(p, other, noise, "l0")
+        radius = cc.separation.separation_radius(p, other, noise, "l0")
         first = cc.lower_bound(p, noise, "l0", radii)
         second = cc.lower_bound(1 - other, noise, "l0", radii)
         ahead = [Fraction(a) + Fraction(b) > 1 for a, b in zip(first, second, strict=True)]

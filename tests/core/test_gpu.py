@@ -119,7 +119,7 @@ def variants() -> set[tuple[str, launches.Macros]]:
             found.append(launches.draw(noise, 5, 0, 0, 0, dtype))
             for shift in (Shift("axis", 1.0, True, ""), Shift("diagonal", 1.0, True, "")):
                 found.append(launches.given_ratios(noise, shift, 5, dtype))
-                shape = reference.geometry(noise, shift)
+                shape = noise.geometry(shift.kind)
                 ask = (5, 0, 0, 0)
                 found.append(
                     launches.open_ratios(noise, shift, *ask)
@@ -150,7 +150,7 @@ def gpu(emulator: emulated.Emulator, monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.fixture
 def host(gpu: Any) -> OnHost:
     """The same, its results copied to the host."""
-    return OnHost(gpu)
+    return OnHost(kernels.backend("gpu"))
 
 
 @pytest.mark.parametrize("dtype", kernels.DTYPES)
@@ -173,18 +173,19 @@ def test_emulated_rows(host: Any, emulator: Any, noise: cc.Noise, dtype: str) ->
 
 @pytest.mark.parametrize("noise", [n for n in FAMILIES if n.stretch is None], ids=IDS[:-1])
 @pytest.mark.parametrize("step", ["1/255", "1/65536"])
-def test_emulated_integers(host: Any, gpu: Any, emulator: Any, noise: cc.Noise, step: str) -> None:
+def test_emulated_integers(gpu: Any, emulator: Any, noise: cc.Noise, step: str) -> None:
     """Bit by bit those of the reference, FAILs as well, whatever the order of the threads."""
     lattice, n = cc.Lattice(step), 2 + 3000 // noise.dim
     center = np.random.default_rng(0).integers(-500, 500, noise.dim)
     options: dict[str, Any] = {"start": START, "center": center}
     expected, fails = reference.draw_lattice(noise, n, 5, lattice, **options)
+    device = kernels.backend("gpu")
     for emulator.backwards in (False, True):
-        whole, failed = gpu.draw_lattice(noise, n, 5, lattice, **options)
+        whole, failed = device.draw_lattice(noise, n, 5, lattice, **options)
         np.testing.assert_array_equal(whole.get(), expected)
         np.testing.assert_array_equal(failed, fails)
     out = np.zeros((n, noise.dim), np.int32)
-    assert gpu.draw_lattice(noise, n, 5, lattice, out=out, **options)[0] is out
+    assert device.draw_lattice(noise, n, 5, lattice, out=out, **options)[0] is out
     np.testing.assert_array_equal(out, expected)
 
 
@@ -200,7 +201,7 @@ def test_emulated_margins_leave_few_rows_undecided(
 
     monkeypatch.setattr(gpu, "decide", decide)
     for noise in (cc.Gaussian(64, 0.5), cc.L2Noise(64, 0.5, 9.0), cc.MixedNoise(64, 0.5, 9.0)):
-        gpu.draw_lattice(noise, 500, 1, cc.Lattice("1/255"))
+        kernels.backend("gpu").draw_lattice(noise, 500, 1, cc.Lattice("1/255"))
     assert sum(asked) < 10
 
 
@@ -267,14 +268,17 @@ def test_geometry(dim: int, slots: int) -> None:
 
 @pytest.mark.parametrize("ties", [False, True])
 def test_emulated_hinge_bound(gpu: Any, monkeypatch: pytest.MonkeyPatch, ties: bool) -> None:
+    checked = kernels.backend("gpu")
     monkeypatch.setattr(gpu, "PROBES", 64)
     draws = np.random.default_rng(0).normal(-1.0, 1.4, 5000)
     if ties:
         draws[:4000] = -0.7  # more than the bracket has room for
     launched = gpu.cupy.RawModule.emulator.launched
     for p in (0.0, 0.3, 0.9, 0.999, 1.0, np.array([0.4, 0.95]), np.linspace(0, 1, 30)):
-        expected = reference.hinge_bound(draws, p, 0.01)
-        np.testing.assert_allclose(gpu.hinge_bound(draws, p, 0.01), expected, rtol=1e-12, atol=0)
+        expected = kernels.backend("reference").hinge_bound(draws, p, 0.01)
+        np.testing.assert_allclose(
+            checked.hinge_bound(draws, p, 0.01), expected, rtol=1e-12, atol=0
+        )
     assert gpu.cupy.RawModule.emulator.launched > launched  # the selection was used
     for wrong, message in (
         (np.array([0.0, math.nan]), "below 709, .* got nan"),
@@ -282,7 +286,7 @@ def test_emulated_hinge_bound(gpu: Any, monkeypatch: pytest.MonkeyPatch, ties: b
         (np.zeros((2, 2)), "a non-empty"),
     ):
         with pytest.raises(ValueError, match=f"log_ratio must be {message}"):
-            gpu.hinge_bound(wrong, 0.5, 0.01)
+            checked.hinge_bound(wrong, 0.5, 0.01)
 
 
 # ---- the Python side ----
@@ -299,29 +303,29 @@ class OnDevice:
 
 
 def test_arrays_are_read_and_written_where_they_are(gpu: Any) -> None:
-    noise = cc.L1Noise(64, 1.3, 2.0)
-    rows = gpu.draw(noise, 5, 3)
+    checked, noise = kernels.backend("gpu"), cc.L1Noise(64, 1.3, 2.0)
+    rows = checked.draw(noise, 5, 3)
     assert isinstance(rows, gpu.cupy.ndarray)
     for out in (np.zeros((5, 64), "f4"), OnDevice(np.zeros((5, 64), "f4"))):
         center = OnDevice(np.ones(64, "f4"))
-        assert gpu.draw(noise, 5, 3, out=out, center=center) is out
+        assert checked.draw(noise, 5, 3, out=out, center=center) is out
         np.testing.assert_array_equal(getattr(out, "array", out), 1 + rows.get())
-    assert gpu.place(np.ones((8, 8))).dtype == np.float32
-    assert gpu.draw(noise, 0, 3).shape == (0, 64)
+    assert kernels.placed("gpu", np.ones((8, 8))).dtype == np.float32
+    assert checked.draw(noise, 0, 3).shape == (0, 64)
     with pytest.raises(ValueError, match=r"out must be a contiguous array of shape \(5, 64\)"):
-        gpu.draw(noise, 5, 3, out=OnDevice(np.zeros((64, 5), "f4").T))
+        checked.draw(noise, 5, 3, out=OnDevice(np.zeros((64, 5), "f4").T))
     with pytest.raises(ValueError, match=r"float32, of NumPy or on the device, got \(\(6, 64\)"):
-        gpu.draw(noise, 5, 3, out=np.zeros((6, 64), "f4"))
+        checked.draw(noise, 5, 3, out=np.zeros((6, 64), "f4"))
     with pytest.raises(ValueError, match="float64, of NumPy or on the device, got"):
-        gpu.draw(noise, 5, 3, out=OnDevice(np.zeros((5, 64), "f4")), dtype="float64")
+        checked.draw(noise, 5, 3, out=OnDevice(np.zeros((5, 64), "f4")), dtype="float64")
     with pytest.raises(ValueError, match="center must be an array of 64 values"):
-        gpu.draw(noise, 5, 3, center=np.zeros(63))
+        checked.draw(noise, 5, 3, center=np.zeros(63))
     with pytest.raises(ValueError, match=r"z must be of shape \(n, 64\)"):
-        gpu.log_ratio(noise, np.zeros((3, 6)), Shift("axis", 1.0, True, ""))
+        checked.log_ratio(noise, np.zeros((3, 6)), Shift("axis", 1.0, True, ""))
     elsewhere = rows.view()
     elsewhere.device = SimpleNamespace(id=1)
     with pytest.raises(ValueError, match="arrays on the current device, 0, got 1"):
-        gpu.log_ratio(noise, elsewhere, Shift("axis", 1.0, True, ""))
+        checked.log_ratio(noise, elsewhere, Shift("axis", 1.0, True, ""))
 
 
 def test_a_center_of_float64_is_added_where_rows_are(gpu: Any) -> None:
@@ -368,14 +372,18 @@ def test_a_missing_device_is_named(monkeypatch: pytest.MonkeyPatch, emulator: An
 
     for count, words in ((too_old, "cudaErrorInsufficientDriver"), (lambda: 0, "found 0")):
         fake.cuda.runtime.getDeviceCount = count
-        with pytest.raises(cc.BackendMissing, match=f"backend 'gpu' needs an NVIDIA.*{words}"):
+        with pytest.raises(
+            cc.errors.BackendMissing, match=f"backend 'gpu' needs an NVIDIA.*{words}"
+        ):
             cc.draw(FAMILIES[0], 3, 0, backend="gpu")
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cupy", None)
     monkeypatch.delitem(sys.modules, "cert_core.kernels.gpu.backend", raising=False)
-    with pytest.raises(cc.BackendMissing, match=r"backend 'gpu' needs cupy, .*pip install cupy"):
+    with pytest.raises(
+        cc.errors.BackendMissing, match=r"backend 'gpu' needs cupy, .*pip install cupy"
+    ):
         cc.draw(FAMILIES[0], 3, 0, backend="gpu")
 
 

@@ -115,8 +115,8 @@ def test_maps_of_labels_stream() -> None:
     options: dict[str, Any] = {"indices": [5, 1, 2]}
     for batch_size in (7, 1000):
         options["batch_size"] = batch_size
-        labels = cc.selected_labels(bits, x, NOISE, 3, 20, 4, **options)
-        votes = cc.label_votes(bits, x, NOISE, 3, labels, 50, 4, **options)
+        labels = cc.joint.selected_labels(bits, x, NOISE, 3, 20, 4, **options)
+        votes = cc.joint.label_votes(bits, x, NOISE, 3, labels, 50, 4, **options)
         assert labels.shape == votes.shape == (3, 2, 2)
         for i, j in itertools.product(range(2), repeat=2):
 
@@ -138,7 +138,7 @@ def test_labels_and_votes_are_enough() -> None:
     votes = estimation[np.arange(40), labels]
     threat: Any = (NOISE, ATTACK, RADIUS)
     whole = cc.certify_jointly(selection, estimation, *threat, alpha=0.01)
-    again = cc.certify_labels_jointly(
+    again = cc.joint.certify_labels_jointly(
         labels.reshape(4, 10), votes.reshape(4, 10), 400, *threat, alpha=0.01
     )
     np.testing.assert_array_equal(again, whole.reshape(4, 10))
@@ -149,4 +149,4 @@ def test_no_component() -> None:
     empty = np.zeros((0, 3), dtype=int)
     found = cc.certify_jointly(empty, empty.copy(), NOISE, ATTACK, RADIUS, alpha=0.01)
     assert found.shape == (0,)
-    assert cc.selected_labels(bits, np.zeros((0, 2, 2)), NOISE, 3, 5, 0).shape == (0,)
+    assert cc.joint.selected_labels(bits, np.zeros((0, 2, 2)), NOISE, 3, 5, 0).shape == (0,)

@@ -366,7 +366,7 @@ def test_integers_are_those_of_the_reference(kernel: Any, noise: Any, step: str)
 
 
 def test_threads_change_no_integer() -> None:
-    cpu = backend_or_skip("cpu")
+    cpu = backend_or_skip("cpu").module
     for noise in (cc.Gaussian(300, 0.5), cc.L2Noise(300, 0.5, 9.0), cc.MixedNoise(300, 0.5, 9.0)):
         one = cpu.draw_lattice(noise, 2000, 3, PIXEL, threads=1)
         five = cpu.draw_lattice(noise, 2000, 3, PIXEL, threads=5)
@@ -428,7 +428,7 @@ def test_tails_are_left_undecided(kind: str, dim: int) -> None:
 
 
 def test_margins_leave_few_rows_to_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
-    cpu = backend_or_skip("cpu")
+    cpu = backend_or_skip("cpu").module
     asked: list[int] = []
 
     def decide(*place: Any) -> Any:
@@ -585,5 +585,5 @@ def test_a_step_that_int32_cannot_hold_is_refused() -> None:
     [cc.Gaussian(3, 1.0).scaled([1.0, 2.0, 3.0]), cc.Flips(3, 4, 0.5), cc.Splitting(3, 0.3)],
 )
 def test_noises_that_cannot_serve_are_refused(noise: Any) -> None:
-    with pytest.raises(cc.UnsupportedPair, match="to be drawn on a lattice, got"):
+    with pytest.raises(cc.errors.UnsupportedPair, match="to be drawn on a lattice, got"):
         cc.draw_lattice(noise, 3, 0, PIXEL)

@@ -22,22 +22,22 @@ SQUARE = np.outer(WEIGHTS, WEIGHTS)
 
 @given(noises())
 def test_the_square_is_that_of_the_rms(noise: cc.Noise) -> None:
-    mean, variance = cc.norm_moments(noise, 2.0)
+    mean, variance = cc.moments.norm_moments(noise, 2.0)
     assert mean**2 + variance == pytest.approx(noise.dim * noise.rms**2, rel=1e-11)
 
 
 @given(noises())
 @settings(max_examples=50)
 def test_norms_are_ordered(noise: cc.Noise) -> None:
-    one, two, top = (cc.norm_moments(noise, norm)[0] for norm in NORMS)
+    one, two, top = (cc.moments.norm_moments(noise, norm)[0] for norm in NORMS)
     assert top <= two * (1 + 1e-12)
     assert two <= one * (1 + 1e-12)
     assert one <= math.sqrt(noise.dim) * two * (1 + 1e-12)
     assert two <= math.sqrt(noise.dim) * top * (1 + 1e-12)
     half = noise.rescaled(0.5)
     for norm in NORMS:
-        scaled = np.multiply(cc.norm_moments(half, norm), (2.0, 4.0))
-        np.testing.assert_allclose(scaled, cc.norm_moments(noise, norm), rtol=1e-12)
+        scaled = np.multiply(cc.moments.norm_moments(half, norm), (2.0, 4.0))
+        np.testing.assert_allclose(scaled, cc.moments.norm_moments(noise, norm), rtol=1e-12)
 
 
 CASES = [
@@ -54,7 +54,7 @@ def test_draws_have_these_moments(noise: cc.Noise) -> None:
     z = cc.draw(noise, n, 11, dtype="float64")
     for norm in NORMS:
         size = np.linalg.norm(z, ord=norm, axis=1)
-        mean, variance = cc.norm_moments(noise, norm)
+        mean, variance = cc.moments.norm_moments(noise, norm)
         assert abs(size.mean() - mean) < 7 * math.sqrt(variance / n)
         squares = (size - mean) ** 2
         assert abs(squares.mean() - variance) < 7 * squares.std() / math.sqrt(n)
@@ -64,12 +64,12 @@ def test_norms_of_the_gaussian() -> None:
     """|z|_1 and |z|_2 by textbook formulas; |z|_inf in the plane is 2 sigma / sqrt pi."""
     for dim in (2, 5, 3072):
         noise = cc.Gaussian(dim, 2.0)
-        mean, variance = cc.norm_moments(noise, 1.0)
+        mean, variance = cc.moments.norm_moments(noise, 1.0)
         assert mean == pytest.approx(2 * dim * math.sqrt(2 / math.pi), rel=1e-13)
         assert variance == pytest.approx(4 * dim * (1 - 2 / math.pi), rel=1e-10)
         chi = 2 * math.sqrt(2) * special.poch(dim / 2, 0.5)
-        assert cc.norm_moments(noise, 2.0)[0] == pytest.approx(chi, rel=1e-11)
-    assert cc.norm_moments(cc.Gaussian(2, 2.0), math.inf)[0] == pytest.approx(
+        assert cc.moments.norm_moments(noise, 2.0)[0] == pytest.approx(chi, rel=1e-11)
+    assert cc.moments.norm_moments(cc.Gaussian(2, 2.0), math.inf)[0] == pytest.approx(
         4 / math.sqrt(math.pi), rel=1e-12
     )
 
@@ -77,16 +77,20 @@ def test_norms_of_the_gaussian() -> None:
 def test_directions_in_space() -> None:
     """Three dimensions, by product rules over a face of the cube and over a triangle."""
     u, v = NODES[:, None], NODES
-    radius = cc.norm_moments(cc.LinfNoise(3, 1.0), math.inf)[0]
+    radius = cc.moments.norm_moments(cc.LinfNoise(3, 1.0), math.inf)[0]
     expected = radius * (SQUARE * np.sqrt(1 + u * u + v * v)).sum()
-    assert cc.norm_moments(cc.LinfNoise(3, 1.0), 2.0)[0] == pytest.approx(expected, rel=1e-12)
+    assert cc.moments.norm_moments(cc.LinfNoise(3, 1.0), 2.0)[0] == pytest.approx(
+        expected, rel=1e-12
+    )
     x, y = u, (1 - u) * v  # of the simplex x + y + z = 1, Jacobian 1 - u, area 1/2
     length = np.sqrt(x * x + y * y + (1 - x - y) ** 2)
     expected = 3 * 2 * (SQUARE * (1 - u) * length).sum()
-    assert cc.norm_moments(cc.Laplace(3, 1.0), 2.0)[0] == pytest.approx(expected, rel=1e-12)
-    radius = cc.norm_moments(cc.Gaussian(3, 1.0), 2.0)[0]
+    assert cc.moments.norm_moments(cc.Laplace(3, 1.0), 2.0)[0] == pytest.approx(expected, rel=1e-12)
+    radius = cc.moments.norm_moments(cc.Gaussian(3, 1.0), 2.0)[0]
     expected = radius * 6 / math.pi * (SQUARE / (1 + u * u + v * v) ** 2).sum()
-    assert cc.norm_moments(cc.Gaussian(3, 1.0), math.inf)[0] == pytest.approx(expected, rel=1e-12)
+    assert cc.moments.norm_moments(cc.Gaussian(3, 1.0), math.inf)[0] == pytest.approx(
+        expected, rel=1e-12
+    )
 
 
 @pytest.mark.parametrize("k", [0.0, 0.3, 1.0, 1.9])
@@ -96,7 +100,7 @@ def test_the_mixed_family_in_the_plane(k: float) -> None:
     weight = weight / weight.sum()
     radius = math.sqrt(2) * special.poch((2 - k) / 2, 0.5)
     for norm, size in ((1.0, np.cos(angle) + np.sin(angle)), (math.inf, np.cos(angle))):
-        mean, variance = cc.norm_moments(cc.MixedNoise(2, 1.0, k), norm)
+        mean, variance = cc.moments.norm_moments(cc.MixedNoise(2, 1.0, k), norm)
         assert mean == pytest.approx(radius * (weight * size).sum(), rel=1e-11)
         square = (2 - k) * (weight * size**2).sum()
         assert variance == pytest.approx(square - mean**2, rel=1e-9)
@@ -112,4 +116,4 @@ def test_gamma_ratios(a: float, h: float) -> None:
 
 def test_other_norms_are_refused() -> None:
     with pytest.raises(ValueError, match=r"norm must be one of 1.0, 2.0, inf, got 3"):
-        cc.norm_moments(cc.Gaussian(2, 1.0), 3)
+        cc.moments.norm_moments(cc.Gaussian(2, 1.0), 3)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from strategies import threats
 
 import cert_core as cc
-from cert_core import samples
+from cert_core import kernels, samples
 from cert_core.kernels import PI0, PI_DELTA, reference
 from cert_core.monte_carlo import METHODS, MonteCarlo
 
@@ -25,6 +25,8 @@ LAPLACE = (cc.Laplace(4, 1.0), "l1", 1.2)
 GAUSSIAN = (cc.Gaussian(4, 1.0), "l2", 1.0)
 CUBE = (cc.LinfNoise(4, 1.0, 1.0), "l1", 1.5)
 REPETITIONS, ALLOWED = 2000, 149
+
+DEFINITION = kernels.backend("reference")
 
 
 def sampling(**changes: Any) -> dict[str, Any]:
@@ -72,7 +74,7 @@ def test_against_exact_laws(threat: tuple[cc.Noise, str, float], method: str) ->
 def test_methods_relate() -> None:
     """dkw's constant is smaller than the paper's; two counts are far tighter near p = 1."""
     needed = {
-        (rho, m): cc.monte_carlo_required(
+        (rho, m): cc.monte_carlo.monte_carlo_required(
             cc.Gaussian(5, 1.0), "l2", rho, n=100_000, alpha=0.001, seed=0, method=m
         ).required
         for rho in (0.5, 1.0, 2.0, 3.0)
@@ -100,7 +102,12 @@ def test_the_paper_s_bound_in_closed_form() -> None:
     record = cc.monte_carlo_bound(p, noise, attack, radius, **sampling(backend="reference"))
     shift = cc.worst_shift(noise, attack, radius)
     draws = reference.draw_log_ratio(noise, shift, 20_000, 1, stream=PI0)
-    np.testing.assert_allclose(record.lower, reference.hinge_bound(draws, p, 0.01), atol=1e-13)
+    np.testing.assert_allclose(record.lower, DEFINITION.hinge_bound(draws, p, 0.01), atol=1e-13)
+    for method in ("hoeffding", "dkw"):  # one p is answered by a selection, many by a sort
+        ask = sampling(method=method)
+        many = cc.monte_carlo_bound(p, noise, attack, radius, **ask).lower
+        one = [cc.monte_carlo_bound(q, noise, attack, radius, **ask).lower for q in p]
+        np.testing.assert_allclose(one, many, atol=1e-13)
     assert (record.alpha, record.n, record.method) == (0.01, 20_000, "hoeffding")
     assert record.alpha_split == {"pi0": 0.01}
     assert "Theorem 2" in record.shift_reason
@@ -133,7 +140,7 @@ def test_radius_on_a_grid() -> None:
     noise = cc.Gaussian(5, 1.0)
     grid = np.linspace(0.05, 3, 60)
     p = [0.4, 0.6, 0.9, 0.99]
-    radii = cc.monte_carlo_radius(p, noise, "l2", grid, n=100_000, alpha=1e-6, seed=3)
+    radii = cc.monte_carlo.monte_carlo_radius(p, noise, "l2", grid, n=100_000, alpha=1e-6, seed=3)
     exact = cc.certified_radius(p, noise, "l2")
     assert radii[0] == 0.0
     assert (radii <= exact).all()
@@ -174,7 +181,7 @@ def test_custom_noise(method: str, symmetric: bool) -> None:
     assert (record.lower <= truth).all()
     assert (record.lower >= truth - 0.06).all()
     assert record.shift_reason == custom.justification
-    needed = cc.monte_carlo_required(
+    needed = cc.monte_carlo.monte_carlo_required(
         custom, "l2", 0.8, n=50_000, alpha=1e-9, seed=0, method=method
     ).required
     assert 0 <= needed - cc.required_probability(exact, "l2", 0.8) < 0.06
@@ -262,7 +269,7 @@ BAD = [
     (lambda: cc.monte_carlo_bound(0.5, *GAUSSIAN, **sampling(method="exact")), "method must be"),
     (lambda: cc.monte_carlo_bound(0.5, "x", "l2", 1, **sampling()), "noise must be a noise or"),  # type: ignore[arg-type]
     (
-        lambda: cc.monte_carlo_radius(0.9, GAUSSIAN[0], "l2", [1, 0.5], **sampling()),
+        lambda: cc.monte_carlo.monte_carlo_radius(0.9, GAUSSIAN[0], "l2", [1, 0.5], **sampling()),
         "grid must be an ascending vector",
     ),
     (
@@ -303,7 +310,7 @@ def test_the_law_of_given_draws() -> None:
     noise, attack, radius = cc.L2Noise(20, 1.0, 5), "l2", 0.4
     shift = cc.worst_shift(noise, attack, radius)
     sample = reference.draw_log_ratio(noise, shift, 20_000, 3, stream=PI0)
-    law, exact = cc.EmpiricalLaw(sample), cc.log_ratio_law(noise, attack, radius)
+    law, exact = cc.laws.EmpiricalLaw(sample), cc.log_ratio_law(noise, attack, radius)
     t = np.linspace(-2, 2, 41)
     lower, upper = law.enclose(t)
     assert (lower <= exact.cdf(t)).all()
@@ -313,7 +320,7 @@ def test_the_law_of_given_draws() -> None:
     epsilon = math.sqrt(math.log(2 / 0.01) / 40_000)
     for p in (0.3, 0.7, 0.95):
         assert law.lower(p - epsilon) == pytest.approx(
-            reference.hinge_bound(sample, p, 0.01), rel=1e-12
+            DEFINITION.hinge_bound(sample, p, 0.01), rel=1e-12
         )
         lam = math.exp(law.ppf(p))
         hinge = np.maximum(lam - np.exp(sample), 0).mean()
@@ -323,7 +330,7 @@ def test_the_law_of_given_draws() -> None:
     assert law.lower(needed) == pytest.approx(0.5, abs=1e-10)
     assert needed == pytest.approx(cc.required_probability(noise, attack, radius), abs=0.01)
     with pytest.raises(ValueError, match="log_ratio must be below 709"):
-        cc.EmpiricalLaw([0.0, math.inf])
+        cc.laws.EmpiricalLaw([0.0, math.inf])
 
 
 def one_sided_exponential() -> cc.CustomNoise:
@@ -360,9 +367,11 @@ def test_atoms_that_rounding_smears(method: str, seed: int) -> None:
         lower = cc.monte_carlo_bound(p, noise, "l1", r, **options).lower
         assert truth - 0.03 < lower <= truth
     needed = 1 - 0.5 * math.exp(-r)
-    found = cc.monte_carlo_required(noise, "l1", r, **options).required
+    found = cc.monte_carlo.monte_carlo_required(noise, "l1", r, **options).required
     assert needed <= found < needed + 0.01
-    radius = cc.monte_carlo_radius(0.72, noise, "l1", np.linspace(0.02, 1, 50), **options)
+    radius = cc.monte_carlo.monte_carlo_radius(
+        0.72, noise, "l1", np.linspace(0.02, 1, 50), **options
+    )
     assert 0.5 < radius <= -math.log(2 * 0.28)
 
 

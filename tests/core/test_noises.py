@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sampler import log_density, sample
 from scipy import integrate
-from strategies import noises
+from strategies import member, noises
 
 import cert_core as cc
 
@@ -137,3 +139,15 @@ def test_laws_travel(noise: cc.Noise, attack: str) -> None:
     law = cc.log_ratio_law(noise, attack, 0.1)
     read = pickle.loads(pickle.dumps(law))
     assert (read.cdf(0.05), read.tight, read.reason) == (law.cdf(0.05), law.tight, law.reason)
+
+
+@pytest.mark.parametrize("family", [*cc.NOISES.values(), *cc.CHANNELS.values()])
+def test_a_field_s_usual_values_are_legal_and_others_refused(family: Any) -> None:
+    for dim in (1, 2, 784):
+        for share in (0.0, 0.3, 1.0):
+            noise = member(family, dim, lambda share=share: share)
+            assert cc.noise_from_dict(noise.to_dict()) == noise
+            for field in dataclasses.fields(family):
+                for wrong in (math.nan, -math.inf, "1", None, True):
+                    with pytest.raises(ValueError, match=f"{field.name} must be"):
+                        dataclasses.replace(noise, **{field.name: wrong})

@@ -23,7 +23,7 @@ PLANE = st.integers(2, 30) | st.sampled_from([64, 784, 3072])
 @given(dim=PLANE | st.just(150528), t=st.floats(0.01, 6.0))
 def test_a_gaussian_lives_on_a_thin_shell(dim: int, t: float) -> None:
     """Proposition 1: |z|_2 is within a few sigma of sigma sqrt d, whatever d."""
-    mean, variance = cc.norm_moments(cc.Gaussian(dim, 1.0), 2.0)
+    mean, variance = cc.moments.norm_moments(cc.Gaussian(dim, 1.0), 2.0)
     assert math.sqrt(dim - 1) < mean < math.sqrt(dim)
     assert 0.36 < variance < 0.5
     inner, outer = max(mean - t, 0.0), mean + t
@@ -36,14 +36,14 @@ def test_k_takes_degrees_of_freedom(dim: int, share: float, sigma: float) -> Non
     """Proposition 2: under Eq. 11 |z|_2/sigma is chi with d - k degrees of freedom, so k
     moves the mean to the centre and leaves the spread, which sigma would take along."""
     k = share * dim
-    mean, variance = cc.norm_moments(cc.L2Noise(dim, sigma, k), 2.0)
+    mean, variance = cc.moments.norm_moments(cc.L2Noise(dim, sigma, k), 2.0)
     assert mean**2 + variance == pytest.approx((dim - k) * sigma**2, rel=1e-12)
-    other, less = cc.norm_moments(cc.L2Noise(dim, sigma, min(k + 0.5, dim - 1e-3)), 2.0)
+    other, less = cc.moments.norm_moments(cc.L2Noise(dim, sigma, min(k + 0.5, dim - 1e-3)), 2.0)
     if k < dim - 1e-3:
         assert other <= mean
     if dim - k >= 1:
         assert 0.36 * sigma**2 < variance < 0.5 * sigma**2
-    by_sigma = cc.norm_moments(cc.L2Noise(dim, sigma * other / mean, k), 2.0)
+    by_sigma = cc.moments.norm_moments(cc.L2Noise(dim, sigma * other / mean, k), 2.0)
     assert by_sigma[0] == pytest.approx(other, rel=1e-12)
     assert by_sigma[1] <= less * (1 + 1e-6)
 
@@ -62,12 +62,12 @@ def test_the_law_behind_the_radius() -> None:
 def test_the_largest_coordinate(dim: int) -> None:
     """Proposition 3: E|z|_inf grows as sqrt(log d) for the Gaussian, as sqrt d under Eq. 12;
     Eq. 13 is below its Gaussian at each k."""
-    gaussian = cc.norm_moments(cc.Gaussian(dim, 1.0), math.inf)[0]
+    gaussian = cc.moments.norm_moments(cc.Gaussian(dim, 1.0), math.inf)[0]
     assert 0.6 < gaussian / math.sqrt(2 * math.log(dim)) < 1.0
-    cube = cc.norm_moments(cc.LinfNoise(dim, 1.0), math.inf)[0]
+    cube = cc.moments.norm_moments(cc.LinfNoise(dim, 1.0), math.inf)[0]
     assert math.sqrt(dim - 1) < cube < math.sqrt(dim)
     shares = (0.0, 0.01, 0.1, 0.5)
-    mixed = [cc.norm_moments(cc.MixedNoise(dim, 1.0, s * dim), math.inf)[0] for s in shares]
+    mixed = [cc.moments.norm_moments(cc.MixedNoise(dim, 1.0, s * dim), math.inf)[0] for s in shares]
     assert mixed == sorted(mixed, reverse=True)
     assert mixed[0] == pytest.approx(gaussian, rel=1e-9)
 
@@ -206,6 +206,6 @@ def test_the_mixed_family_gains_at_equal_mean_maximum(dim: int, share: float, ga
     gaussian = cc.Gaussian(dim, 1.0)
     mixed = cc.MixedNoise.with_rms(dim, 1.0, share * dim)
     ratio = cc.certified_radius(0.9, mixed, "linf") / cc.certified_radius(0.9, gaussian, "linf")
-    sizes = [cc.norm_moments(noise, math.inf)[0] for noise in (gaussian, mixed)]
+    sizes = [cc.moments.norm_moments(noise, math.inf)[0] for noise in (gaussian, mixed)]
     assert ratio < 1
     assert ratio * sizes[0] / sizes[1] > gain

@@ -27,7 +27,7 @@ LEVELS = np.array([0.0, 1e-12, 1e-3, 0.1, 0.3, 0.5, 0.7, 0.9, 0.999, 1 - 1e-12, 
 @pytest.mark.parametrize(("noise", "attack", "radius"), PAIRS, ids=IDS)
 def test_inverse_bound(noise: cc.Noise, attack: str, radius: float) -> None:
     """Above the inverse, and hardly above it; U by the same number."""
-    inverse = cc.inverse_bound(LEVELS, noise, attack, radius)
+    inverse = cc.bounds.inverse_bound(LEVELS, noise, attack, radius)
     assert (np.diff(inverse) >= 0).all()
     assert inverse[0] == 0.0
     assert inverse[-1] == 1.0
@@ -38,16 +38,16 @@ def test_inverse_bound(noise: cc.Noise, attack: str, radius: float) -> None:
         back = cc.lower_bound(inverse, noise, attack, radius)
         np.testing.assert_allclose(back, LEVELS, atol=1e-8)
     needed = cc.required_probability(noise, attack, radius)
-    assert cc.inverse_bound(0.5, noise, attack, radius) == pytest.approx(needed, rel=1e-9)
+    assert cc.bounds.inverse_bound(0.5, noise, attack, radius) == pytest.approx(needed, rel=1e-9)
 
 
 def test_inverse_bound_in_closed_form() -> None:
     q = np.array([1e-9, 0.01, 0.5, 0.9, 1 - 1e-9])
     exact = special.ndtr(special.ndtri(q) + 2.0)
-    found = cc.inverse_bound(q, GAUSSIAN, "l2", 1.0)
+    found = cc.bounds.inverse_bound(q, GAUSSIAN, "l2", 1.0)
     assert (found >= exact * (1 - 1e-15)).all()
     np.testing.assert_allclose(found, exact, rtol=1e-7, atol=1e-13)
-    still = cc.inverse_bound(q, GAUSSIAN, "l2", 0.0)
+    still = cc.bounds.inverse_bound(q, GAUSSIAN, "l2", 0.0)
     assert (still >= q).all()
     np.testing.assert_allclose(still, q, rtol=0, atol=2e-16)
 
@@ -60,7 +60,7 @@ def test_ranks_cover_exactly(share: float, radius: float, n: int, alpha: float) 
     """Of a linear function under a Gaussian the worst percentiles are those of shares
     Phi(Phi^-1(share) +- r/sigma) of the clean values: each side fails with the probability
     of a binomial tail, alpha/2 or less, and a rank further in would fail oftener."""
-    low, high = cc.percentile_ranks(n, share, GAUSSIAN, "l2", radius, alpha=alpha)
+    low, high = cc.percentiles.percentile_ranks(n, share, GAUSSIAN, "l2", radius, alpha=alpha)
     above = special.ndtr(special.ndtri(share) + radius / GAUSSIAN.sigma)
     below = special.ndtr(special.ndtri(share) - radius / GAUSSIAN.sigma)
     half, slack = alpha / 2, 1 + 1e-6
@@ -101,7 +101,7 @@ def test_a_threshold_function_is_a_vote(noise: cc.Noise, attack: str, radius: fl
     """The median of a vote stays 1 where the votes' lower bound certifies the class, and its
     mean lies where lower_bound puts it."""
     n, alpha = 200, 0.01
-    low, high = cc.percentile_ranks(n, 0.5, noise, attack, radius, alpha=alpha)
+    low, high = cc.percentiles.percentile_ranks(n, 0.5, noise, attack, radius, alpha=alpha)
     for votes in {0, 50, 100, 150, n, n - low, n + 1 - low, n - high, n + 1 - high} - {-1, n + 1}:
         sample = np.repeat([0.0, 1.0], [n - votes, votes])
         lower, upper = cc.percentile_bounds(sample, 0.5, noise, attack, radius, alpha=alpha)
@@ -113,7 +113,10 @@ def test_a_threshold_function_is_a_vote(noise: cc.Noise, attack: str, radius: fl
         if votes % 50 == 0:
             sample = np.random.default_rng(votes).permutation(sample)
             mean = cc.mean_bounds(sample, noise, attack, radius, alpha=alpha)
-            worst = cc.betting_lower(sample, alpha / 2), cc.betting_lower(1 - sample, alpha / 2)
+            worst = (
+                cc.confidence.betting_lower(sample, alpha / 2),
+                cc.confidence.betting_lower(1 - sample, alpha / 2),
+            )
             down, rest = (cc.lower_bound(x, noise, attack, radius) for x in worst)
             assert mean == (down, pytest.approx(1.0 - rest, abs=1e-15))
 
@@ -127,7 +130,7 @@ def test_the_worst_function_attains_the_level(noise: cc.Noise, attack: str, radi
     law = cc.log_ratio_law(noise, attack, radius)
     for share in (0.05, 0.5, 0.8):
         worst = -law.ppf(1.0 - share)
-        here = law.ppf(cc.inverse_bound(share, noise, attack, radius))
+        here = law.ppf(cc.bounds.inverse_bound(share, noise, attack, radius))
         assert here == pytest.approx(worst, abs=1e-5)
 
 
@@ -136,7 +139,7 @@ def test_linear_function_under_a_gaussian() -> None:
     of a miss 1e-8 a pair), and the bounds near it with many samples."""
     w, radius, alpha, n = np.array([1.0, -2.0, 0.5]), 0.3, 1e-8, 100_000
     x = np.array([[0.1, 0.2, 0.3], [5.0, -1.0, 2.0]])
-    values = cc.sampled_values(lambda batch: batch @ w, x, GAUSSIAN, n, 3)
+    values = cc.scores.sampled_values(lambda batch: batch @ w, x, GAUSSIAN, n, 3)
     size = np.linalg.norm(w)
     for share in (0.1, 0.5, 0.75):
         lower, upper = cc.percentile_bounds(values, share, GAUSSIAN, "l2", radius, alpha=alpha)
@@ -161,8 +164,8 @@ def test_mean_bounds_at_radius_0_are_those_of_the_clean_mean() -> None:
     samples = np.random.default_rng(0).uniform(size=(3, 2, 500))
     lower, upper = cc.mean_bounds(samples, GAUSSIAN, "l2", 0.0, alpha=0.1)
     assert lower.shape == upper.shape == (3, 2)
-    np.testing.assert_array_equal(lower, cc.betting_lower(samples, 0.05))
-    assert (upper >= 1 - cc.betting_lower(1 - samples, 0.05)).all()
+    np.testing.assert_array_equal(lower, cc.confidence.betting_lower(samples, 0.05))
+    assert (upper >= 1 - cc.confidence.betting_lower(1 - samples, 0.05)).all()
 
 
 def two_outputs(batch: Any) -> Any:
@@ -172,23 +175,25 @@ def two_outputs(batch: Any) -> Any:
 
 def test_ranks_of_a_stream_are_those_of_all_values() -> None:
     x, n = np.random.default_rng(1).normal(size=(3, 3)), 101
-    values = cc.sampled_values(two_outputs, x, GAUSSIAN, n, 7, batch_size=9, indices=[4, 0, 9])
+    values = cc.scores.sampled_values(
+        two_outputs, x, GAUSSIAN, n, 7, batch_size=9, indices=[4, 0, 9]
+    )
     assert values.shape == (3, 2, n)
     ordered = np.moveaxis(np.sort(values, axis=-1), -1, 0)
     every = range(n + 2)
     for batch_size in (5, 64, 1000):
         options: dict[str, Any] = {"batch_size": batch_size, "indices": [4, 0, 9]}
         for ranks in ((3, 99), (0, n + 1), (1,), (50, 51, 52), tuple(every)):
-            kept = cc.sampled_ranks(two_outputs, x, GAUSSIAN, n, 7, ranks, **options)
+            kept = cc.scores.sampled_ranks(two_outputs, x, GAUSSIAN, n, 7, ranks, **options)
             assert kept.shape == (len(ranks), 3, 2)
             for rank, found in zip(ranks, kept, strict=True):
                 ends = {0: np.full((3, 2), -np.inf), n + 1: np.full((3, 2), np.inf)}
                 expected = ends[rank] if rank in ends else ordered[rank - 1]
                 np.testing.assert_array_equal(found, expected)
     threat: Any = (GAUSSIAN, "l2", 0.1)
-    ranks = cc.percentile_ranks(n, 0.5, *threat, alpha=0.01)
+    ranks = cc.percentiles.percentile_ranks(n, 0.5, *threat, alpha=0.01)
     pair = cc.percentile_bounds(values, 0.5, *threat, alpha=0.01)
-    found = cc.sampled_ranks(two_outputs, x, GAUSSIAN, n, 7, ranks, indices=[4, 0, 9])
+    found = cc.scores.sampled_ranks(two_outputs, x, GAUSSIAN, n, 7, ranks, indices=[4, 0, 9])
     np.testing.assert_array_equal(found, pair)
 
 
@@ -207,7 +212,7 @@ def test_a_stream_holds_the_tails_alone() -> None:
 
 def test_copies_are_those_that_votes_are_cast_on() -> None:
     x = np.array([[0.2, -0.1, 0.0]])
-    values = cc.sampled_values(lambda batch: batch.sum(axis=1), x, GAUSSIAN, 500, 2)
+    values = cc.scores.sampled_values(lambda batch: batch.sum(axis=1), x, GAUSSIAN, 500, 2)
     counts = cc.count_votes(
         lambda batch: (batch.sum(axis=1) > 0).astype(int), x, GAUSSIAN, 2, 500, 2
     )

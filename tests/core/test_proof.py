@@ -238,7 +238,7 @@ def test_the_scale_of_a_noise_is_not_rounded() -> None:
 @pytest.mark.parametrize(
     ("change", "words", "error"),
     [
-        ({"noise": cc.MixedNoise(8, 1.0, 2.0)}, "proved integral", cc.UnsupportedPair),
+        ({"noise": cc.MixedNoise(8, 1.0, 2.0)}, "proved integral", cc.errors.UnsupportedPair),
         ({"p": 1.5}, "p must be", ValueError),
         ({"p": math.nan}, "p must be", ValueError),
         ({"p": "most"}, "p must be", ValueError),
@@ -263,7 +263,7 @@ def test_what_is_refused(change: dict[str, Any], words: str, error: type[Excepti
 def test_without_flint_one_line_says_what_to_install() -> None:
     program = (
         "import sys; sys.modules['flint'] = None\nimport cert_core as cc\n"
-        "try:\n cc.proof\nexcept cc.BackendMissing as error:\n print(error)"
+        "try:\n cc.proof\nexcept cc.errors.BackendMissing as error:\n print(error)"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True

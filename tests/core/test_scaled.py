@@ -99,8 +99,8 @@ def test_records_say_it() -> None:
     assert "4 scales from 0.25 to 4: radii are norms of delta/scales" in str(noise)
     assert noise != noise.base
     assert noise.scaled([2.0] * 4) == noise.base.scaled(2 * SCALES)
-    plan = cc.plan_at(noise, "l2", [0.5], n_max=1000, alpha=0.01)
-    assert cc.plan_from_dict(plan.to_dict()).noise == noise
+    plan = cc.sequential.plan_at(noise, "l2", [0.5], n_max=1000, alpha=0.01)
+    assert cc.sequential.plan_from_dict(plan.to_dict()).noise == noise
     counts = np.array([[50, 0]]), np.array([[1000, 0]])
     certificates = cc.certify(*counts, noise, "l2")
     assert "delta/scales" in str(certificates.noise)
@@ -163,7 +163,7 @@ def test_diabetes_with_feature_scales() -> None:
     train, test = slice(0, 350), x[400:412].astype(np.float32).astype(float)
     noise, radius, n = cc.Gaussian(10, 0.3).scaled(scales), 0.2, 2000
     linear = LinearRegression().fit(x[train], y[train])
-    values = cc.sampled_values(linear.predict, test, noise, n, 0)
+    values = cc.scores.sampled_values(linear.predict, test, noise, n, 0)
     lower, upper = cc.percentile_bounds(values, 0.5, noise, "l2", radius, alpha=1e-9)
     size = np.linalg.norm(linear.coef_ * scales)
     median = linear.predict(test)
@@ -172,11 +172,11 @@ def test_diabetes_with_feature_scales() -> None:
     assert np.median(upper - lower) < 2.7 * radius * size
 
     forest = RandomForestRegressor(10, max_depth=5, random_state=0).fit(x[train], y[train])
-    ranks = cc.percentile_ranks(n, 0.5, noise, "l2", radius, alpha=1e-9)
-    low, high = cc.sampled_ranks(forest.predict, test, noise, n, 0, ranks)
+    ranks = cc.percentiles.percentile_ranks(n, 0.5, noise, "l2", radius, alpha=1e-9)
+    low, high = cc.scores.sampled_ranks(forest.predict, test, noise, n, 0, ranks)
     direction = np.random.default_rng(0).normal(size=test.shape)
     delta = radius * scales * direction / np.linalg.norm(direction, axis=1, keepdims=True)
-    moved = cc.sampled_values(forest.predict, test + delta, noise, 500, 1)
+    moved = cc.scores.sampled_values(forest.predict, test + delta, noise, 500, 1)
     middle = np.median(moved, axis=1)
     assert (low < middle).all()
     assert (middle < high).all()

@@ -20,8 +20,8 @@ from cert_core.sequential import tests as sequential
 from cert_core.sequential.tests import FixedSequence
 
 mp.mp.dps = 40
-LOOKS = cc.geometric_looks(100_000)
-SHORT = cc.geometric_looks(3000, first=20)
+LOOKS = cc.sequential.geometric_looks(100_000)
+SHORT = cc.sequential.geometric_looks(3000, first=20)
 
 # Class probabilities at the quantiles 1/2000, 3/2000, ... of certified radii like those of a
 # CIFAR-10 log (radii in units of the noise's 1/2; abstentions in (.25, .505)).
@@ -38,20 +38,25 @@ LOG = np.where(
 def test_looks() -> None:
     assert LOOKS[:4] == (100, 150, 225, 338)
     assert (len(LOOKS), LOOKS[-1]) == (19, 100_000)
-    assert cc.geometric_looks(50) == (50,)
-    assert cc.geometric_looks(338) == (100, 150, 225, 338)  # 337.5 is rounded up to the last
-    assert cc.geometric_looks(5, first=1, ratio=1.01) == (1, 2, 3, 4, 5)
+    assert cc.sequential.geometric_looks(50) == (50,)
+    assert cc.sequential.geometric_looks(338) == (
+        100,
+        150,
+        225,
+        338,
+    )  # 337.5 is rounded up to the last
+    assert cc.sequential.geometric_looks(5, first=1, ratio=1.01) == (1, 2, 3, 4, 5)
 
 
 @given(st.integers(1, 10**6), st.integers(1, 2000), st.floats(1.01, 10.0))
 def test_looks_ascend_to_the_last(n_max: int, first: int, ratio: float) -> None:
-    looks = cc.geometric_looks(n_max, first=first, ratio=ratio)
+    looks = cc.sequential.geometric_looks(n_max, first=first, ratio=ratio)
     assert looks[-1] == n_max
     assert looks[0] == min(first, n_max)
     assert all(a < b <= max(ratio * a + 1, a + 1) for a, b in itertools.pairwise(looks))
 
 
-def certified_at(p: Fraction, test: cc.Boundaries) -> Fraction:
+def certified_at(p: Fraction, test: cc.sequential.Boundaries) -> Fraction:
     """P(some look certifies), giving up ignored, in rational arithmetic."""
     going: dict[int, Fraction] = {0: Fraction(1)}
     certified, before = Fraction(0), 0
@@ -73,16 +78,23 @@ def certified_at(p: Fraction, test: cc.Boundaries) -> Fraction:
 @pytest.mark.parametrize("looks", [(7,), (3, 6, 20), (10, 15, 23, 40)])
 def test_size_in_rational_arithmetic(threshold: float, alpha: float, looks: Any) -> None:
     """The size is at most alpha, not overstated, and no boundary could be lower alone."""
-    test = cc.boundaries(threshold, alpha, looks)
+    test = cc.sequential.boundaries(threshold, alpha, looks)
     size = certified_at(Fraction(threshold), test)
     assert size <= Fraction(test.size) <= Fraction(alpha)
     assert float(size) == pytest.approx(test.size, rel=1e-8, abs=1e-20)
     last = (*test.certify[:-1], test.certify[-1] - 1)
-    lower = cc.Boundaries(threshold, alpha, looks, last, test.futility, 0.0)
+    lower = cc.sequential.Boundaries(
+        threshold=threshold,
+        alpha=alpha,
+        looks=looks,
+        certify=last,
+        futility=test.futility,
+        size=0.0,
+    )
     assert certified_at(Fraction(threshold), lower) > Fraction(alpha) * (1 - Fraction(1, 10**8))
 
 
-def size_by_scipy(test: cc.Boundaries, p: float) -> float:
+def size_by_scipy(test: cc.sequential.Boundaries, p: float) -> float:
     """The size by whole binomial laws of SciPy and a matrix of paths."""
     going, certified, before = np.ones(1), 0.0, 0
     for n, bound in zip(test.looks, test.certify, strict=True):
@@ -96,7 +108,7 @@ def size_by_scipy(test: cc.Boundaries, p: float) -> float:
 @pytest.mark.parametrize("threshold", [0.5, 0.6914624612740131, 0.9772498680518208, 0.99])
 @pytest.mark.parametrize("alpha", [1e-6, 0.001, 0.05])
 def test_size_on_a_long_schedule(threshold: float, alpha: float) -> None:
-    test = cc.boundaries(threshold, alpha, SHORT)
+    test = cc.sequential.boundaries(threshold, alpha, SHORT)
     size = size_by_scipy(test, threshold)
     assert size <= alpha * (1 + 1e-9)
     assert size == pytest.approx(test.size, rel=1e-6)
@@ -108,12 +120,13 @@ def test_size_on_a_long_schedule(threshold: float, alpha: float) -> None:
 @pytest.mark.parametrize("threshold", [0.6914624612740131, 0.8413447460685429, 0.9772498680518208])
 def test_size_at_full_length(threshold: float) -> None:
     """19 looks up to 1e5 at alpha = .001, as in SOUNDNESS section 4."""
-    test = cc.boundaries(threshold, 0.001, LOOKS)
+    test = cc.sequential.boundaries(threshold, 0.001, LOOKS)
     assert 0.00099 < test.size <= 0.001
     for looks_before in (5, 10):
-        short = cc.Boundaries(
-            threshold, 0.001, LOOKS[:looks_before], test.certify[:looks_before],
-            test.futility[:looks_before], 0.0,
+        short = cc.sequential.Boundaries(
+            threshold=threshold, alpha=0.001, looks=LOOKS[:looks_before],
+            certify=test.certify[:looks_before],
+            futility=test.futility[:looks_before], size=0.0,
         )  # fmt: skip
         spent = size_by_scipy(short, threshold)
         assert spent <= 0.001 * looks_before / 19 * (1 + 1e-9)
@@ -125,7 +138,7 @@ def test_transforms_give_the_boundaries_of_direct_sums(
     threshold: float, alpha: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And a size that is not less, by what transforms may lose."""
-    looks = cc.geometric_looks(200_000)
+    looks = cc.sequential.geometric_looks(200_000)
     direct, size = sequential._upper_boundary(threshold, alpha, looks)
     monkeypatch.setattr(sequential, "DIRECT", 1 << 12)
     by_transforms, above = sequential._upper_boundary(threshold, alpha, looks)
@@ -147,7 +160,7 @@ def test_the_law_of_a_sum_by_transforms(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_long_schedules_take_seconds() -> None:
     begin = time.perf_counter()
-    test = cc.boundaries(0.7, 0.001, cc.geometric_looks(10**7))
+    test = cc.sequential.boundaries(0.7, 0.001, cc.sequential.geometric_looks(10**7))
     assert time.perf_counter() - begin < 20
     assert 0.00099 < test.size <= 0.001
     last = test.certify[-1] / 10**7
@@ -157,7 +170,7 @@ def test_long_schedules_take_seconds() -> None:
 
 def test_performance_counts_every_path() -> None:
     """Chance and mean samples by enumerating all sequences of 12 votes."""
-    test, p = cc.boundaries(0.55, 0.2, (3, 7, 12)), 0.8
+    test, p = cc.sequential.boundaries(0.55, 0.2, (3, 7, 12)), 0.8
     chance = mean = 0.0
     for votes in itertools.product((0, 1), repeat=12):
         mass = p ** sum(votes) * (1 - p) ** (12 - sum(votes))
@@ -170,13 +183,15 @@ def test_performance_counts_every_path() -> None:
     assert test.performance(1.0)[0] == 1.0
 
 
-def mean_at_zero(test: cc.Boundaries) -> int:
+def mean_at_zero(test: cc.sequential.Boundaries) -> int:
     return next(n for n, low in zip(test.looks, test.futility, strict=True) if low >= 0)
 
 
 @given(st.floats(0.01, 1.0), st.sampled_from([1e-9, 0.001, 0.3]), st.integers(1, 2000))
 def test_boundaries_are_consistent(threshold: float, alpha: float, n_max: int) -> None:
-    test = cc.boundaries(threshold, alpha, cc.geometric_looks(n_max, first=20))
+    test = cc.sequential.boundaries(
+        threshold, alpha, cc.sequential.geometric_looks(n_max, first=20)
+    )
     pairs = zip(test.looks, test.futility, test.certify, strict=True)
     assert all(-1 <= low < high <= n + 1 for n, low, high in pairs)
     assert 0.0 <= test.size <= alpha
@@ -184,15 +199,15 @@ def test_boundaries_are_consistent(threshold: float, alpha: float, n_max: int) -
 
 
 def test_impossible_thresholds_end_at_once() -> None:
-    test = cc.boundaries(1.0, 0.001, LOOKS)
+    test = cc.sequential.boundaries(1.0, 0.001, LOOKS)
     assert test.size == 0.0
     assert FixedSequence((test,)).update(100, 100)
-    assert cc.boundaries(0.99999, 0.001, LOOKS).performance(1.0) == (0.0, 100.0)
+    assert cc.sequential.boundaries(0.99999, 0.001, LOOKS).performance(1.0) == (0.0, 100.0)
 
 
 def test_fixed_sequence_on_one_path() -> None:
     """Ascending thresholds share the path, crossings are kept, the lowest failure ends it."""
-    tests = tuple(cc.boundaries(p, 0.001, LOOKS) for p in (0.6, 0.8, 0.99))
+    tests = tuple(cc.sequential.boundaries(p, 0.001, LOOKS) for p in (0.6, 0.8, 0.99))
     path = FixedSequence(tests)
     n = next(n for n in LOOKS if path.update(round(0.9 * n), n))
     assert (path.passed, path.decided) == (2, True)
@@ -214,7 +229,7 @@ def test_fixed_sequence_on_one_path() -> None:
 
 def test_fixed_sequence_errs_no_more_than_alpha() -> None:
     """P(more thresholds passed than p exceeds), by all sequences of 12 votes."""
-    tests = tuple(cc.boundaries(p, 0.2, (4, 8, 12)) for p in (0.3, 0.5, 0.6))
+    tests = tuple(cc.sequential.boundaries(p, 0.2, (4, 8, 12)) for p in (0.3, 0.5, 0.6))
     for p, true in ((0.3, 0), (0.5, 1), (0.6, 2), (0.45, 1)):
         wrong = 0.0
         for votes in itertools.product((0, 1), repeat=12):
@@ -252,11 +267,11 @@ def test_thirty_times_fewer_samples(noise: cc.Noise, attack: str, target: float)
     for the same share of the inputs in every noise; n0 = 100 counted on both sides."""
     try:
         radius = cc.certified_radius(float(special.ndtr(target / 0.5)), noise, attack)
-    except cc.UnsupportedPair:
-        with pytest.raises(cc.UnsupportedPair):
-            cc.plan_at(noise, attack, [0.1])
+    except cc.errors.UnsupportedPair:
+        with pytest.raises(cc.errors.UnsupportedPair):
+            cc.sequential.plan_at(noise, attack, [0.1])
         return
-    plan = cc.plan_at(noise, attack, [radius])
+    plan = cc.sequential.plan_at(noise, attack, [radius])
     (test,) = plan.tests
     results = np.array([test.performance(p) for p in LOG[5::10]])
     certified, mean = results.mean(axis=0)
@@ -279,7 +294,7 @@ TABLE_2A = {
 def test_published_values_of_the_mixture() -> None:
     """SOUNDNESS table 2a at alpha = .001, every printed digit."""
     for (k, n), value in TABLE_2A.items():
-        assert round(cc.mixture_lower(k, n, 0.001), 5) == value
+        assert round(cc.sequential.mixture_lower(k, n, 0.001), 5) == value
 
 
 def log_mixture(p: mp.mpf, k: int, n: int) -> mp.mpf:
@@ -291,13 +306,13 @@ def log_mixture(p: mp.mpf, k: int, n: int) -> mp.mpf:
 @given(st.integers(1, 10**5), st.floats(0, 1), st.sampled_from([1e-6, 0.001, 0.05, 0.5]))
 def test_mixture_is_never_above_its_exact_value(n: int, share: float, alpha: float) -> None:
     k = min(round(share * n), n)
-    lower = cc.mixture_lower(k, n, alpha)
+    lower = cc.sequential.mixture_lower(k, n, alpha)
     assert 0.0 <= lower <= cc.binomial_lower(k, n, alpha) + 1e-9
     if lower > 0 and k * (n - k) < 10**6:
         assert log_mixture(mp.mpf(lower), k, n) >= -mp.log(alpha)
         above = mp.mpf(lower) + mp.mpf("1e-8")
         assert above >= 1 or log_mixture(above, k, n) < -mp.log(alpha)
-    assert cc.mixture_upper(n - k, n, alpha) == pytest.approx(1 - lower, abs=1e-13)
+    assert cc.sequential.mixture_upper(n - k, n, alpha) == pytest.approx(1 - lower, abs=1e-13)
 
 
 def least_wrong(p: float, alpha: float, sizes: np.ndarray) -> np.ndarray:
@@ -305,7 +320,7 @@ def least_wrong(p: float, alpha: float, sizes: np.ndarray) -> np.ndarray:
     low, high = np.full(len(sizes), -1), sizes + 1
     while (high - low > 1).any():
         middle = (low + high) // 2
-        bounds = cc.mixture_lower(np.clip(middle, 0, sizes), sizes, alpha)
+        bounds = cc.sequential.mixture_lower(np.clip(middle, 0, sizes), sizes, alpha)
         wrong = np.asarray(bounds) > p
         low, high = np.where(wrong, low, middle), np.where(wrong, middle, high)
     return high
@@ -325,17 +340,25 @@ def test_mixture_ever_misses_no_more_than_alpha(p: float, alpha: float) -> None:
 
 
 BAD = [
-    (lambda: cc.boundaries(0.0, 0.1, [5]), "threshold must be a number in (0, 1], got 0.0"),
-    (lambda: cc.boundaries(0.5, 0.7, [5]), "alpha must be a number in (0, 0.5]"),
-    (lambda: cc.boundaries(0.5, 0.1, []), "looks must be ascending and not empty"),
-    (lambda: cc.boundaries(0.5, 0.1, [5, 5]), "looks must be ascending"),
-    (lambda: cc.boundaries(0.5, 0.1, [5.5]), "looks must be an integer >= 1, got 5.5"),
-    (lambda: cc.geometric_looks(0), "n_max must be an integer >= 1, got 0"),
-    (lambda: cc.geometric_looks(10, ratio=1.0), "ratio must be a number >= 1.01"),
-    (lambda: cc.mixture_lower(3, 2, 0.1), "k must be between 0 and n"),
-    (lambda: cc.boundaries(0.5, 0.1, [5]).performance(2), "p must be a number in [0, 1]"),
     (
-        lambda: FixedSequence((cc.boundaries(0.6, 0.1, [5]), cc.boundaries(0.5, 0.1, [5]))),
+        lambda: cc.sequential.boundaries(0.0, 0.1, [5]),
+        "threshold must be a number in (0, 1], got 0.0",
+    ),
+    (lambda: cc.sequential.boundaries(0.5, 0.7, [5]), "alpha must be a number in (0, 0.5]"),
+    (lambda: cc.sequential.boundaries(0.5, 0.1, []), "looks must be ascending and not empty"),
+    (lambda: cc.sequential.boundaries(0.5, 0.1, [5, 5]), "looks must be ascending"),
+    (lambda: cc.sequential.boundaries(0.5, 0.1, [5.5]), "looks must be an integer >= 1, got 5.5"),
+    (lambda: cc.sequential.geometric_looks(0), "n_max must be an integer >= 1, got 0"),
+    (lambda: cc.sequential.geometric_looks(10, ratio=1.0), "ratio must be a number >= 1.01"),
+    (lambda: cc.sequential.mixture_lower(3, 2, 0.1), "k must be between 0 and n"),
+    (
+        lambda: cc.sequential.boundaries(0.5, 0.1, [5]).performance(2),
+        "p must be a number in [0, 1]",
+    ),
+    (
+        lambda: FixedSequence(
+            (cc.sequential.boundaries(0.6, 0.1, [5]), cc.sequential.boundaries(0.5, 0.1, [5]))
+        ),
         "tests must be tests of one alpha and the same looks, thresholds ascending",
     ),
 ]

@@ -34,9 +34,12 @@ def test_votes_are_those_of_the_functions() -> None:
     np.testing.assert_array_equal(model.counts(X, 300, 3, **options), second)
     np.testing.assert_array_equal(model.probabilities(X, 300, 3, **options), second / 300)
     np.testing.assert_array_equal(
-        model.predict(X, 300, 0.01, 3, **options), cc.predict_labels(second, 0.01)
+        model.predict(X, 300, 0.01, 3, **options), cc.certificates.predict_labels(second, 0.01)
     )
-    for verb, function in (("certify", cc.certify), ("certify_top_k", cc.certify_top_k)):
+    for verb, function in (
+        ("certify", cc.certify),
+        ("certify_top_k", cc.certificates.certify_top_k),
+    ):
         ours = getattr(model, verb)(X, 50, 300, 0.01, "l2", 3, **options)
         theirs = function(first, second, NOISE, "l2", alpha=0.01)
         np.testing.assert_array_equal(ours.radius, theirs.radius)
@@ -52,24 +55,28 @@ def test_counting_goes_on_from_a_start() -> None:
 
 
 def test_plans_are_those_of_the_functions() -> None:
-    plan = cc.plan_at(NOISE, "l2", [0.1, 0.3], n_max=2000, alpha=0.01, n0=20)
-    theirs = cc.certify_by(plan, labels, X, 2, 8)
+    plan = cc.sequential.plan_at(NOISE, "l2", [0.1, 0.3], n_max=2000, alpha=0.01, n0=20)
+    theirs = cc.sequential.certify_by(plan, labels, X, 2, 8)
     ours = smoothed().certify_at(X, [0.1, 0.3], 2000, 0.01, "l2", 8, n0=20)
     np.testing.assert_array_equal(ours.radius, theirs.radius)
     np.testing.assert_array_equal(ours.samples, theirs.samples)
     until = smoothed().certify_until(X, 0.3, 2000, 0.01, "l2", 8, n0=20)
-    wide = cc.plan_until(NOISE, "l2", 0.3, n_max=2000, alpha=0.01, n0=20)
-    np.testing.assert_array_equal(until.radius, cc.certify_by(wide, labels, X, 2, 8).radius)
-    other = cc.plan_at(cc.Gaussian(4, 0.4), "l2", 0.1, n_max=2000)
+    wide = cc.sequential.plan_until(NOISE, "l2", 0.3, n_max=2000, alpha=0.01, n0=20)
+    np.testing.assert_array_equal(
+        until.radius, cc.sequential.certify_by(wide, labels, X, 2, 8).radius
+    )
+    other = cc.sequential.plan_at(cc.Gaussian(4, 0.4), "l2", 0.1, n_max=2000)
     with pytest.raises(ValueError, match="plan must be for the classifier's noise"):
         list(smoothed().outcomes(other, X, 0))
 
 
 def test_soft_votes_of_both_stages() -> None:
     model = cc.Smoothed(None, NOISE, 2, scores=scores)
-    means = cc.mean_scores(scores, X, NOISE, 2, 100, 4, stage="selection")
-    kept = cc.label_scores(scores, X, NOISE, 2, means.argmax(axis=1), 500, 4)
-    theirs = cc.certify_scores(means.argmax(axis=1), kept, NOISE, "l2", n0=100, alpha=0.01)
+    means = cc.scores.mean_scores(scores, X, NOISE, 2, 100, 4, stage="selection")
+    kept = cc.scores.label_scores(scores, X, NOISE, 2, means.argmax(axis=1), 500, 4)
+    theirs = cc.certificates.certify_scores(
+        means.argmax(axis=1), kept, NOISE, "l2", n0=100, alpha=0.01
+    )
     ours = model.certify_scores(X, 100, 500, 0.01, "l2", 4)
     np.testing.assert_array_equal(ours.radius, theirs.radius)
     assert ours.radius.max() > 0
@@ -86,7 +93,7 @@ def test_votes_without_labels_are_the_largest_score() -> None:
 def test_values_of_a_real_function() -> None:
     model = cc.Smoothed(lambda batch: batch.sum(axis=1), NOISE)
     values = model.values(X, 50, 2)
-    theirs = cc.sampled_values(lambda batch: batch.sum(axis=1), X, NOISE, 50, 2)
+    theirs = cc.scores.sampled_values(lambda batch: batch.sum(axis=1), X, NOISE, 50, 2)
     np.testing.assert_array_equal(values, theirs)
     with pytest.raises(ValueError, match="num_classes must be given"):
         model.counts(X, 50, 2)

@@ -64,7 +64,7 @@ def check_bounds(k: int, n: int, alpha: float) -> None:
     target = mp.log(mp.mpf(alpha))
     for lower_of, upper_of, spent in (
         (cc.binomial_lower, cc.binomial_upper, log_tail),
-        (cc.mixture_lower, cc.mixture_upper, lambda *at: -log_mixture(*at)),
+        (cc.sequential.mixture_lower, cc.sequential.mixture_upper, lambda *at: -log_mixture(*at)),
     ):
         lower, upper = lower_of(k, n, alpha), upper_of(n - k, n, alpha)
         assert 0.0 <= lower <= k / n
@@ -119,7 +119,12 @@ def test_tails_within_their_error() -> None:
 @pytest.mark.parametrize("alpha", [0.5, 0.001, 1e-100])
 def test_a_bound_is_the_same_in_any_company(n: int, alpha: float) -> None:
     k = np.random.default_rng(3).integers(0, n + 1, (7, 100))
-    for bound in (cc.binomial_lower, cc.binomial_upper, cc.mixture_lower, cc.mixture_upper):
+    for bound in (
+        cc.binomial_lower,
+        cc.binomial_upper,
+        cc.sequential.mixture_lower,
+        cc.sequential.mixture_upper,
+    ):
         whole = bound(k, n, alpha)
         np.testing.assert_array_equal(bound(k[1], n, alpha), whole[1])
         assert [bound(int(votes), n, alpha) for votes in k[2, :9]] == whole[2, :9].tolist()
@@ -133,7 +138,7 @@ def test_means_at_large_n() -> None:
     with mp.workdps(60):
         for n in (10**6, 10**12, 2**53 - 1):
             for mean in (0.5, 0.999, 1 - 1e-13):
-                m, q = mp.mpf(mean), mp.mpf(cc.chernoff_lower(mean, n, 1e-3))
+                m, q = mp.mpf(mean), mp.mpf(cc.confidence.chernoff_lower(mean, n, 1e-3))
                 entropy = m * mp.log(m / q) + (1 - m) * mp.log((1 - m) / (1 - q))
                 assert n * entropy >= mp.log(1000)
 

@@ -100,7 +100,7 @@ def test_inputs_are_rounded_with_the_noise_once(backend: str) -> None:
         return np.zeros(len(batch), dtype=np.int64)
 
     list(
-        cc.votes_until(
+        cc.sequential.votes_until(
             keep, x[1:], NOISE, 2, [20], lambda *_: True, 0, indices=[1], n0=1, **options
         )
     )
@@ -117,10 +117,19 @@ BAD = [
     (lambda: count(X[:2], indices=[3, 3]), "indices must be 2 distinct indices"),
     (lambda: count(X[:2], indices=[0, 1.5]), "indices must be an integer >= 0, got 1.5"),
     (lambda: cc.count_votes(predict, X, "gaussian", 3, 10, 0), "noise must be a noise of"),
-    (lambda: cc.label_scores(predict, X, NOISE, 3, [5] * 7, 10, 0), "int64 of shape (7,) from 5"),
-    (lambda: cc.label_scores(predict, X, NOISE, 3, [0] * 7, -1, 0), "n must be an integer >= 1"),
-    (lambda: list(cc.votes_until(predict, X, NOISE, 3, [50, 10], None, 0)), "looks must be"),
-    (lambda: list(cc.votes_until(predict, X, NOISE, 3, [], None, 0)), "looks must be"),
+    (
+        lambda: cc.scores.label_scores(predict, X, NOISE, 3, [5] * 7, 10, 0),
+        "int64 of shape (7,) from 5",
+    ),
+    (
+        lambda: cc.scores.label_scores(predict, X, NOISE, 3, [0] * 7, -1, 0),
+        "n must be an integer >= 1",
+    ),
+    (
+        lambda: list(cc.sequential.votes_until(predict, X, NOISE, 3, [50, 10], None, 0)),
+        "looks must be",
+    ),
+    (lambda: list(cc.sequential.votes_until(predict, X, NOISE, 3, [], None, 0)), "looks must be"),
     (lambda: count(batch_size=0), "batch_size must be an integer >= 1"),
     (lambda: count(stage="final"), "stage must be one of 'selection', 'estimation'"),
     (lambda: count(backend="tpu"), "backend must be one of 'reference', 'cpu', 'gpu'"),

@@ -145,10 +145,17 @@ def files(folder: Path) -> None:
     torch.manual_seed(0)
     torch.save(torch.nn.Linear(4, 3).state_dict(), folder / "net.pth")
     run = Run(
-        FixedPlan(10, 200), cc.Gaussian(4, 0.25), 0, 50, 3,
-        "toy", "", "test.npz", "", "l2", 0.001,
+        plan=FixedPlan(10, 200), noise=cc.Gaussian(4, 0.25), seed=0, batch_size=50, num_classes=3,
+        model="toy", model_fingerprint="", data="test.npz", data_fingerprint="", attack="l2",
+        alpha=0.001,
     )  # fmt: skip
-    votes = Votes(0, 1, np.array([1, 9, 0]), np.array([5, 190, 5]), 0.1)
+    votes = Votes(
+        index=0,
+        label=1,
+        selection=np.array([1, 9, 0]),
+        estimation=np.array([5, 190, 5]),
+        seconds=0.1,
+    )
     with CountStore(folder / "runs.db") as store:
         store.begin("counted", run, {})
         store.add("counted", votes)

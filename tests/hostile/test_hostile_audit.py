@@ -23,7 +23,7 @@ from cert_models.store.runs import FixedPlan, LogPlan, Plan, Run, ScorePlan, Seq
 
 NOISE = cc.Gaussian(4, 0.2)
 FIXED, SCORES = FixedPlan(5, 40), ScorePlan(5, 40)
-TEST = cc.plan_at(NOISE, "l2", [0.05], n_max=80, alpha=0.1, n0=5, first=20, ratio=2)
+TEST = cc.sequential.plan_at(NOISE, "l2", [0.05], n_max=80, alpha=0.1, n0=5, first=20, ratio=2)
 HERE = "test_hostile_audit"
 DATA = Path("data.npz")
 
@@ -52,7 +52,7 @@ def write_data(name: str = "data.npz", inputs: int = 6, **more: Any) -> None:
 
 def run_of(plan: Plan, model: str, data: Dataset, **changed: Any) -> Run:
     run = Run(
-        plan, NOISE, seed=0, batch_size=64, num_classes=2, model=f"{HERE}:{model}",
+        plan=plan, noise=NOISE, seed=0, batch_size=64, num_classes=2, model=f"{HERE}:{model}",
         model_fingerprint=model_fingerprint(globals()[model], f"{HERE}:{model}"), data="data.npz",
         data_fingerprint=data_fingerprint(data), attack="l2", alpha=0.1,
     )  # fmt: skip
@@ -146,7 +146,7 @@ def of_a_log() -> Said:
     data = load("data.npz")
     with CountStore("s.db") as store:
         store.begin("published", run_of(LogPlan(5, 40, "l2", 0.1), "labels", data, num_classes=0))
-        store.add_logged("published", [Row(0, 0, 0, 0.1, 0.0)])
+        store.add_logged("published", [Row(index=0, label=0, predict=0, radius=0.1, seconds=0.0)])
     return audit()
 
 

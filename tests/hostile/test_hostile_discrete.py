@@ -33,8 +33,8 @@ def above(p: float) -> list[float]:
     return [p, float(np.nextafter(p, 1.0))]
 
 
-NO_DENSITY = refused("noise must have a density", error=cc.UnsupportedPair)
-NO_ROW = refused("attack must be one with a proved worst shift", error=cc.UnsupportedPair)
+NO_DENSITY = refused("noise must have a density", error=cc.errors.UnsupportedPair)
+NO_ROW = refused("attack must be one with a proved worst shift", error=cc.errors.UnsupportedPair)
 WHOLE = refused("radius must be a whole number of entries, at most dim = 4")
 
 PARAMETERS = [
@@ -59,7 +59,7 @@ PARAMETERS = [
          refused("the fields dim, categories, keep of Flips")),
     Case("rms of a channel", lambda: FLIPS.rms, NO_DENSITY),
     Case("built from an rms", lambda: cc.Flips.with_rms(4, 0.5),
-         refused("noise must be one of cert_core.NOISES", error=cc.UnsupportedPair)),
+         refused("noise must be one of cert_core.NOISES", error=cc.errors.UnsupportedPair)),
 ]  # fmt: skip
 
 QUESTIONS = [
@@ -68,7 +68,7 @@ QUESTIONS = [
     Case("radius -1", lambda: cc.lower_bound(0.9, FLIPS, "l0", -1), refused("radius must be")),
     Case("one of many radii", lambda: cc.required_probability(FLIPS, "l0", [1, 2.5]), WHOLE),
     Case("shift of half an entry", lambda: cc.worst_shift(FLIPS, "l0", 0.5), WHOLE),
-    Case("plan of half an entry", lambda: cc.plan_at(FLIPS, "l0", 0.5), WHOLE),
+    Case("plan of half an entry", lambda: cc.sequential.plan_at(FLIPS, "l0", 0.5), WHOLE),
     *(Case(f"{noise.name} under {attack}", lambda n=noise, a=attack: cc.certified_radius(0.9, n, a),
            NO_ROW)
       for noise in (FLIPS, SPARSE, ABLATION) for attack in ("l1", "l2", "linf")),
@@ -81,15 +81,16 @@ QUESTIONS = [
     Case("added half", lambda: cc.sparse_lower_bound(0.9, SPARSE, 0.5, 0), refused("added must")),
     Case("more than there are", lambda: cc.sparse_lower_bound(0.9, SPARSE, 3, 2),
          refused("added must be such that added + deleted is at most 4", "5")),
-    Case("frontier of nothing", lambda: cc.sparse_frontier(0.5, SPARSE).shape, (0, 2)),
-    Case("frontier of NaN", lambda: cc.sparse_frontier(float("nan"), SPARSE), refused("p must")),
+    Case("frontier of nothing", lambda: cc.sparse.sparse_frontier(0.5, SPARSE).shape, (0, 2)),
+    Case("frontier of NaN",
+         lambda: cc.sparse.sparse_frontier(float("nan"), SPARSE), refused("p must")),
     Case("monte carlo", lambda: cc.monte_carlo_bound(0.9, FLIPS, "l0", 1, n=9, alpha=0.1, seed=0),
          NO_DENSITY),
     Case("ratios of rows", lambda: cc.log_ratio(UNIFORM, np.zeros((1, 4)), SHIFT), NO_DENSITY),
-    Case("norms", lambda: cc.norm_moments(SPLITTING, 2), NO_DENSITY),
+    Case("norms", lambda: cc.moments.norm_moments(SPLITTING, 2), NO_DENSITY),
     Case("density", lambda: UNIFORM.log_density(np.zeros(4)), NO_DENSITY),
     Case("a law for every split", lambda: cc.log_ratio_law(SPARSE, "l0", 1).cdf(0.0),
-         refused("one worst perturbation", error=cc.UnsupportedPair)),
+         refused("one worst perturbation", error=cc.errors.UnsupportedPair)),
     Case("no entry changes", lambda: cc.lower_bound(0.7, FLIPS, "l0", 0), 0.7),
     Case("keep of a coin", lambda: cc.certified_radius(0.6, cc.Flips(4, 3, 1 / 3), "l0"), 4.0),
     Case("keep below a coin", lambda: cc.lower_bound(0.9, cc.Flips(4, 2, 0.25), "l0", 3),
@@ -142,7 +143,8 @@ INPUTS = [
     Case("some of the copies", lambda: votes(SPLITTING, np.zeros((1, 4)), 9),
          refused("n must be a multiple of the 10 copies", "got 9")),
     Case("looks at some of the copies",
-         lambda: list(cc.votes_until(votes, np.zeros((1, 4)), SPLITTING, 2, [15], votes, 0)),
+         lambda: list(cc.sequential.votes_until(
+             votes, np.zeros((1, 4)), SPLITTING, 2, [15], votes, 0)),
          refused("looks must be a multiple of the 10 copies")),
     Case("swallowed by float32", lambda: votes(UNIFORM, np.full((1, 4), 1e9)),
          refused("noise.rms must be between")),

@@ -293,7 +293,19 @@ def kept(before: str, now: str) -> bool:
     from cert_models.store.runs import FixedPlan, Run
 
     def run(fingerprint: str) -> Run:
-        return Run(FixedPlan(5, 9), NOISE, 0, 9, 3, "m", fingerprint, "d", "", "l2", 0.1)
+        return Run(
+            plan=FixedPlan(5, 9),
+            noise=NOISE,
+            seed=0,
+            batch_size=9,
+            num_classes=3,
+            model="m",
+            model_fingerprint=fingerprint,
+            data="d",
+            data_fingerprint="",
+            attack="l2",
+            alpha=0.1,
+        )
 
     with CountStore("kept.db") as store:
         store.begin("r", run(before))
@@ -419,7 +431,16 @@ def named(name: str) -> Any:
     from cert_models.store.results import Result
 
     places = np.arange(3)
-    return Result(name, places, places, places, np.array([0.1, 0.2, 0.3]), "l2", 0.001, NOISE)
+    return Result(
+        name=name,
+        indices=places,
+        labels=places,
+        predict=places,
+        radius=np.array([0.1, 0.2, 0.3]),
+        attack="l2",
+        alpha=0.001,
+        noise=NOISE,
+    )
 
 
 def tabled(name: str, form: str) -> str:
@@ -650,7 +671,9 @@ def exported(cell: str) -> Any:
     """A log with such a cell, as a store may have it."""
     from cert_models.logs import Row, read_log, write_log
 
-    write_log("out.tsv", [Row(0, 1, 1, 0.5, 1.0, {"more": cell})])
+    write_log(
+        "out.tsv", [Row(index=0, label=1, predict=1, radius=0.5, seconds=1.0, extra={"more": cell})]
+    )
     return read_log("out.tsv")[0].extra["more"]
 
 

@@ -207,7 +207,7 @@ DRAWS = [
         Case(
             f"{noise.name} refused",
             lambda noise=noise: cc.draw_lattice(noise, 3, 0, PIXEL),
-            refused("noise must be added, unstretched", error=cc.UnsupportedPair),
+            refused("noise must be added, unstretched", error=cc.errors.UnsupportedPair),
         )
         for noise in (
             cc.Flips(4, 3, 0.5),
@@ -250,14 +250,14 @@ VOTES = [
     Case("images are their integers", lambda: votes(), lambda c: np.array_equal(
         c, votes((IMAGE / 255).astype("f4")))),
     Case("no lattice as sound", lambda: votes(sound="1/255"), refused("sound must be a Lattice")),
-    Case("values", lambda: cc.sampled_values(predict, IMAGE, NOISE, 5, 0, sound=PIXEL),
+    Case("values", lambda: cc.scores.sampled_values(predict, IMAGE, NOISE, 5, 0, sound=PIXEL),
          refused("sound must be None for values")),
-    Case("ranks", lambda: cc.sampled_ranks(predict, IMAGE, NOISE, 5, 0, [1], sound=PIXEL),
+    Case("ranks", lambda: cc.scores.sampled_ranks(predict, IMAGE, NOISE, 5, 0, [1], sound=PIXEL),
          refused("sound must be None for values")),
     Case("smoothed by a number", lambda: cc.Smoothed(predict, NOISE, 2, sound=0.5),
          refused("sound must be a Lattice")),
     Case("smoothed by flips", lambda: cc.Smoothed(predict, cc.Flips(4, 2, 0.5), 2, sound=PIXEL),
-         refused("noise must be added", error=cc.UnsupportedPair)),
+         refused("noise must be added", error=cc.errors.UnsupportedPair)),
     Case("a random label", lambda: cc.count_votes(
         lambda b: np.random.default_rng().integers(0, 2, len(b)), IMAGE, NOISE, 2, 200, 0,
         sound=PIXEL), refused("predict(batch) must be the label of each row by itself")),
@@ -278,7 +278,8 @@ Failing = Callable[[set[int]], None]
 @pytest.fixture
 def failing(monkeypatch: pytest.MonkeyPatch) -> Failing:
     """Let some samples of every input and stage FAIL, by their numbers."""
-    real = kernels.backend("cpu").draw_lattice
+    module = kernels.backend("cpu").module
+    real = module.draw_lattice
 
     def fail_these(samples: set[int]) -> None:
         def draw(noise: Any, n: int, *place: Any, start: int = 0, **options: Any) -> Any:
@@ -287,7 +288,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Failing:
                 failed[i] |= start + i in samples
             return whole, failed
 
-        monkeypatch.setattr(kernels.backend("cpu"), "draw_lattice", draw)
+        monkeypatch.setattr(module, "draw_lattice", draw)
 
     return fail_these
 
@@ -309,7 +310,7 @@ def test_fails_are_votes_against_whatever_is_certified(failing: Failing) -> None
     top = np.asarray(selected).argmax(axis=1)
     own = np.asarray(few)[np.arange(2), top]
     np.testing.assert_array_equal(found.p_lower, cc.binomial_lower(own, 200, 0.01))
-    rival = cc.certify_top_k(selected, few, NOISE, "l2", alpha=0.01)
+    rival = cc.certificates.certify_top_k(selected, few, NOISE, "l2", alpha=0.01)
     other = np.asarray(few).min(axis=1) + 4
     np.testing.assert_allclose(
         rival.p_other,
@@ -323,7 +324,7 @@ def test_fails_are_votes_against_whatever_is_certified(failing: Failing) -> None
     assert np.concatenate(parts).drawn[0].failed == (4, 4)
     more = few + votes(two, n=100, start=200)
     assert (more.drawn[0].failed, more.drawn[0].stop) == ((4, 4), 300)
-    joined = cc.join_certificates(
+    joined = cc.certificates.join_certificates(
         [certified(s, e) for s, e in zip((selected[:1], selected[1:]), parts, strict=True)]
     )
     np.testing.assert_array_equal(joined.failed, [4, 4])
@@ -335,7 +336,7 @@ def test_predictions_count_fails_for_the_second_class() -> None:
     for lost, label in ((1, 0), (8, cc.ABSTAIN), (90, cc.ABSTAIN)):
         told = cc.provenance.Drawn(**{**vars(drawn), "failed": (lost,)})
         table = cc.provenance.counted(close, told)
-        assert cc.predict_labels(table, 0.05)[0] == label
+        assert cc.certificates.predict_labels(table, 0.05)[0] == label
 
 
 def test_fails_score_nothing(failing: Failing) -> None:
@@ -344,14 +345,14 @@ def test_fails_score_nothing(failing: Failing) -> None:
 
     options: dict[str, Any] = {"sound": PIXEL, "batch_size": 33}
     failing(LOST)
-    kept = cc.label_scores(scores, IMAGE, NOISE, 2, [1], 200, 0, **options)
+    kept = cc.scores.label_scores(scores, IMAGE, NOISE, 2, [1], 200, 0, **options)
     assert (kept[0, sorted(LOST)] == 0).all()
     assert kept.drawn[0].failed == (4,)
     own = int(np.asarray(votes())[0, 1])
     assert float(kept.sum()) == own
-    mean = cc.mean_scores(scores, IMAGE, NOISE, 2, 200, 0, **options)
+    mean = cc.scores.mean_scores(scores, IMAGE, NOISE, 2, 200, 0, **options)
     assert mean[0, 1] == own / 200
-    found = cc.certify_scores([1], kept, NOISE, "l2", n0=5, alpha=0.01)
+    found = cc.certificates.certify_scores([1], kept, NOISE, "l2", n0=5, alpha=0.01)
     assert (found.sound, list(found.failed)) == (PIXEL, [4])
 
 
@@ -363,20 +364,22 @@ def test_plans_count_fails_as_no_success(failing: Failing) -> None:
         return False
 
     failing(LOST)
-    (found,) = cc.votes_until(predict, IMAGE, NOISE, 2, [10, 100, 200], stop, 0, n0=20, sound=PIXEL)
+    (found,) = cc.sequential.votes_until(
+        predict, IMAGE, NOISE, 2, [10, 100, 200], stop, 0, n0=20, sound=PIXEL
+    )
     assert found.failed == 4
     assert int(found.estimation.sum()) == 196
     assert [each.failed for each in found.drawn] == [(2,), (4,)]
     for successes, n in told:
-        assert successes == int(np.asarray(votes(n=n))[0, found.label])
-    plan = cc.plan_at(NOISE, "l2", [0.05], n_max=200, n0=20)
-    made = cc.certify_by(plan, predict, IMAGE, 2, 0, sound=PIXEL)
+        assert successes == int(np.asarray(votes(n=n))[0, found.selected])
+    plan = cc.sequential.plan_at(NOISE, "l2", [0.05], n_max=200, n0=20)
+    made = cc.sequential.certify_by(plan, predict, IMAGE, 2, 0, sound=PIXEL)
     assert made.sound == PIXEL
     assert made.samples[0] >= 20 + made.failed[0]
     with pytest.raises(ValueError, match="results must be drawn in one mode"):
-        cc.gather(plan, [
-            *cc.outcomes(plan, predict, IMAGE, 2, 0, sound=PIXEL),
-            *_second(cc.outcomes(plan, predict, IMAGE / 255, 2, 0, indices=[1])),
+        cc.sequential.gather(plan, [
+            *cc.sequential.outcomes(plan, predict, IMAGE, 2, 0, sound=PIXEL),
+            *_second(cc.sequential.outcomes(plan, predict, IMAGE / 255, 2, 0, indices=[1])),
         ])  # fmt: skip
 
 

@@ -111,10 +111,28 @@ def exported() -> list[Row]:
 def of_long_ago() -> str:
     """The times of a store that kept one without an end."""
     plan = LogPlan(100, 1000, "l2", 0.001)
-    run = Run(plan, cc.Gaussian(4, 0.5), 0, 0, 0, "log", "digest", "", "", "l2", 0.001)
+    run = Run(
+        plan=plan,
+        noise=cc.Gaussian(4, 0.5),
+        seed=0,
+        batch_size=0,
+        num_classes=0,
+        model="log",
+        model_fingerprint="digest",
+        data="",
+        data_fingerprint="",
+        attack="l2",
+        alpha=0.001,
+    )
     with CountStore("s.db") as store:
         store.begin("old", run)
-        store.add_logged("old", [Row(0, 1, 1, 0.5, math.inf), Row(1, 1, 1, 0.5, 60.0)])
+        store.add_logged(
+            "old",
+            [
+                Row(index=0, label=1, predict=1, radius=0.5, seconds=math.inf),
+                Row(index=1, label=1, predict=1, radius=0.5, seconds=60.0),
+            ],
+        )
     assert cert("export", "--store", "s.db", "--out", "out.tsv").status == 0
     return " ".join(line.split("\t")[-1] for line in Path("out.tsv").read_text().splitlines())
 
@@ -214,9 +232,12 @@ READ = [
     Case("blank rows", read("", ""), refused("log must have a row an input")),
     Case("blank around names", read(ROW, head=HEAD + "\u00a0"), lambda rows: rows[0].extra == {}),
     Case("an empty file", lambda: (Path("e").touch(), read_log("e")), refused("column names")),
-    Case("written and read", written(Row(0, 1, 1, 1e25, 60.0)), [Row(0, 1, 1, 1e25, 60.0)]),
-    Case("a time too long", lambda: written(Row(0, 1, 1, 0.5, 8.64e13))()[0].seconds, 0.0),
-    Case("endless time written", lambda: written(Row(0, 1, 1, 0.5, math.inf))()[0].seconds, 0.0),
+    Case("written and read", written(Row(index=0, label=1, predict=1, radius=1e25, seconds=60.0)),
+        [Row(index=0, label=1, predict=1, radius=1e25, seconds=60.0)]),
+    Case("a time too long", lambda: written(Row(index=0, label=1, predict=1, radius=0.5,
+        seconds=8.64e13))()[0].seconds, 0.0),
+    Case("endless time written", lambda: written(Row(index=0, label=1, predict=1, radius=0.5,
+        seconds=math.inf))()[0].seconds, 0.0),
 ]  # fmt: skip
 
 NAMES = [

@@ -95,9 +95,9 @@ def ask(verb: str, net: Any, rows: int) -> Any:
         return classifier.mean_scores(X, N, 7).round(5)
     if verb == "label_scores":
         return classifier.label_scores(X, [0, 1], N, 7).round(5)
-    plan = cc.plan_at(NOISE, "l2", [0.01, 0.1], n_max=N, alpha=0.01)
+    plan = cc.sequential.plan_at(NOISE, "l2", [0.01, 0.1], n_max=N, alpha=0.01)
     found = sorted(classifier.outcomes(plan, X, 7), key=lambda one: one.position)
-    return np.stack([one.votes.selection for one in found])
+    return np.stack([one.selection for one in found])
 
 
 def enough(verb: str, change: Callable[[Any], Any]) -> Any:
@@ -144,7 +144,7 @@ FUNCTIONS = [
     ),
     Case(
         "scores of a function that changes its batch",
-        lambda: cc.mean_scores(scores_of, X, NOISE, 3, N, 7, batch_size=100),
+        lambda: cc.scores.mean_scores(scores_of, X, NOISE, 3, N, 7, batch_size=100),
         np.tile([0.25, 0.5, 0.25], (2, 1)),
     ),
     Case(
@@ -358,7 +358,7 @@ ANSWERS = [
          lambda: counts(PLAIN, torch.utils.data.DataLoader(torch.from_numpy(X))),  # type: ignore[arg-type]
          refused("x must be numbers", "DataLoader")),
     Case("scores as a list of dicts",
-         lambda: cc.mean_scores(lambda b: [{0: 0.5, 1: 0.5}] * len(b), X, NOISE, 2, 9, 0),
+         lambda: cc.scores.mean_scores(lambda b: [{0: 0.5, 1: 0.5}] * len(b), X, NOISE, 2, 9, 0),
          refused("predict(batch) must be", "dict")),
     Case("labels as a list of dicts",
          lambda: cc.count_votes(lambda b: [{0: 1}] * len(b), X, NOISE, 2, 9, 0),

@@ -71,9 +71,25 @@ def stored(*plans: str) -> str:
     noise = cc.Gaussian(4, 1.0)
     with CountStore("s.db") as store:
         for name in plans:
-            test = cc.plan_at(noise, "l2", [0.25, 0.5], n_max=1000)
+            test = cc.sequential.plan_at(noise, "l2", [0.25, 0.5], n_max=1000)
             plan: Any = SequentialPlan(test) if name.startswith("at") else FixedPlan(10, 1000)
-            store.begin(name, Run(plan, noise, 0, 1, 2, "m", "", "d", "", "l2", 0.001), {})
+            store.begin(
+                name,
+                Run(
+                    plan=plan,
+                    noise=noise,
+                    seed=0,
+                    batch_size=1,
+                    num_classes=2,
+                    model="m",
+                    model_fingerprint="",
+                    data="d",
+                    data_fingerprint="",
+                    attack="l2",
+                    alpha=0.001,
+                ),
+                {},
+            )
             looks = test.looks if name.startswith("at") else ()
             for i in range(3):
                 for end in range(1, len(looks) + 1):
@@ -82,7 +98,17 @@ def stored(*plans: str) -> str:
                 n = looks[end - 1] if looks else 1000
                 first = np.array([test.n0 if looks else 10, 0])
                 path = tuple(looks[:end]) if looks else None
-                store.add(name, Votes(i, 0, first, np.array([n, 0]), 0.1, path))
+                store.add(
+                    name,
+                    Votes(
+                        index=i,
+                        label=0,
+                        selection=first,
+                        estimation=np.array([n, 0]),
+                        seconds=0.1,
+                        looks=path,
+                    ),
+                )
     return "s.db"
 
 
@@ -330,5 +356,13 @@ def test_radii_err_down_and_bounds_up(value: float, digits: int) -> None:
 
 def test_result_says_where_it_was_tested() -> None:
     one = np.zeros(1, np.int64)
-    result = Result("a", one, one, one, np.ones(1), "l2", tested=(0.5, 1.0))
+    result = Result(
+        name="a",
+        indices=one,
+        labels=one,
+        predict=one,
+        radius=np.ones(1),
+        attack="l2",
+        tested=(0.5, 1.0),
+    )
     assert [result.says(r) for r in (0.0, 0.5, 0.7, 1.0, 2.0)] == [False, True, False, True, False]

@@ -32,10 +32,19 @@ def counted(votes: Any) -> Any:
     return lambda: cc.certify(selection, [votes], G, "l2")
 
 
-def stored(plan: Any, estimation: list[int], path: Any = None) -> Any:
+def stored(plan: Any, estimation: list[int], scores: Any = None) -> Any:
     """What a store does with votes of a plan."""
     selection = np.array([1] + [0] * (len(estimation) - 1))
-    return lambda: plan.check(Votes(0, 0, selection, np.array(estimation), 0.0, path))
+    return lambda: plan.check(
+        Votes(
+            index=0,
+            label=0,
+            selection=selection,
+            estimation=np.array(estimation),
+            seconds=0.0,
+            scores=scores,
+        )
+    )
 
 
 def monte_carlo(method: str, alpha: float) -> Any:
@@ -123,15 +132,16 @@ CASES = [
          refused("counts_estimation", "2^53")),
     Case("k beyond 2**53", lambda: cc.binomial_lower(2**53, 2**53, 0.001), refused("k", "2^53")),
     Case("n beyond 2**53", lambda: cc.binomial_lower(1, 2**62, 0.001), refused("n", "2^53")),
-    Case("n of uint64", lambda: cc.mixture_upper(1, np.uint64(2**64 - 1), 0.001),
+    Case("n of uint64", lambda: cc.sequential.mixture_upper(1, np.uint64(2**64 - 1), 0.001),
          refused("n", "2^53")),
-    Case("n of a mean", lambda: cc.hoeffding_lower(0.5, 2**60, 0.001), refused("n", "2^53")),
+    Case("n of a mean",
+         lambda: cc.confidence.hoeffding_lower(0.5, 2**60, 0.001), refused("n", "2^53")),
     Case("stored votes wrap", stored(FixedPlan(1, 100), [99, HUGE, HUGE, 3]),
          refused("estimation", "2^53")),
     Case("stored scores wrap", stored(ScorePlan(1, 2), [99, HUGE, HUGE, 3], (50, 50)),
          refused("estimation", "2^53")),
     Case("runner-up of wrapped votes",
-         lambda: cc.certify_top_k([[9, 1, 0]], [[99, HUGE, HUGE]], G, "l2"),
+         lambda: cc.certificates.certify_top_k([[9, 1, 0]], [[99, HUGE, HUGE]], G, "l2"),
          refused("counts_estimation", "2^53")),
     # bounds of many votes, and of small alpha
     Case("lower of 1e13", lambda: cc.binomial_lower(10**12, 10**13, 1e-6),
@@ -147,37 +157,44 @@ CASES = [
     Case("upper of few", lambda: cc.binomial_upper(3, 5, 1e-200), 1.0),
     Case("upper of none", lambda: cc.binomial_upper(0, 2**52, 0.001),
          lambda p: 0 < -p / math.expm1(math.log(0.001) / 2**52) - 1 < 1e-12),
-    Case("mixture of 5e6", lambda: cc.mixture_lower(4 * 10**6, 5 * 10**6, 0.001),
+    Case("mixture of 5e6", lambda: cc.sequential.mixture_lower(4 * 10**6, 5 * 10**6, 0.001),
          near(0.799086374036019, below=2e-15)),
-    Case("mixture of 1e13", lambda: cc.mixture_lower(10**12, 10**13, 0.001),
+    Case("mixture of 1e13", lambda: cc.sequential.mixture_lower(10**12, 10**13, 0.001),
          near(0.0999993699407100, below=1e-15)),
-    Case("mixture of few", lambda: cc.mixture_lower(1, 5, 1e-320), lambda p: 0 <= p < 1e-310),
+    Case("mixture of few",
+         lambda: cc.sequential.mixture_lower(1, 5, 1e-320), lambda p: 0 <= p < 1e-310),
     Case("Bernstein at the least alpha",
-         lambda: cc.empirical_bernstein_lower(1.0, 0.0, 10**6, TINY), near(0.99826135409)),
-    Case("Hoeffding at the least alpha", lambda: cc.hoeffding_lower(1.0, 10**6, TINY),
+         lambda: cc.confidence.empirical_bernstein_lower(1.0, 0.0, 10**6, TINY),
+         near(0.99826135409)),
+    Case("Hoeffding at the least alpha", lambda: cc.confidence.hoeffding_lower(1.0, 10**6, TINY),
          near(0.980706995155)),
-    Case("betting at the least alpha", lambda: cc.betting_lower([1.0] * 5000, TINY),
+    Case("betting at the least alpha", lambda: cc.confidence.betting_lower([1.0] * 5000, TINY),
          lambda p: 0.8 < p < 0.83),
-    Case("shares of a denormal", lambda: sum(cc.split_alpha(3 * TINY, [1, 1])),
+    Case("shares of a denormal", lambda: sum(cc.confidence.split_alpha(3 * TINY, [1, 1])),
          lambda total: total <= 3 * TINY),
     *(Case(f"{method} at alpha {alpha}", monte_carlo(method, alpha), lambda p: 0 <= p < 0.6)
       for method in ("hoeffding", "dkw", "clopper-pearson") for alpha in (1e-200, 1e-322)),
-    Case("votes for a threshold near 1", lambda: cc.votes_needed(0.001, 1 - 1e-15),
+    Case("votes for a threshold near 1", lambda: cc.confidence.votes_needed(0.001, 1 - 1e-15),
          lambda n: 6.9e15 < n < 2**53 and cc.binomial_lower(n, n, 0.001) > 1 - 1e-15),
-    Case("votes for no threshold", lambda: cc.votes_needed(0.001, math.nextafter(1, 0)),
+    Case("votes for no threshold", lambda: cc.confidence.votes_needed(0.001, math.nextafter(1, 0)),
          refused("threshold", "2^53")),
-    Case("votes at a small alpha", lambda: cc.votes_needed(1e-300, 0.5), 997),
-    Case("votes for the least threshold", lambda: cc.votes_needed(0.5, TINY), 1),
-    Case("votes for 1", lambda: cc.votes_needed(0.001, 1.0), refused("threshold", "(0, 1)")),
-    Case("votes for NaN", lambda: cc.votes_needed(0.001, math.nan), refused("threshold")),
+    Case("votes at a small alpha", lambda: cc.confidence.votes_needed(1e-300, 0.5), 997),
+    Case("votes for the least threshold", lambda: cc.confidence.votes_needed(0.5, TINY), 1),
+    Case("votes for 1",
+         lambda: cc.confidence.votes_needed(0.001, 1.0), refused("threshold", "(0, 1)")),
+    Case("votes for NaN",
+         lambda: cc.confidence.votes_needed(0.001, math.nan), refused("threshold")),
     # schedules
-    Case("looks at 1e10", lambda: cc.boundaries(0.7, 0.001, [10**10]), refused("looks", "10**9")),
-    Case("a plan of 1e12", lambda: cc.plan_at(G, "l2", 0.5, n_max=10**12),
+    Case("looks at 1e10",
+         lambda: cc.sequential.boundaries(0.7, 0.001, [10**10]), refused("looks", "10**9")),
+    Case("a plan of 1e12", lambda: cc.sequential.plan_at(G, "l2", 0.5, n_max=10**12),
          refused("looks", "10**9", "n_max")),
     Case("a width's plan of 1e12 is read",
-         lambda: cc.plan_from_dict(cc.plan_until(G, "l2", 0.1, n_max=10**12).to_dict()).looks[-1],
+         lambda: cc.sequential.plan_from_dict(
+             cc.sequential.plan_until(G, "l2", 0.1, n_max=10**12).to_dict()).looks[-1],
          10**12),
-    Case("a plan of 3e6", lambda: cc.plan_at(G, "l2", 0.5, n_max=3 * 10**6).tests[0].size,
+    Case("a plan of 3e6",
+         lambda: cc.sequential.plan_at(G, "l2", 0.5, n_max=3 * 10**6).tests[0].size,
          near(0.001, below=1e-6)),
     # rows of zeros
     *(Case(f"{noise} {backend}", size(noise, backend), lambda share: abs(share - 1) < 1e-6)

@@ -30,7 +30,9 @@ from cert_models.store.runs import FixedPlan, LogPlan, Run, Votes
 from cert_models.store.storage import StoreError
 
 RUN = Run(
-    FixedPlan(10, 200), cc.Gaussian(4, 0.25), 0, 50, 3, "net", "m", "data", "d", "l2", 0.001
+    plan=FixedPlan(10, 200), noise=cc.Gaussian(4, 0.25), seed=0, batch_size=50, num_classes=3,
+    model="net", model_fingerprint="m", data="data", data_fingerprint="d", attack="l2",
+    alpha=0.001
 )  # fmt: skip
 LOGGED = dataclasses.replace(RUN, plan=LogPlan(10, 200, "l2", 0.001))
 OPTIONS = [
@@ -41,7 +43,13 @@ NUMBER = itertools.count()
 
 
 def votes(index: int) -> Votes:
-    return Votes(index, index % 3, np.array([1, 9, 0]), np.array([0, 190, 10]), 0.1)
+    return Votes(
+        index=index,
+        label=index % 3,
+        selection=np.array([1, 9, 0]),
+        estimation=np.array([0, 190, 10]),
+        seconds=0.1,
+    )
 
 
 def store(path: str = "s.db", inputs: Any = range(4), version: int | None = None) -> str:
@@ -56,7 +64,7 @@ def store(path: str = "s.db", inputs: Any = range(4), version: int | None = None
         kept.begin("l", LOGGED)
         for index in inputs:
             kept.add("a", votes(index))
-        kept.add_logged("l", [Row(0, 1, 1, 0.2, 0.0)])
+        kept.add_logged("l", [Row(index=0, label=1, predict=1, radius=0.2, seconds=0.0)])
     return path
 
 
@@ -107,7 +115,7 @@ def merged(make: Callable[[], str]) -> Callable[[], Any]:
 
 
 def told(one: Votes) -> tuple[Any, ...]:
-    return one.index, one.label, one.selection.tolist(), one.estimation.tolist(), one.path
+    return one.index, one.label, one.selection.tolist(), one.estimation.tolist(), one.looks
 
 
 def said(path: str) -> list[tuple[Any, ...]]:
@@ -146,7 +154,7 @@ BAD = {
     "JSON of another kind": ("selection", "[1, 9]", "record must be a JSON object"),
     "deep JSON": ("selection", "[" * 10**5, "recursion"),
     "a path of nothing": ("path", "3", "input 2"),
-    "a path beside fixed n": ("path", "[3]", "path must be absent"),
+    "a path beside fixed n": ("path", "[3]", "looks must be absent"),
     "votes of half": ("selection", '{"0": 1.0, "1": 9}', "votes must be an integer"),
     "no time": ("seconds", "soon", "seconds must be"),
 }
@@ -454,7 +462,17 @@ def trained() -> str:
     from cert_models.networks.train import Recipe, train_checkpoint
 
     data = Dataset("d", np.zeros((2, 1, 8, 8), np.float32), np.array([0, 1]), 2)
-    recipe = Recipe("digits", "none", cc.Gaussian(64, 0.1), 2, 1, 2, 1e-3, 0, False)
+    recipe = Recipe(
+        arch="digits",
+        normalize="none",
+        noise=cc.Gaussian(64, 0.1),
+        num_classes=2,
+        epochs=1,
+        batch_size=2,
+        learning_rate=1e-3,
+        seed=0,
+        augment=False,
+    )
     with pytest.raises(ValueError, match="another training"):
         train_checkpoint(
             "n.pth", data, recipe, progress=lambda *_: Path("n.pth").write_text("theirs")

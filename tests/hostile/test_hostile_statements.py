@@ -13,6 +13,10 @@ import torch
 from cases import Case, cert, refused
 
 import cert_core as cc
+from cert_core.certificates import certify_scores, certify_top_k
+from cert_core.monte_carlo import monte_carlo_radius
+from cert_core.separation import separation_radius
+from cert_core.sequential import gather, plan_at, plan_until
 from cert_models.logs import Row
 from cert_models.smooth import SmoothedClassifier
 from cert_models.store.counts import CountStore
@@ -23,8 +27,8 @@ from cert_models.store.storage import StoreError
 
 G = cc.Gaussian(4, 1.0)
 X = np.full((3, 4), 0.5, np.float32)
-AT = cc.plan_at(G, "l2", [0.25, 0.5], n_max=1000)
-UNTIL = cc.plan_until(G, "l2", 0.5, n_max=1000)
+AT = plan_at(G, "l2", [0.25, 0.5], n_max=1000)
+UNTIL = plan_until(G, "l2", 0.5, n_max=1000)
 LARGE = 2**63 - 1
 
 
@@ -52,13 +56,13 @@ def certified(**options: Any) -> cc.Certificates:
     return cc.certify(chosen(**options), voted(**options), G, "l2")
 
 
-def outcomes(plan: Any = AT, **options: Any) -> list[cc.Outcome]:
-    return list(cc.outcomes(plan, first, X, 2, 0, **options))
+def outcomes(plan: Any = AT, **options: Any) -> list[cc.Votes]:
+    return list(cc.sequential.outcomes(plan, first, X, 2, 0, **options))
 
 
 def changed(plan: Any, **values: Any) -> Any:
     """A plan through its dict, some values of which are others."""
-    return cc.plan_from_dict({**plan.to_dict(), **values})
+    return cc.sequential.plan_from_dict({**plan.to_dict(), **values})
 
 
 # 3072 coordinates at a rounding boundary: the mean of x is a hair on the side of class 0
@@ -80,8 +84,8 @@ def at_the_edge(value: float, verb: str) -> Any:
             for n, stage in ((50, "selection"), (500, "estimation"))
         )
         return cc.certify(*votes, FINE, "l2").label
-    plan = cc.plan_until(FINE, "l2", 0.5, n_max=500)
-    return cc.certify_by(plan, above, x, 2, 0).label
+    plan = plan_until(FINE, "l2", 0.5, n_max=500)
+    return cc.sequential.certify_by(plan, above, x, 2, 0).label
 
 
 ROUNDED = [
@@ -127,7 +131,8 @@ FORGED = [
     for width in (-1.0, 0.0, 1.0, float("nan"), "0.5", None)
 ] + [
     Case("plan made by hand",
-         lambda: cc.RadiiPlan(G, "l2", (10.0,), (0.5,), 0.001, 10, (100,)), refused("thresholds")),
+         lambda: cc.sequential.RadiiPlan(noise=G, attack="l2", radii=(10.0,), thresholds=(0.5,),
+             alpha=0.001, n0=10, looks=(100,)), refused("thresholds")),
     Case("plan changed by hand", lambda: replace(AT, radii=(9.0, 10.0)), refused("thresholds")),
     Case("thresholds of another version, an ulp below",
          lambda: changed(AT, thresholds=[np.nextafter(p, 0) for p in AT.thresholds]).radii,
@@ -135,7 +140,7 @@ FORGED = [
     Case("thresholds above what is needed",
          lambda: changed(AT, thresholds=[0.9, 0.95]).thresholds, (0.9, 0.95)),
     Case("a test that certifies anything",
-         lambda: cc.FixedSequence((replace(AT.tests[0], certify=(0,) * len(AT.looks)),)),
+         lambda: cc.sequential.FixedSequence((replace(AT.tests[0], certify=(0,) * len(AT.looks)),)),
          refused("tests", "boundaries")),
     Case("plan through its dict", lambda: changed(AT) == AT and changed(UNTIL) == UNTIL, True),
 ]  # fmt: skip
@@ -145,11 +150,11 @@ SPLITTING = cc.Splitting(4, 0.5, 10)
 
 
 def scored() -> Any:
-    return cc.label_scores(lambda b: np.eye(2)[first(b)], X, G, 2, [1, 1, 1], 1000, 0)
+    return cc.scores.label_scores(lambda b: np.eye(2)[first(b)], X, G, 2, [1, 1, 1], 1000, 0)
 
 
 def soft(scores: Any, noise: cc.Noise) -> Any:
-    return cc.certify_scores([1, 1, 1], scores, noise, "l2", n0=10)
+    return certify_scores([1, 1, 1], scores, noise, "l2", n0=10)
 
 
 def split(n: int) -> Any:
@@ -157,17 +162,17 @@ def split(n: int) -> Any:
 
 
 def picked() -> Any:
-    return cc.selected_labels(first, X, G, 2, 100, 0)
+    return cc.joint.selected_labels(first, X, G, 2, 100, 0)
 
 
 def voices(n: int = 100, **options: Any) -> Any:
-    return cc.label_votes(first, X, G, 2, [1, 1, 1], n, 0, **options)
+    return cc.joint.label_votes(first, X, G, 2, [1, 1, 1], n, 0, **options)
 
 
 def labelled(votes: Any = None, noise: cc.Noise = G) -> Any:
     """Labels certified by 100 votes each."""
     cast = voices() if votes is None else votes
-    return cc.certify_labels_jointly(picked(), cast, 100, noise, "l2", 0.01, alpha=0.1)
+    return cc.joint.certify_labels_jointly(picked(), cast, 100, noise, "l2", 0.01, alpha=0.1)
 
 
 def unchanged() -> Any:
@@ -189,21 +194,22 @@ def summed() -> Any:
 
 USED_TWICE = [
     Case("outcomes under another alpha",
-         lambda: cc.gather(replace(AT, alpha=1e-6), outcomes()), refused("results", "plan")),
+         lambda: gather(replace(AT, alpha=1e-6), outcomes()), refused("results", "plan")),
     Case("outcomes under another attack",
-         lambda: cc.gather(cc.plan_at(G, "linf", [0.1], n_max=1000), outcomes()),
+         lambda: gather(plan_at(G, "linf", [0.1], n_max=1000), outcomes()),
          refused("results", "plan")),
     Case("outcomes of a narrower noise",
-         lambda: cc.gather(cc.plan_until(cc.Gaussian(4, 2.0), "l2", 0.5, n_max=1000),
+         lambda: gather(plan_until(cc.Gaussian(4, 2.0), "l2", 0.5, n_max=1000),
                            outcomes(UNTIL)), refused("results", "plan")),
-    Case("outcomes twice", lambda: cc.gather(AT, outcomes() * 2), refused("results", "twice")),
+    Case("outcomes twice",
+         lambda: gather(AT, outcomes() * 2), refused("results", "twice")),
     Case("outcomes of one seed, input by input",
-         lambda: cc.gather(AT, [replace(o, position=i) for i in range(3)
-                                for o in cc.outcomes(AT, first, X[i : i + 1], 2, 0)]),
+         lambda: gather(AT, [replace(o, position=i) for i in range(3)
+                                for o in cc.sequential.outcomes(AT, first, X[i : i + 1], 2, 0)]),
          refused("results", "index 0")),
-    Case("outcomes of no plan", lambda: cc.gather(None, outcomes()), refused("plan")),
-    Case("outcomes in any order", lambda: cc.gather(AT, outcomes()[::-1]).radius,
-         lambda found: np.array_equal(found, cc.certify_by(AT, first, X, 2, 0).radius)),
+    Case("outcomes of no plan", lambda: gather(None, outcomes()), refused("plan")),
+    Case("outcomes in any order", lambda: gather(AT, outcomes()[::-1]).radius,
+         lambda found: np.array_equal(found, cc.sequential.certify_by(AT, first, X, 2, 0).radius)),
     Case("a view as the other stage", lambda: cc.certify((e := voted()), e[:], G, "l2"),
          refused("counts_estimation", "other samples")),
     Case("a copy as the other stage", lambda: cc.certify((e := voted()), e.copy(), G, "l2"),
@@ -215,7 +221,7 @@ USED_TWICE = [
          refused("counts_estimation", "same array")),
     Case("one list", lambda: cc.certify((e := [[0, 100]]), e, G, "l2"),
          refused("counts_estimation", "same array")),
-    Case("top k of a view", lambda: cc.certify_top_k((e := voted()), e[:], G, "l2"),
+    Case("top k of a view", lambda: certify_top_k((e := voted()), e[:], G, "l2"),
          refused("counts_estimation", "other samples")),
     Case("selection among the estimation",
          lambda: cc.certify(voted(100), voted(), G, "l2"), refused("counts_estimation")),
@@ -279,28 +285,30 @@ USED_TWICE = [
 
 SHARED = [
     Case("joined input by input, of one seed",
-         lambda: cc.join_certificates([cc.certify(
+         lambda: cc.certificates.join_certificates([cc.certify(
              cc.count_votes(first, row[None], G, 2, 100, 0, stage="selection"),
              cc.count_votes(first, row[None], G, 2, 1000, 0), G, "l2") for row in X]),
          refused("parts", "index 0", "indices")),
     Case("joined by the classifier",
-         lambda: cc.join_certificates(
+         lambda: cc.certificates.join_certificates(
              [SMOOTHED.certify(row[None], 10, 100, 0.01, "l2", 0) for row in X]),
          refused("parts", "index 0")),
-    Case("joined, scores", lambda: cc.join_certificates(
+    Case("joined, scores", lambda: cc.certificates.join_certificates(
              [SMOOTHED.certify_scores(row[None], 10, 100, 0.01, "l2", 0) for row in X]),
          refused("parts", "index 0")),
-    Case("joined, sequential", lambda: cc.join_certificates(
-             [cc.certify_by(AT, first, row[None], 2, 0) for row in X]),
+    Case("joined, sequential", lambda: cc.certificates.join_certificates(
+             [cc.sequential.certify_by(AT, first, row[None], 2, 0) for row in X]),
          refused("parts", "index 0")),
-    Case("joined twice", lambda: cc.join_certificates([certified()] * 2), refused("parts")),
-    Case("joined of two alphas", lambda: cc.join_certificates(
+    Case("joined twice",
+         lambda: cc.certificates.join_certificates([certified()] * 2), refused("parts")),
+    Case("joined of two alphas", lambda: cc.certificates.join_certificates(
              [certified(), replace(certified(), alpha=0.1)]), refused("alpha")),
-    Case("joined with runner-ups", lambda: cc.join_certificates(
-             [certified(), cc.certify_top_k(chosen(), voted(), G, "l2")]), refused("p_other")),
-    Case("joined of none", lambda: cc.join_certificates([]), refused("parts")),
+    Case("joined with runner-ups", lambda: cc.certificates.join_certificates(
+             [certified(), cc.certificates.certify_top_k(chosen(), voted(), G, "l2")]),
+             refused("of one bound")),
+    Case("joined of none", lambda: cc.certificates.join_certificates([]), refused("parts")),
     Case("joined by indices",
-         lambda: cc.join_certificates([SMOOTHED.certify(
+         lambda: cc.certificates.join_certificates([SMOOTHED.certify(
              X[i : i + 1], 10, 100, 0.01, "l2", 0, indices=[i]) for i in range(3)]).radius,
          lambda found: np.array_equal(found, SMOOTHED.certify(X, 10, 100, 0.01, "l2", 0).radius)),
     Case("predicted by indices",
@@ -312,7 +320,19 @@ SHARED = [
          lambda found: found == SMOOTHED.certify_top_k(X, 10, 100, 0.01, "l2", 0).radius[2]),
 ]  # fmt: skip
 
-RUN = Run(FixedPlan(100, 50), G, 0, 0, 4, "m", "", "d", "", "l2", 0.01)
+RUN = Run(
+    plan=FixedPlan(100, 50),
+    noise=G,
+    seed=0,
+    batch_size=0,
+    num_classes=4,
+    model="m",
+    model_fingerprint="",
+    data="d",
+    data_fingerprint="",
+    attack="l2",
+    alpha=0.01,
+)
 SCORED = replace(RUN, plan=ScorePlan(10, 2))
 LOGGED = replace(RUN, plan=LogPlan(100, 50, "l2", 0.01), num_classes=0)
 EVEN = np.array([50, 0, 0, 0])
@@ -323,9 +343,11 @@ def kept(run: Run, *votes: Any) -> Any:
     with CountStore("store") as store:
         store.begin("r", run)
         if isinstance(run.plan, LogPlan):
-            store.add_logged("r", [Row(*votes)])
+            names = ("index", "label", "predict", "radius", "seconds")
+            store.add_logged("r", [Row(**dict(zip(names, votes, strict=True)))])
             return store.logged("r")
-        store.add("r", Votes(*votes))
+        names = ("index", "label", "selection", "estimation", "seconds", "scores")
+        store.add("r", Votes(**dict(zip(names, votes, strict=False))))
         return read_run(store, "r")
 
 
@@ -388,7 +410,7 @@ ABSENT = [
     Case("time that is none", lambda: kept(RUN, 0, 0, 2 * EVEN, EVEN, float("nan")),
          refused("seconds", error=StoreError)),
     Case("scores of fractions", lambda: kept(SCORED, 0, 0, EVEN, EVEN, 0.1, (0.5, 0.5)),
-         refused("path", error=StoreError)),
+         refused("scores", error=StoreError)),
     Case("a log's radius -1", lambda: kept(LOGGED, 0, 0, 0, -1.0, 0.1),
          refused("radius", error=StoreError)),
     Case("a log's index -1", lambda: kept(LOGGED, -1, 0, 0, 1.0, 0.1),
@@ -402,9 +424,9 @@ ABSENT = [
     Case("a stored record of nothing", lambda: stored_as(', "seed": 0', ""),
          refused("record", error=StoreError)),
     Case("scores with n0 nan",
-         lambda: cc.certify_scores([0], [[0.9]], G, "l2", n0=float("nan")), refused("n0")),
+         lambda: certify_scores([0], [[0.9]], G, "l2", n0=float("nan")), refused("n0")),
     Case("scores with labels -1",
-         lambda: cc.certify_scores([-1], [[0.9]], G, "l2", n0=1), refused("labels", "-1")),
+         lambda: certify_scores([-1], [[0.9]], G, "l2", n0=1), refused("labels", "-1")),
 ]  # fmt: skip
 
 CUSTOM = cc.CustomNoise(
@@ -434,21 +456,21 @@ ERRORS = [
     *(
         Case(f"shapes that do not fit, {words}", act, refused(*words))
         for words, act in (
-            (("p_top", "p_other"), lambda: cc.separation_radius([0.9, 0.8], [0.1] * 3, G, "l2")),
+            (("p_top", "p_other"), lambda: separation_radius([0.9, 0.8], [0.1] * 3, G, "l2")),
             (("p", "radius"), lambda: cc.lower_bound([0.9, 0.8], G, "l2", [0.1] * 3)),
             (("lam", "radius"), lambda: cc.discrepancy([0.9, 0.8], G, "l2", [0.1] * 3)),
             (("k", "n"), lambda: cc.binomial_upper([1, 2], [3] * 3, 0.01)),
-            (("mean", "n"), lambda: cc.chernoff_lower([0.1, 0.2], [3] * 3, 0.01)),
+            (("mean", "n"), lambda: cc.confidence.chernoff_lower([0.1, 0.2], [3] * 3, 0.01)),
             (("mean", "variance"),
-             lambda: cc.empirical_bernstein_lower([0.1, 0.2], [0.1] * 3, 5, 0.01)),
+             lambda: cc.confidence.empirical_bernstein_lower([0.1, 0.2], [0.1] * 3, 5, 0.01)),
             (("indices",), lambda: cc.count_votes(first, X, G, 2, 10, 0, indices={0, 1, 2})),
         )
     ),
     Case("a sampler of complex numbers",
-         lambda: cc.monte_carlo_radius(0.9, replace(CUSTOM, sampler=lambda n, _: 1j * np.ones(
+         lambda: monte_carlo_radius(0.9, replace(CUSTOM, sampler=lambda n, _: 1j * np.ones(
              (n, 1))), "l1", [0.1], n=10, alpha=0.1, seed=0), refused("sampler")),
     Case("a log density that is masked",
-         lambda: cc.monte_carlo_radius(0.9, replace(CUSTOM, log_density=lambda z: np.ma.masked_less(
+         lambda: monte_carlo_radius(0.9, replace(CUSTOM, log_density=lambda z: np.ma.masked_less(
              -np.abs(z[:, 0]), -1)), "l1", [0.1], n=100, alpha=0.1, seed=0),
          refused("log_density", "masked")),
 ]  # fmt: skip

@@ -30,15 +30,15 @@ def mean(samples: Any = SAMPLES, alpha: Any = 0.01) -> Any:
 
 
 def ranks(n: Any = 100, share: Any = 0.5, alpha: Any = 0.01) -> Any:
-    return cc.percentile_ranks(n, share, *THREAT, alpha=alpha)
+    return cc.percentiles.percentile_ranks(n, share, *THREAT, alpha=alpha)
 
 
 def values(predict: Any, n: Any = 20, **options: Any) -> Any:
-    return cc.sampled_values(predict, X, NOISE, n, 0, **options)
+    return cc.scores.sampled_values(predict, X, NOISE, n, 0, **options)
 
 
 def tails(of: Any, n: int = 20) -> Any:
-    return cc.sampled_ranks(lambda batch: batch.sum(axis=1), X, NOISE, n, 0, of)
+    return cc.scores.sampled_ranks(lambda batch: batch.sum(axis=1), X, NOISE, n, 0, of)
 
 
 def joint(
@@ -48,15 +48,15 @@ def joint(
 
 
 def labelled(labels: Any, votes: Any, n: Any = 100) -> Any:
-    return cc.certify_labels_jointly(labels, votes, n, *THREAT, alpha=0.1)
+    return cc.joint.certify_labels_jointly(labels, votes, n, *THREAT, alpha=0.1)
 
 
 def maps(predict: Any, **options: Any) -> Any:
-    return cc.selected_labels(predict, X, NOISE, 2, 20, 0, **options)
+    return cc.joint.selected_labels(predict, X, NOISE, 2, 20, 0, **options)
 
 
 def votes(predict: Any, labels: Any) -> Any:
-    return cc.label_votes(predict, X, NOISE, 2, labels, 20, 0)
+    return cc.joint.label_votes(predict, X, NOISE, 2, labels, 20, 0)
 
 
 def shapes_that_change(batch: Any) -> Any:
@@ -115,10 +115,18 @@ CASES = [
     Case("mean: one sample", lambda: mean([0.5]), lambda f: 0.0 <= f[0] < 0.5 < f[1] <= 1.0),
     Case("mean: bits", lambda: mean([True, False] * 99), refused("samples", "truth value")),
     # the inverse
-    Case("level 2", lambda: cc.inverse_bound(2.0, *THREAT), refused("level", "[0, 1]", "got 2.0")),
-    Case("level NaN", lambda: cc.inverse_bound([math.nan], *THREAT), refused("level", "got nan")),
-    Case("ends", lambda: cc.inverse_bound([0.0, 1.0], *THREAT), [0.0, 1.0]),
-    Case("the least level", lambda: cc.inverse_bound(5e-324, *THREAT) > 0.0, True),
+    Case(
+        "level 2",
+        lambda: cc.bounds.inverse_bound(2.0, *THREAT),
+        refused("level", "[0, 1]", "got 2.0"),
+    ),
+    Case(
+        "level NaN",
+        lambda: cc.bounds.inverse_bound([math.nan], *THREAT),
+        refused("level", "got nan"),
+    ),
+    Case("ends", lambda: cc.bounds.inverse_bound([0.0, 1.0], *THREAT), [0.0, 1.0]),
+    Case("the least level", lambda: cc.bounds.inverse_bound(5e-324, *THREAT) > 0.0, True),
     # values that stream
     Case(
         "a function's NaN",
@@ -217,7 +225,9 @@ CASES = [
     ),
     Case("scales as text", lambda: NOISE.scaled("std"), refused("scales", "'std'")),
     Case(
-        "no noise to scale", lambda: cc.Scaled("gaussian", (1.0,)), refused("noise", "'gaussian'")
+        "no noise to scale",
+        lambda: cc.noises.Scaled("gaussian", (1.0,)),
+        refused("noise", "'gaussian'"),
     ),  # type: ignore[arg-type]
     Case(
         "a record without scales",
@@ -236,12 +246,12 @@ CASES = [
     ),
     Case(
         "moments of stretched noise",
-        lambda: cc.norm_moments(NOISE.scaled([1, 2, 3]), 2),
+        lambda: cc.moments.norm_moments(NOISE.scaled([1, 2, 3]), 2),
         refused("noise", "stretched"),
     ),
     Case(
         "a family of stretched noise",
-        lambda: cc.Scaled.with_rms(3, 1.0),
+        lambda: cc.noises.Scaled.with_rms(3, 1.0),
         refused("noise", "scaled"),
     ),
 ]

@@ -123,10 +123,31 @@ def graph(domain: str, kind: str) -> Said:
 
 def store(name: str = "r", model: str = "evil:net", trap: str = "") -> str:
     """A store whose run names code, with a trigger or a view of another's making."""
-    run = Run(FixedPlan(5, 9), cc.Gaussian(4, 0.5), 0, 10, 2, model, "", "evil:net", "", "l2", 0.1)
+    run = Run(
+        plan=FixedPlan(5, 9),
+        noise=cc.Gaussian(4, 0.5),
+        seed=0,
+        batch_size=10,
+        num_classes=2,
+        model=model,
+        model_fingerprint="",
+        data="evil:net",
+        data_fingerprint="",
+        attack="l2",
+        alpha=0.1,
+    )
     with CountStore("runs.db") as made:
         made.begin(name, run)
-        made.add(name, Votes(0, 1, np.array([0, 5]), np.array([0, 9]), 0.1))
+        made.add(
+            name,
+            Votes(
+                index=0,
+                label=1,
+                selection=np.array([0, 5]),
+                estimation=np.array([0, 9]),
+                seconds=0.1,
+            ),
+        )
     if trap:
         with sqlite3.connect("runs.db") as raw:
             raw.executescript(trap)

@@ -30,7 +30,7 @@ from cert_models.store.runs import (
 )
 
 NOISE = cc.Gaussian(6, 0.5)
-TEST = cc.plan_at(NOISE, "l2", [0.1], n_max=400, alpha=0.01, n0=10, first=100, ratio=2)
+TEST = cc.sequential.plan_at(NOISE, "l2", [0.1], n_max=400, alpha=0.01, n0=10, first=100, ratio=2)
 FIXED, SCORES, SEQUENTIAL = FixedPlan(10, 300), ScorePlan(2, 4), SequentialPlan(TEST)
 INPUTS = 20
 MODELS = """
@@ -128,9 +128,17 @@ def test_a_draw_is_of_the_inputs_and_the_seed_alone() -> None:
 
 
 def votes(
-    selection: list[int], estimation: list[int], path: tuple[int, ...] | None = None, index: int = 0
-) -> Votes:
-    return Votes(index, 0, np.array(selection), np.array(estimation), 0.0, path)
+    selection: list[int], estimation: list[int], looks: tuple[int, ...] | None = None,
+    index: int = 0, scores: tuple[int, ...] | None = None,
+) -> Votes:  # fmt: skip
+    return Votes(
+        index=index, label=0, selection=np.array(selection), estimation=np.array(estimation),
+        looks=looks, scores=scores,
+    )  # fmt: skip
+
+
+def scored(selection: list[int], estimation: list[int], scores: tuple[int, ...]) -> Votes:
+    return votes(selection, estimation, scores=scores)
 
 
 U = SCORE_UNIT
@@ -140,17 +148,17 @@ DIFFERING = [
     ("estimation", FIXED, votes([9, 1], [200, 100]), votes([9, 1], [197, 103]), 3),
     ("both", FIXED, votes([9, 1], [200, 100]), votes([1, 9], [100, 200]), 108),
     ("three classes", FIXED, votes([9, 1, 0], [200, 50, 50]), votes([9, 1, 0], [200, 52, 48]), 2),
-    ("equal scores", SCORES, votes([2 * U, 0], [10, 0], (1, 2, 3, 4)),
-     votes([2 * U, 0], [10, 0], (1, 2, 3, 4)), 0),
-    ("two scores, one sum", SCORES, votes([2 * U, 0], [10, 0], (1, 2, 3, 4)),
-     votes([2 * U, 0], [10, 0], (2, 1, 3, 4)), 2),
-    ("a sum of scores", SCORES, votes([2 * U, 0], [10, 0], (1, 2, 3, 4)),
-     votes([2 * U - 1, 0], [10, 0], (1, 2, 3, 4)), 1),
-    ("more than one score's sum", SCORES, votes([2 * U, 0], [10, 0], (1, 2, 3, 4)),
-     votes([U - 1, 0], [10, 0], (1, 2, 3, 4)), 2),
-    ("scores of another class", SCORES, votes([9, 8], [10, 0], (1, 2, 3, 4)),
-     votes([8, 9], [0, 10], (1, 2, 3, 4)), 5),
-    ("equal paths", SEQUENTIAL, votes([9, 1], [150, 50], (80, 150)),
+    ("equal scores", SCORES, scored([2 * U, 0], [10, 0], (1, 2, 3, 4)),
+     scored([2 * U, 0], [10, 0], (1, 2, 3, 4)), 0),
+    ("two scores, one sum", SCORES, scored([2 * U, 0], [10, 0], (1, 2, 3, 4)),
+     scored([2 * U, 0], [10, 0], (2, 1, 3, 4)), 2),
+    ("a sum of scores", SCORES, scored([2 * U, 0], [10, 0], (1, 2, 3, 4)),
+     scored([2 * U - 1, 0], [10, 0], (1, 2, 3, 4)), 1),
+    ("more than one score's sum", SCORES, scored([2 * U, 0], [10, 0], (1, 2, 3, 4)),
+     scored([U - 1, 0], [10, 0], (1, 2, 3, 4)), 2),
+    ("scores of another class", SCORES, scored([9, 8], [10, 0], (1, 2, 3, 4)),
+     scored([8, 9], [0, 10], (1, 2, 3, 4)), 5),
+    ("equal paths", SEQUENTIAL, scored([9, 1], [150, 50], (80, 150)),
      votes([9, 1], [150, 50], (80, 150)), 0),
     ("a look", SEQUENTIAL, votes([9, 1], [150, 50], (80, 150)),
      votes([9, 1], [150, 50], (79, 150)), 2),
@@ -185,7 +193,19 @@ def test_votes_that_differ(plan: Plan, stored: Votes, counted: Votes, expected: 
 
 
 def run_of(plan: Plan) -> Run:
-    return Run(plan, NOISE, 0, 100, 2, "net", "m", "digits", "d", "l2", 0.01)
+    return Run(
+        plan=plan,
+        noise=NOISE,
+        seed=0,
+        batch_size=100,
+        num_classes=2,
+        model="net",
+        model_fingerprint="m",
+        data="digits",
+        data_fingerprint="d",
+        attack="l2",
+        alpha=0.01,
+    )
 
 
 def path_of(index: int) -> Votes:
@@ -225,9 +245,9 @@ def test_what_is_unseen_may_be_wrong_wherever_it_is_most(
         if index not in drawn[:wrong]:
             return v
         other = differ[drawn.index(index)]
-        path = tuple(max(0, n - other) for n in v.path or ())
+        looks = tuple(max(0, n - other) for n in v.looks or ())
         return dataclasses.replace(
-            v, estimation=v.estimation + np.array([-other, other]), path=path
+            v, estimation=v.estimation + np.array([-other, other]), looks=looks
         )
 
     found = audited(tmp_path / "s.db", recount, share=0.5, seed=seed, allow=allow)
@@ -251,9 +271,9 @@ def test_differences_up_to_what_is_allowed_are_shown_and_counted(tmp_path: Path)
         """Input 4 differs in 3 votes, input 7 in 8."""
         other = {4: 3, 7: 8}.get(index, 0)
         v = path_of(index)
-        path = (*v.path[:-1], v.path[-1] - other)  # type: ignore[index]
+        looks = (*v.looks[:-1], v.looks[-1] - other)  # type: ignore[index]
         return dataclasses.replace(
-            v, estimation=v.estimation + np.array([-other, other]), path=path
+            v, estimation=v.estimation + np.array([-other, other]), looks=looks
         )
 
     for allow, wrong in ((0, (4, 7)), (2, (4, 7)), (3, (7,)), (7, (7,)), (8, ())):
@@ -355,26 +375,26 @@ def in_selection(v: Votes) -> Votes:
 
 def in_estimation(v: Votes) -> Votes:
     top = int(v.selection.argmax())
-    path = v.path and (*v.path[:-1], v.path[-1] - 1)
+    looks = v.looks and (*v.looks[:-1], v.looks[-1] - 1)
     return dataclasses.replace(
-        v, estimation=moved(v.estimation, top, (top + 1) % len(v.estimation)), path=path or None
+        v, estimation=moved(v.estimation, top, (top + 1) % len(v.estimation)), looks=looks or None
     )
 
 
 def in_path(v: Votes) -> Votes:
     """One vote of the first stretch cast for another class, one of the second for this."""
-    assert v.path is not None
-    return dataclasses.replace(v, path=(v.path[0] - 1, *v.path[1:]))
+    assert v.looks is not None
+    return dataclasses.replace(v, looks=(v.looks[0] - 1, *v.looks[1:]))
 
 
 def in_score(v: Votes) -> Votes:
     """The least that a score can differ."""
-    assert v.path is not None
-    change = -1 if v.path[3] else 1
+    assert v.scores is not None
+    change = -1 if v.scores[3] else 1
     estimation = v.estimation.copy()
     estimation[v.selection.argmax()] += change
-    path = (*v.path[:3], v.path[3] + change, *v.path[4:])
-    return dataclasses.replace(v, estimation=estimation, path=path)
+    scores = (*v.scores[:3], v.scores[3] + change, *v.scores[4:])
+    return dataclasses.replace(v, estimation=estimation, scores=scores)
 
 
 def in_mean(v: Votes) -> Votes:
@@ -435,7 +455,7 @@ def test_one_vote_is_found(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     """Always where all is recounted, and else when its input is drawn."""
-    some = [v for v in stored(store, run) if len(v.path or (0, 0)) > 1]
+    some = [v for v in stored(store, run) if len(v.looks or (0, 0)) > 1]
     victim = some[len(some) // 2]
     rewrite(store, run, change(victim))
     assert main([*audit(store, run), "--share", "1", "--json"]) == 1

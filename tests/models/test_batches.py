@@ -59,17 +59,17 @@ def test_counts_of_noise_drawn_on_the_device(device: Any, batch_size: int) -> No
 
 
 def test_scores_and_tests_of_noise_drawn_on_the_device(device: Any) -> None:
-    plan = cc.plan_at(NOISE, "l1", 0.05, n_max=400, alpha=0.01)
+    plan = cc.sequential.plan_at(NOISE, "l1", 0.05, n_max=400, alpha=0.01)
     ours = smoothed()
     means = ours.mean_scores(X, 50, 3)
     kept = ours.label_scores(X, [0] * 5, 50, 3)
     radii = ours.certify_at(X, 0.05, 400, 0.01, "l1", 3)
     before = device.launched
     fixed: dict[str, Any] = {"noise": NOISE, "num_classes": 3}
-    np.testing.assert_allclose(means, cc.mean_scores(ours.scores, X, n=50, seed=3, **fixed))
-    other = cc.label_scores(ours.scores, X, labels=[0] * 5, n=50, seed=3, **fixed)
+    np.testing.assert_allclose(means, cc.scores.mean_scores(ours.scores, X, n=50, seed=3, **fixed))
+    other = cc.scores.label_scores(ours.scores, X, labels=[0] * 5, n=50, seed=3, **fixed)
     np.testing.assert_allclose(kept, other, rtol=1e-6)
-    expected = cc.certify_by(plan, ours.labels, X, 3, 3)
+    expected = cc.sequential.certify_by(plan, ours.labels, X, 3, 3)
     np.testing.assert_array_equal(radii.radius, expected.radius)
     assert device.launched == before  # the CPU's, all three
 

@@ -134,8 +134,9 @@ def write(path: Path, *names: str, inputs: range = range(20), **changes: Any) ->
     with CountStore(path) as store:
         for name in names:
             run = Run(
-                FixedPlan(10, 500), NOISES[name], 0, 100, 2, given["model"], "m", given["data"],
-                given["digest"], "l2", 0.01,
+                plan=FixedPlan(10, 500), noise=NOISES[name], seed=0, batch_size=100,
+                num_classes=2, model=given["model"], model_fingerprint="m", data=given["data"],
+                data_fingerprint=given["digest"], attack="l2", alpha=0.01,
             )  # fmt: skip
             store.begin(name, run, {})
             rng = np.random.default_rng(len(name))
@@ -143,8 +144,11 @@ def write(path: Path, *names: str, inputs: range = range(20), **changes: Any) ->
                 label = (i + given["shift"]) % 2
                 right = SHARE[name] if name != "wide" or i % 4 else 0.1
                 share = np.where(np.arange(2) == label, right, 1 - right)
-                votes = rng.multinomial(10, share), rng.multinomial(500, share)
-                store.add(name, Votes(i, label, *votes, 0.1))
+                first, second = rng.multinomial(10, share), rng.multinomial(500, share)
+                store.add(
+                    name,
+                    Votes(index=i, label=label, selection=first, estimation=second, seconds=0.1),
+                )
 
 
 @pytest.fixture

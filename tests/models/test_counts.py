@@ -24,18 +24,20 @@ from hypothesis import strategies as st
 
 import cert_core as cc
 from cert_models.logs import Row
-from cert_models.store.counts import CountStore
+from cert_models.store.counts import CountStore, MemoryStore
 from cert_models.store.readings import probability_of_radius, read_run
 from cert_models.store.runs import FixedPlan, LogPlan, Run, SequentialPlan, Votes
 from cert_models.store.storage import StoreError
 
 NOISE = cc.L2Noise(64, 0.5, 8.0)
 RUN = Run(
-    FixedPlan(10, 200), NOISE, seed=3, batch_size=100, num_classes=4,
+    plan=FixedPlan(10, 200), noise=NOISE, seed=3, batch_size=100, num_classes=4,
     model="net", model_fingerprint="m", data="digits", data_fingerprint="d",
     attack="l2", alpha=0.001,
 )  # fmt: skip
-TEST = cc.plan_at(NOISE, "l2", [0.01, 0.05], n_max=200, alpha=0.001, n0=10, first=50, ratio=2)
+TEST = cc.sequential.plan_at(
+    NOISE, "l2", [0.01, 0.05], n_max=200, alpha=0.001, n0=10, first=50, ratio=2
+)
 SEQUENTIAL = SequentialPlan(TEST)
 LOGGED = LogPlan(100, 1000, "l2", 0.001)
 
@@ -44,15 +46,20 @@ def votes_of(index: int, n0: int = 10, n: int = 200) -> Votes:
     """Votes that depend on the index alone."""
     rng = np.random.default_rng(index)
     share = rng.dirichlet([5.0, 1.0, 0.2, 0.2])
-    return Votes(index, index % 4, rng.multinomial(n0, share), rng.multinomial(n, share), 0.5)
+    return Votes(
+        index=index,
+        label=index % 4,
+        selection=rng.multinomial(n0, share),
+        estimation=rng.multinomial(n, share),
+        seconds=0.5,
+    )
 
 
 def path_of(index: int, looks: int) -> Votes:
     """Votes of a sequential run that stopped at one of the looks."""
     votes = votes_of(index, n=TEST.looks[looks - 1])
     top = int(votes.estimation[votes.selection.argmax()])
-    path = tuple(top * (i + 1) // looks for i in range(looks))
-    return dataclasses.replace(votes, path=path)
+    return dataclasses.replace(votes, looks=tuple(top * (i + 1) // looks for i in range(looks)))
 
 
 def filled(path: Path, indices: Any, run: Run = RUN, name: str = "a") -> Path:
@@ -66,7 +73,7 @@ def filled(path: Path, indices: Any, run: Run = RUN, name: str = "a") -> Path:
 def told(votes: Votes) -> tuple[Any, ...]:
     """All that a vote says, but its time."""
     both = votes.selection.tolist(), votes.estimation.tolist()
-    return (votes.index, votes.label, *both, votes.path)
+    return (votes.index, votes.label, *both, votes.looks)
 
 
 def content(path: Path, name: str = "a") -> list[tuple[Any, ...]]:
@@ -112,6 +119,19 @@ def test_certificates_are_derived_at_any_attack_and_alpha(
     np.testing.assert_array_equal(some.certificates.label, expected.label[[3, 20]])
     assert (default.attack, default.alpha) == ("l2", 0.001)
     assert expected.label.max() >= 0 or alpha < 1e-3
+
+
+def test_a_store_in_memory_says_what_one_in_a_file_does(tmp_path: Path) -> None:
+    with MemoryStore() as memory, CountStore(filled(tmp_path / "s.db", range(9))) as store:
+        memory.begin("a", RUN, {})
+        for i in reversed(range(9)):
+            memory.add("a", votes_of(i))
+        assert read_run(memory, "a").rows() == read_run(store, "a").rows()
+        with pytest.raises(StoreError, match="must have one result"):
+            memory.add("a", dataclasses.replace(votes_of(1), label=3))
+        with pytest.raises(StoreError, match="got None"):
+            memory.add("a", dataclasses.replace(votes_of(1), label=None))
+    assert [path.name for path in tmp_path.iterdir()] == ["s.db"]
 
 
 def test_a_run_without_inputs_reads_as_none(tmp_path: Path) -> None:
@@ -205,11 +225,11 @@ def test_votes_that_the_plan_cannot_have_cast_are_refused(tmp_path: Path) -> Non
             ("a", votes_of(0, n=199), "estimation must be votes that sum to 200, got 199"),
             ("a", votes_of(0, n0=9), "selection must be votes that sum to 10, got 9"),
             ("a", sequential, "estimation must be votes that sum to 200, got 100"),
-            ("a", dataclasses.replace(good, path=(200,)), "path must be absent"),
+            ("a", dataclasses.replace(good, looks=(200,)), "looks must be absent"),
             ("a", dataclasses.replace(good, selection=np.array([5, 5])), "for the 4 classes"),
-            ("s", good, "path must be the votes at 1 to 3 looks, got None"),
-            ("s", dataclasses.replace(sequential, path=(1,)), "must be votes that sum to 50"),
-            ("s", dataclasses.replace(sequential, path=(1, 2)), "path must be non-decreasing"),
+            ("s", good, "looks must be the votes at 1 to 3 looks, got None"),
+            ("s", dataclasses.replace(sequential, looks=(1,)), "must be votes that sum to 50"),
+            ("s", dataclasses.replace(sequential, looks=(1, 2)), "looks must be non-decreasing"),
             ("l", good, "run must be one of counts"),
         ):
             with pytest.raises(StoreError) as caught:
@@ -225,7 +245,7 @@ def test_no_kind_of_sampling_is_read_as_another(tmp_path: Path) -> None:
         for i in range(3):
             store.add("sequential", path_of(i, i + 1))
         store.begin("log", dataclasses.replace(RUN, plan=LOGGED))
-        store.add_logged("log", [Row(0, 1, 1, 0.2, 0.0)])
+        store.add_logged("log", [Row(index=0, label=1, predict=1, radius=0.2, seconds=0.0)])
         kinds = {"fixed": FixedPlan, "sequential": SequentialPlan, "log": LogPlan}
         assert {name: run.plan.kind for name, run in store.runs().items()} == {k: k for k in kinds}
         for name in kinds:
@@ -260,23 +280,20 @@ def test_a_sequential_run_gives_its_own_decisions_alone(tmp_path: Path) -> None:
         return (batch.mean(axis=1) > 0.48).astype(int)
 
     x = np.linspace(0.3, 0.7, 12)[:, None].repeat(64, axis=1).astype(np.float32)
-    width = cc.plan_until(NOISE, "linf", 0.3, n_max=400, alpha=0.01, n0=10)
+    width = cc.sequential.plan_until(NOISE, "linf", 0.3, n_max=400, alpha=0.01, n0=10)
     for name, test in (("radii", TEST), ("width", width)):
         run = dataclasses.replace(
             RUN, plan=SequentialPlan(test), num_classes=2, attack=test.attack, alpha=test.alpha
         )
-        found = list(cc.outcomes(test, predict, x, 2, seed=5))
+        found = list(cc.sequential.outcomes(test, predict, x, 2, seed=5))
         with CountStore(tmp_path / "s.db") as store:
             store.begin(name, run)
             assert store.runs()[name] == run
             for o in found:
-                store.add(
-                    name,
-                    Votes(o.position, 0, o.votes.selection, o.votes.estimation, 0.1, o.votes.path),
-                )
-            expected, reading = cc.gather(test, found), read_run(store, name)
+                store.add(name, dataclasses.replace(o, label=0, seconds=0.1))
+            expected, reading = cc.sequential.gather(test, found), read_run(store, name)
             result = reading.certificates
-            assert isinstance(result, cc.SequentialCertificates)
+            assert isinstance(result, cc.sequential.SequentialCertificates)
             for key in ("label", "radius", "p_lower", "samples", "decided"):
                 np.testing.assert_array_equal(getattr(result, key), getattr(expected, key))
             assert (result.alpha, result.attack, result.plan) == (test.alpha, test.attack, test)
@@ -288,14 +305,30 @@ def test_a_sequential_run_gives_its_own_decisions_alone(tmp_path: Path) -> None:
 
 def test_votes_at_which_the_test_does_not_stop_are_not_read(tmp_path: Path) -> None:
     """Counts cut off, or taken too far, would not have the test's error rate."""
-    sure = Votes(0, 0, np.array([10, 0, 0, 0]), np.array([200, 0, 0, 0]), 0.1, (50, 100, 200))
-    unsure = Votes(1, 0, np.array([10, 0, 0, 0]), np.array([27, 23, 0, 0]), 0.1, (27,))
+    sure = Votes(
+        index=0,
+        label=0,
+        selection=np.array([10, 0, 0, 0]),
+        estimation=np.array([200, 0, 0, 0]),
+        seconds=0.1,
+        looks=(50, 100, 200),
+    )
+    unsure = Votes(
+        index=1,
+        label=0,
+        selection=np.array([10, 0, 0, 0]),
+        estimation=np.array([27, 23, 0, 0]),
+        seconds=0.1,
+        looks=(27,),
+    )
     for votes in (sure, unsure):
         path = tmp_path / f"{votes.index}.db"
         with CountStore(path) as store:
             store.begin("s", dataclasses.replace(RUN, plan=SEQUENTIAL))
             store.add("s", votes)
-            with pytest.raises(ValueError, match="path must be that of an input at which the test"):
+            with pytest.raises(
+                ValueError, match="looks must be those of an input at which the plan"
+            ):
                 read_run(store, "s")
 
 
@@ -336,8 +369,10 @@ def test_a_conflict_merges_nothing(tmp_path: Path) -> None:
 
 def test_logs_are_kept_as_published(tmp_path: Path) -> None:
     rows = [
-        Row(0, 1, 1, 0.25, 1.5, {"p": "0.9"}), Row(3, 2, cc.ABSTAIN, 0.0, 1.0, {"p": "?"}),
-        Row(5, 0, 2, 1e-9, 2.0, {"p": ""}), Row(6, 0, 0, float("inf"), 2.0, {"p": ""}),
+        Row(index=0, label=1, predict=1, radius=0.25, seconds=1.5, extra={"p": "0.9"}),
+        Row(index=3, label=2, predict=cc.ABSTAIN, radius=0.0, seconds=1.0, extra={"p": "?"}),
+        Row(index=5, label=0, predict=2, radius=1e-9, seconds=2.0, extra={"p": ""}), Row(index=6,
+        label=0, predict=0, radius=float("inf"), seconds=2.0, extra={"p": ""}),
     ]  # fmt: skip
     with CountStore(tmp_path / "s.db") as store:
         store.begin("l", dataclasses.replace(RUN, plan=LOGGED))
@@ -355,7 +390,13 @@ def test_logs_are_kept_as_published(tmp_path: Path) -> None:
         with pytest.raises(StoreError, match=r"alpha must be 0\.001, that of the published log"):
             read_run(store, "l", alpha=0.01)
         with pytest.raises(StoreError, match="input 0 of run 'l' must have one result"):
-            store.add_logged("l", [Row(9, 1, 1, 0.1, 0.0), Row(0, 1, 1, 0.26, 0.0)])
+            store.add_logged(
+                "l",
+                [
+                    Row(index=9, label=1, predict=1, radius=0.1, seconds=0.0),
+                    Row(index=0, label=1, predict=1, radius=0.26, seconds=0.0),
+                ],
+            )
         assert store.logged("l") == rows
 
 

@@ -69,7 +69,9 @@ def test_votes_and_certificates(wrap: Callable[[Any], Any]) -> None:
     plain = cc.certify(*expected, NOISE, "l2")
     certificates = cc.certify(wrap(expected[0]), wrap(expected[1]), NOISE, "l2")
     np.testing.assert_array_equal(certificates.radius, plain.radius)
-    np.testing.assert_array_equal(cc.predict_labels(wrap(expected[1]), 0.001), plain.label)
+    np.testing.assert_array_equal(
+        cc.certificates.predict_labels(wrap(expected[1]), 0.001), plain.label
+    )
     truth, radii = labels(X), np.array([0.0, 0.1])
     np.testing.assert_array_equal(
         cc.certified_accuracy(certificates, wrap(truth), wrap(radii)),

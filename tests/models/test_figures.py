@@ -60,8 +60,8 @@ def test_overlap(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     for i, row in enumerate(rows):
         dim = row["d"]
         noise = families[i % 3](dim, 1.0, *([] if i % 3 == 0 else [0.1 * dim]))
-        level = cc.norm_moments(cc.Gaussian(dim, 1.0), math.inf)[0]
-        same = noise.rescaled(level / cc.norm_moments(noise, math.inf)[0])
+        level = cc.moments.norm_moments(cc.Gaussian(dim, 1.0), math.inf)[0]
+        same = noise.rescaled(level / cc.moments.norm_moments(noise, math.inf)[0])
         columns = ("at equal rms", "at equal mean |z|_inf")
         for column, each in zip(columns, (noise, same), strict=True):
             z = cc.draw(each, DRAWS, 1, dtype="float64")

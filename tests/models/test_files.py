@@ -15,6 +15,7 @@ from cert_core import rounding
 from cert_models import logs
 from cert_models.data import datasets
 from cert_models.reports import tables as report
+from cert_models.store.results import Result
 
 
 def test_digits() -> None:
@@ -78,7 +79,10 @@ def test_printed_numbers_are_rounded_down(value: float, digits: int) -> None:
 def test_log(tmp_path: Path) -> None:
     path = tmp_path / "log.tsv"
     writer = logs.LogWriter(path)
-    rows = [logs.Row(0, 3, 3, 0.1 + 0.2, 1.5), logs.Row(5, 2, cc.ABSTAIN, 0.0, 61.0)]
+    rows = [
+        logs.Row(index=0, label=3, predict=3, radius=0.1 + 0.2, seconds=1.5),
+        logs.Row(index=5, label=2, predict=cc.ABSTAIN, radius=0.0, seconds=61.0),
+    ]
     for row in rows:
         writer.add(row)
         assert path.read_text(encoding="utf-8").endswith(row.line() + "\n")  # on disk at once
@@ -115,7 +119,8 @@ def test_table_and_curves(tmp_path: Path) -> None:
     assert head.split() == ["l2", "radius", "0", "0.5"]
     assert len(rule) == len(head) == len(row)
     assert row.split() == ["Gaussian", *(f"{2 * count}%" for count in counts)]
+    shown = Result.of(result, name="Gaussian", indices=np.arange(50), labels=labels)
     for suffix, magic in ((".png", b"\x89PNG"), (".svg", b"<?xml"), (".pdf", b"%PDF")):
         path = tmp_path / f"curves{suffix}"
-        report.draw_curves({"l2": {"Gaussian": result}}, labels, path, "title")
+        report.curves([shown], path, "title")
         assert path.read_bytes().startswith(magic)

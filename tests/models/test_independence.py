@@ -100,8 +100,8 @@ def classifier(noise: Any) -> SmoothedClassifier:
     return SmoothedClassifier(Net().eval(), noise, 2, batch_size=7)
 
 
-def plan_for(noise: Any) -> cc.RadiiPlan:
-    return cc.plan_at(noise, "l2", [0.01], n_max=N, alpha=0.1, n0=N0, first=5)
+def plan_for(noise: Any) -> cc.sequential.RadiiPlan:
+    return cc.sequential.plan_at(noise, "l2", [0.01], n_max=N, alpha=0.1, n0=N0, first=5)
 
 
 def voted(noise: Any, n: int, **options: Any) -> Any:
@@ -109,14 +109,14 @@ def voted(noise: Any, n: int, **options: Any) -> Any:
 
 
 def scored(noise: Any) -> Any:
-    means = cc.mean_scores(scores, X, noise, 2, N0, SEED, stage="selection", **HOW)
+    means = cc.scores.mean_scores(scores, X, noise, 2, N0, SEED, stage="selection", **HOW)
     chosen = means.argmax(axis=1)
-    return cc.label_scores(scores, X, noise, 2, chosen, N, SEED, **HOW)
+    return cc.scores.label_scores(scores, X, noise, 2, chosen, N, SEED, **HOW)
 
 
 def mapped(noise: Any) -> Any:
-    chosen = cc.selected_labels(labels, X, noise, 2, N0, SEED, **HOW)
-    return cc.label_votes(labels, X, noise, 2, chosen, N, SEED, **HOW)
+    chosen = cc.joint.selected_labels(labels, X, noise, 2, N0, SEED, **HOW)
+    return cc.joint.label_votes(labels, X, noise, 2, chosen, N, SEED, **HOW)
 
 
 def batches(noise: Any) -> Any:
@@ -129,7 +129,19 @@ def long_run(plan: Callable[[Any], Plan], model: Callable[[], Any]) -> Callable[
 
     def run(noise: Any) -> Any:
         data = Dataset("zeros", np.zeros((4, DIM), np.float32), np.zeros(4, np.int64), 2)
-        what = Run(plan(noise), noise, SEED, 7, 2, "m", "", "d", "", "l2", 0.1)
+        what = Run(
+            plan=plan(noise),
+            noise=noise,
+            seed=SEED,
+            batch_size=7,
+            num_classes=2,
+            model="m",
+            model_fingerprint="",
+            data="d",
+            data_fingerprint="",
+            attack="l2",
+            alpha=0.1,
+        )
         return list(sampler_of(model(), what, data, device=None)(INDICES))
 
     return run
@@ -146,12 +158,12 @@ VERBS: dict[str, tuple[Verb, dict[str, tuple[int, int]]]] = {
     "scores": (scored, ALL),
     "label maps": (mapped, ALL),
     "sampled_values": (
-        lambda v: cc.sampled_values(lambda b: b[:, 0], X, v, N, SEED, **HOW), LAST,
+        lambda v: cc.scores.sampled_values(lambda b: b[:, 0], X, v, N, SEED, **HOW), LAST,
     ),
     "sampled_ranks": (
-        lambda v: cc.sampled_ranks(lambda b: b[:, 0], X, v, N, SEED, [1], **HOW), LAST,
+        lambda v: cc.scores.sampled_ranks(lambda b: b[:, 0], X, v, N, SEED, [1], **HOW), LAST,
     ),
-    "certify_by": (lambda v: cc.certify_by(plan_for(v), labels, X, 2, SEED, **HOW), ALL),
+    "certify_by": (lambda v: cc.sequential.certify_by(plan_for(v), labels, X, 2, SEED, **HOW), ALL),
     "SmoothedClassifier.predict": (lambda v: classifier(v).predict(X, N, 0.1, SEED, **WHICH), LAST),
     "SmoothedClassifier.certify": (
         lambda v: classifier(v).certify(X, N0, N, 0.1, "l2", SEED, **WHICH), ALL,
@@ -253,7 +265,7 @@ def test_the_noise_side_does_not_meet_itself(method: str, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(cpu, "draw_log_ratio", recorded)
     how: dict[str, Any] = {"n": 2**20 + 5, "alpha": 0.01, "seed": SEED, "method": method}
-    cc.monte_carlo_required(RADIAL, "l2", 0.5, **how)
+    cc.monte_carlo.monte_carlo_required(RADIAL, "l2", 0.5, **how)
     assert spans.keys() <= {kernels.PI0, kernels.PI_DELTA, kernels.PILOT}
     assert all(joined(list(found))[0] == 0 for found in spans.values())
     if method == "clopper-pearson":

@@ -38,7 +38,14 @@ def rows_strategy() -> st.SearchStrategy[list[Row]]:
 
     def numbered(given: list[Any]) -> list[Row]:
         return [
-            Row(i, label, predict, 0.0 if predict < 0 else radius, us / 1e6, {"note": note})
+            Row(
+                index=i,
+                label=label,
+                predict=predict,
+                radius=0.0 if predict < 0 else radius,
+                seconds=us / 1e6,
+                extra={"note": note},
+            )
             for i, (label, predict, radius, us, note) in enumerate(given)
         ]
 
@@ -73,9 +80,13 @@ def test_columns_are_found_by_name(tmp_path: Path) -> None:
     path = tmp_path / "log"
     lines = ["radius\tidx\tp\tcorrect\tlabel\tpredict", "0.5\t3\t.9\t1\t2\t2", ""]
     path.write_text("\n".join(lines), encoding="utf-8")
-    assert read_log(path) == [Row(3, 2, 2, 0.5, 0.0, {"p": ".9"})]
+    assert read_log(path) == [
+        Row(index=3, label=2, predict=2, radius=0.5, seconds=0.0, extra={"p": ".9"})
+    ]
     path.write_text(f"{HEAD}\n7\t1\t-1\t0.75\t0\t1\n", encoding="utf-8")
-    assert read_log(path) == [Row(7, 1, -1, 0.0, 1.0)]  # an abstention certifies nothing
+    assert read_log(path) == [
+        Row(index=7, label=1, predict=-1, radius=0.0, seconds=1.0)
+    ]  # an abstention certifies nothing
 
 
 BAD = [
@@ -110,16 +121,19 @@ def test_unreadable_logs(tmp_path: Path) -> None:
 
 
 def test_a_log_is_never_overwritten(tmp_path: Path) -> None:
-    path, rows = tmp_path / "log.tsv", [Row(0, 1, 1, 0.5, 1.0)]
+    path, rows = tmp_path / "log.tsv", [Row(index=0, label=1, predict=1, radius=0.5, seconds=1.0)]
     write_log(path, rows)
     write_log(path, rows)  # it says this already
     with pytest.raises(ValueError, match="out must be a file that does not exist yet"):
-        write_log(path, [Row(0, 1, 1, 0.6, 1.0)])
+        write_log(path, [Row(index=0, label=1, predict=1, radius=0.6, seconds=1.0)])
     assert read_log(path) == rows
     with pytest.raises(ValueError, match="No such file"):
         write_log(tmp_path / "no" / "log.tsv", rows)
     with pytest.raises(ValueError, match="rows must have the same columns"):
-        write_log(tmp_path / "b.tsv", [*rows, Row(1, 1, 1, 0.5, 1.0, {"a": "1"})])
+        write_log(
+            tmp_path / "b.tsv",
+            [*rows, Row(index=1, label=1, predict=1, radius=0.5, seconds=1.0, extra={"a": "1"})],
+        )
     assert [p.name for p in tmp_path.iterdir()] == ["log.tsv"]
 
 
@@ -163,13 +177,34 @@ def test_a_published_log_reported_and_exported_is_the_same(
 def test_counts_exported(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What a store says at other attacks and alpha, its radii never above the truth."""
     noise = cc.Laplace(6, 0.5)
-    run = Run(FixedPlan(10, 400), noise, 0, 50, 3, "m", "", "d", "", "l1", 0.001)
+    run = Run(
+        plan=FixedPlan(10, 400),
+        noise=noise,
+        seed=0,
+        batch_size=50,
+        num_classes=3,
+        model="m",
+        model_fingerprint="",
+        data="d",
+        data_fingerprint="",
+        attack="l1",
+        alpha=0.001,
+    )
     votes = [[390, 5, 5], [200, 190, 10], [0, 400, 0]]
     with CountStore("c.db") as store:
         store.begin("r", run)
         for i, estimation in enumerate(votes):
             selection = np.eye(3, dtype=np.int64)[int(np.argmax(estimation))] * 10
-            store.add("r", Votes(3 * i, 0, selection, np.array(estimation), 1.5))
+            store.add(
+                "r",
+                Votes(
+                    index=3 * i,
+                    label=0,
+                    selection=selection,
+                    estimation=np.array(estimation),
+                    seconds=1.5,
+                ),
+            )
         reading = read_run(store, "r", attack="l1", alpha=0.05)
     more = ["--alpha", "0.05", "--out", "r.tsv"]
     assert main(["export", "--store", "c.db", *more]) == 0
@@ -265,11 +300,28 @@ def test_radii_that_lean_on_the_runner_up_are_no_published_log(
 ) -> None:
     """Their radius says nothing of p_lower, from which other norms' would be derived."""
     noise = cc.LinfNoise(2, 0.5)
-    run = Run(FixedPlan(10, 1000), noise, 0, 50, 4, "m", "", "d", "", "linf", 0.001)
+    run = Run(
+        plan=FixedPlan(10, 1000),
+        noise=noise,
+        seed=0,
+        batch_size=50,
+        num_classes=4,
+        model="m",
+        model_fingerprint="",
+        data="d",
+        data_fingerprint="",
+        attack="linf",
+        alpha=0.001,
+    )
     with CountStore("c.db") as store:
         store.begin("r", run)
         counts = np.array([450, 60, 240, 250])
-        store.add("r", Votes(0, 0, np.array([10, 0, 0, 0]), counts, 0.1))
+        store.add(
+            "r",
+            Votes(
+                index=0, label=0, selection=np.array([10, 0, 0, 0]), estimation=counts, seconds=0.1
+            ),
+        )
     assert main(["export", "--store", "c.db", "--runner-up", "--out", "top.tsv"]) == 0
     (row,) = read_log("top.tsv")
     assert row.radius > 0

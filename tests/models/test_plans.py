@@ -42,15 +42,15 @@ def logits(batch: Any) -> torch.Tensor:
         return NET(torch.from_numpy(batch))  # type: ignore[no-any-return]
 
 
-def same(a: cc.SequentialCertificates, b: cc.SequentialCertificates) -> None:
+def same(a: cc.sequential.SequentialCertificates, b: cc.sequential.SequentialCertificates) -> None:
     for name in ("label", "radius", "p_lower", "samples", "decided"):
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
 
 
 @pytest.mark.parametrize("batch_size", [64, 5000])
 def test_certify_at_is_that_of_any_predict_function(batch_size: int) -> None:
-    plan = cc.plan_at(NOISE, "l1", RADII, n_max=3000, alpha=0.01)
-    expected = cc.certify_by(plan, lambda b: logits(b).argmax(dim=1).numpy(), X, 3, 9)
+    plan = cc.sequential.plan_at(NOISE, "l1", RADII, n_max=3000, alpha=0.01)
+    expected = cc.sequential.certify_by(plan, lambda b: logits(b).argmax(dim=1).numpy(), X, 3, 9)
     result = smoothed(batch_size=batch_size).certify_at(X, RADII, 3000, 0.01, "l1", 9)
     same(result, expected)
     assert len(set(result.radius)) > 1
@@ -69,8 +69,8 @@ def test_certify_at_agrees_with_the_fixed_run() -> None:
 
 
 def test_certify_until_is_that_of_any_predict_function() -> None:
-    plan = cc.plan_until(NOISE, "l1", 0.3, n_max=2000, alpha=0.01)
-    expected = cc.certify_by(plan, lambda b: logits(b).argmax(dim=1).numpy(), X, 3, 9)
+    plan = cc.sequential.plan_until(NOISE, "l1", 0.3, n_max=2000, alpha=0.01)
+    expected = cc.sequential.certify_by(plan, lambda b: logits(b).argmax(dim=1).numpy(), X, 3, 9)
     same(smoothed().certify_until(X, 0.3, 2000, 0.01, "l1", 9), expected)
 
 
@@ -99,11 +99,11 @@ def test_soft_votes_are_softmax_scores() -> None:
         return torch.softmax(logits(batch).double(), dim=1).numpy()
 
     classifier = smoothed(batch_size=333)
-    labels = cc.mean_scores(scores, X, NOISE, 3, 100, 9, stage="selection").argmax(axis=1)
-    rows = cc.label_scores(scores, X, NOISE, 3, labels, 1000, 9)
+    labels = cc.scores.mean_scores(scores, X, NOISE, 3, 100, 9, stage="selection").argmax(axis=1)
+    rows = cc.scores.label_scores(scores, X, NOISE, 3, labels, 1000, 9)
     np.testing.assert_allclose(classifier.label_scores(X, labels, 1000, 9), rows, rtol=1e-5)
     result = classifier.certify_scores(X, 100, 1000, 0.001, "l1", 9)
-    expected = cc.certify_scores(labels, rows, NOISE, "l1", n0=100)
+    expected = cc.certificates.certify_scores(labels, rows, NOISE, "l1", n0=100)
     np.testing.assert_allclose(result.p_lower, expected.p_lower, atol=1e-6)
     assert (result.p_lower < rows.mean(axis=1)).all()
 
@@ -111,7 +111,7 @@ def test_soft_votes_are_softmax_scores() -> None:
 def test_the_runner_up_certifies_more() -> None:
     selection = smoothed().counts(X, 100, 9, stage="selection")
     estimation = smoothed().counts(X, 2000, 9)
-    expected = cc.certify_top_k(selection, estimation, NOISE, "l1", k=2, alpha=0.01)
+    expected = cc.certificates.certify_top_k(selection, estimation, NOISE, "l1", k=2, alpha=0.01)
     result = smoothed().certify_top_k(X, 100, 2000, 0.01, "l1", 9, k=2)
     np.testing.assert_array_equal(result.radius, expected.radius)
     alone = smoothed().certify(X, 100, 2000, 0.01, "l1", 9)
@@ -124,7 +124,7 @@ BAD = [
     (lambda: smoothed().certify_until(X, 2.0, 50, 0.1, "l1", 0), "width must be a number in"),
     (lambda: smoothed().certify_top_k(X, 9, 50, 0.1, "l1", 0, k=3), "k must be an integer in"),
     (
-        lambda: smoothed().outcomes(cc.plan_at(cc.Gaussian(12, 1.0), "l2", 0.1), X, 0),
+        lambda: smoothed().outcomes(cc.sequential.plan_at(cc.Gaussian(12, 1.0), "l2", 0.1), X, 0),
         "plan must be for the classifier's noise",
     ),
     (lambda: smoothed(DROPPING).certify_at(X, 0.1, 50, 0.1, "l1", 0), "evaluation mode"),
@@ -190,30 +190,44 @@ def test_soft_votes_on_the_command_line(data: Any, capsys: pytest.CaptureFixture
     assert radii("a.tsv") == radii("b.tsv")
     import soft_and_hard  # type: ignore[import-not-found]
 
-    means = cc.mean_scores(soft_and_hard.scores, data, GAUSSIAN, 4, 50, 0, stage="selection")
-    scores = cc.label_scores(soft_and_hard.scores, data, GAUSSIAN, 4, means.argmax(axis=1), 3000, 0)
+    means = cc.scores.mean_scores(soft_and_hard.scores, data, GAUSSIAN, 4, 50, 0, stage="selection")
+    scores = cc.scores.label_scores(
+        soft_and_hard.scores, data, GAUSSIAN, 4, means.argmax(axis=1), 3000, 0
+    )
     for alpha, log in ((0.001, "b.tsv"), (0.01, "c.tsv")):
         if alpha != 0.001:
             export = ["export", "--store", "s.db", "--alpha", str(alpha), "--out", log]
             assert main(export) == 0
-        exact = cc.certify_scores([1] * 6, scores, GAUSSIAN, "l2", n0=50, alpha=alpha).radius
+        exact = cc.certificates.certify_scores(
+            [1] * 6, scores, GAUSSIAN, "l2", n0=50, alpha=alpha
+        ).radius
         np.testing.assert_allclose(radii(log), exact, atol=2e-4)
         assert (np.array(radii(log)) <= exact).all()
     capsys.readouterr()
     assert main(["export", "--store", "s.db", "--runner-up", "--out", "d.tsv"]) == 2
-    assert "must be of the sampling plan 'fixed'" in capsys.readouterr().err
+    assert (
+        "bound must be one that reads counts of the plan 'scores' (betting)"
+        in capsys.readouterr().err
+    )
     assert main([*command("soft_and_hard:scores"), "--store", "s.db"]) == 2
     assert "plan.kind 'fixed' instead of 'scores'" in capsys.readouterr().err
 
 
 def test_scores_in_a_store_are_checked(data: Any) -> None:
     plan = ScorePlan(50, 3)
-    good = Votes(0, 1, np.array([3, 9]), np.array([0, 60]), 0.1, (10, 20, 30))
+    good = Votes(
+        index=0,
+        label=1,
+        selection=np.array([3, 9]),
+        estimation=np.array([0, 60]),
+        seconds=0.1,
+        scores=(10, 20, 30),
+    )
     plan.check(good)
     for change, message in (
-        ({"path": (10, 20)}, "path must be 3 scores in 0 .. 65535"),
-        ({"path": (10, 20, 70_000)}, "path must be 3 scores"),
-        ({"path": (10, 20, 31)}, "estimation must be votes that sum to 61, got 60"),
+        ({"scores": (10, 20)}, "scores must be 3 numbers in 0 .. 65535"),
+        ({"scores": (10, 20, 70_000)}, "scores must be 3 numbers"),
+        ({"scores": (10, 20, 31)}, "estimation must be votes that sum to 61, got 60"),
         ({"estimation": np.array([60, 0])}, "estimation must be votes that sum to 0, got 60"),
         ({"selection": np.array([-1, 9])}, "selection must be sums of 50 scores a class"),
     ):
@@ -231,10 +245,10 @@ def test_the_runner_up_on_the_command_line(data: Any) -> None:
     assert radii("a.tsv") == radii("c.tsv") == radii("d.tsv")
     assert radii("a.tsv") != radii("b.tsv")
     with CountStore("s.db", readonly=True) as store:
-        result = read_run(store, "default", runner_up=True).certificates
+        result = read_run(store, "default", bound="runner-up").certificates
         votes = list(store.votes("default", FixedPlan))
     both = np.stack([v.selection for v in votes]), np.stack([v.estimation for v in votes])
-    expected = cc.certify_top_k(*both, GAUSSIAN, "l2")
+    expected = cc.certificates.certify_top_k(*both, GAUSSIAN, "l2")
     np.testing.assert_array_equal(result.radius, expected.radius)
     assert result.p_other is not None
     np.testing.assert_array_equal(result.p_other, expected.p_other)
@@ -243,9 +257,9 @@ def test_the_runner_up_on_the_command_line(data: Any) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--votes", "soft", "--at", "0.1"], "--votes soft must come without --at"),
-        (["--votes", "soft", "--runner-up"], "--votes soft must come without"),
-        (["--runner-up", "--until", "0.1"], "--runner-up must come without --at and --until"),
+        (["--votes", "soft", "--at", "0.1"], "--bound must come without --at"),
+        (["--votes", "soft", "--runner-up"], "--bound must be one, got betting and runner-up"),
+        (["--runner-up", "--until", "0.1"], "--bound must come without --at and --until"),
         (["--votes", "soft", "--n", "5"], "n must be at least 10 for alpha"),
         (["--votes", "soft"], "predict(batch) must be scores that sum to 1 at most"),
     ],

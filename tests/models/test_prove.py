@@ -111,15 +111,25 @@ def test_radii_that_are_too_large_are_told(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_sequential_run_is_proved_on_the_side_of_the_noise(tmp_path: Path) -> None:
-    taken, path = TEST.begin(), []
+    taken, looks = TEST.begin(), []
     for n in TEST.looks:
-        path.append(n)
+        looks.append(n)
         if taken.update(n, n):
             break
-    votes = [np.array([n, 0, 0, 0]) for n in (TEST.n0, path[-1])]
+    first, second = [np.array([n, 0, 0, 0]) for n in (TEST.n0, looks[-1])]
     with CountStore(tmp_path / "s.db") as store:
         store.begin("a", dataclasses.replace(RUN, plan=SEQUENTIAL))
-        store.add("a", Votes(0, 0, *votes, seconds=0.1, path=tuple(path)))
+        store.add(
+            "a",
+            Votes(
+                index=0,
+                label=0,
+                selection=first,
+                estimation=second,
+                seconds=0.1,
+                looks=tuple(looks),
+            ),
+        )
     said = cert("prove", "--store", str(tmp_path / "s.db"), *SERIAL)
     assert said.status == 0, said.err
     assert "noise's side alone" in said.out
@@ -128,7 +138,13 @@ def test_a_sequential_run_is_proved_on_the_side_of_the_noise(tmp_path: Path) -> 
 def test_a_log_by_the_fewest_votes(tmp_path: Path) -> None:
     noise, log, table = cc.L2Noise(64, 0.5, 8.0), tmp_path / "log", tmp_path / "t.tsv"
     radii = [cc.certified_radius(cc.binomial_lower(k, 500, 0.001), noise, "l2") for k in (480, 499)]
-    write_log(log, [Row(i, 0, 0, radius, 0.1) for i, radius in enumerate([*radii, radii[0]])])
+    write_log(
+        log,
+        [
+            Row(index=i, label=0, predict=0, radius=radius, seconds=0.1)
+            for i, radius in enumerate([*radii, radii[0]])
+        ],
+    )
     more = ("--n", "500", "--alpha", "0.001", "--log", str(log), "--out", str(table))
     assert cert("prove", *NOISE, *more, *SERIAL).status == 0
     assert sorted(int(row["votes"]) for row in rows(table)) == [480, 499]

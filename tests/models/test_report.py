@@ -43,13 +43,29 @@ def result(n: int = 40, seed: int = 0, name: str = "a", **options: Any) -> Resul
     predict[rng.uniform(size=n) < 0.1] = cc.ABSTAIN
     radius = np.where(predict == cc.ABSTAIN, 0.0, rng.uniform(0.01, 0.8, size=n))
     given: dict[str, Any] = {"alpha": 0.001, "noise": NOISE} | options
-    return Result(name, np.arange(n), labels, predict, radius, "l2", **given)
+    return Result(
+        name=name,
+        indices=np.arange(n),
+        labels=labels,
+        predict=predict,
+        radius=radius,
+        attack="l2",
+        **given,
+    )
 
 
 def test_accuracy_is_that_of_the_core() -> None:
     r = result()
     certificates = cc.Certificates(
-        r.predict, r.radius, np.ones(40), 0.001, 10, 100, NOISE, "l2", True
+        label=r.predict,
+        radius=r.radius,
+        p_lower=np.ones(40),
+        alpha=0.001,
+        n0=10,
+        n=100,
+        noise=NOISE,
+        attack="l2",
+        tight=True,
     )
     for radius in (0.0, 0.1, float(r.radius[3]), float(np.nextafter(r.radius[3], 1)), 5.0):
         assert r.accuracy(radius) == cc.certified_accuracy(certificates, r.labels, radius)
@@ -59,7 +75,14 @@ def test_accuracy_is_that_of_the_core() -> None:
 
 
 def test_abstentions_are_wrong_whatever_the_label() -> None:
-    r = Result("a", np.arange(2), np.array([-1, 3]), np.array([-1, 3]), np.array([0.0, 1.0]), "l2")
+    r = Result(
+        name="a",
+        indices=np.arange(2),
+        labels=np.array([-1, 3]),
+        predict=np.array([-1, 3]),
+        radius=np.array([0.0, 1.0]),
+        attack="l2",
+    )
     assert r.accuracy(0.0) == 0.5
 
 
@@ -70,7 +93,15 @@ def test_abstentions_are_wrong_whatever_the_label() -> None:
 def test_the_version_with_high_probability(n: int, alpha: float, rho: float, seed: int) -> None:
     rng = np.random.default_rng(seed)
     labels = np.zeros(n, int)
-    r = Result("a", np.arange(n), labels, labels, rng.uniform(0, 1, size=n), "l2", alpha)
+    r = Result(
+        name="a",
+        indices=np.arange(n),
+        labels=labels,
+        predict=labels,
+        radius=rng.uniform(0, 1, size=n),
+        attack="l2",
+        alpha=alpha,
+    )
     wrong = r.wrong_at_most(rho)
     assert binom.cdf(wrong, n, alpha) >= 1 - rho - 1e-12
     assert wrong == 0 or binom.cdf(wrong - 1, n, alpha) < 1 - rho + 1e-12
@@ -90,7 +121,15 @@ def test_false_certificates_are_as_rare_as_stated() -> None:
     """Each certificate false with probability alpha: the bound fails with probability rho."""
     rng, n, alpha, rho, runs = np.random.default_rng(0), 300, 0.02, 0.05, 4000
     labels = np.zeros(n, int)
-    r = Result("a", np.arange(n), labels, labels, np.ones(n), "l2", alpha)
+    r = Result(
+        name="a",
+        indices=np.arange(n),
+        labels=labels,
+        predict=labels,
+        radius=np.ones(n),
+        attack="l2",
+        alpha=alpha,
+    )
     false = rng.binomial(n, alpha, size=runs)
     failures = (1 - false / n < r.accuracy(1.0, rho)).sum()
     assert failures <= binom.ppf(1 - 1e-6, runs, rho)
@@ -108,7 +147,14 @@ def test_bad_results() -> None:
     for indices, labels in ((np.array([0, 1, 1]), whole), (whole, whole[:2]), (whole[:0],) * 2):
         size = len(indices)
         with pytest.raises(ValueError, match="result 'a' must have one label"):
-            Result("a", indices, labels, np.zeros(size, int), np.zeros(size), "l2")
+            Result(
+                name="a",
+                indices=indices,
+                labels=labels,
+                predict=np.zeros(size, int),
+                radius=np.zeros(size),
+                attack="l2",
+            )
 
 
 def test_subsets_in_words() -> None:
@@ -124,7 +170,13 @@ def test_subsets_in_words() -> None:
 @given(st.floats(1e-6, 1e6))
 def test_default_radii(top: float) -> None:
     one = np.zeros(1, int)
-    radii = default_radii([Result("a", one, one, one, np.array([top]), "l1")])
+    radii = default_radii(
+        [
+            Result(
+                name="a", indices=one, labels=one, predict=one, radius=np.array([top]), attack="l1"
+            )
+        ]
+    )
     assert radii[0] == 0.0
     assert 3 <= len(radii) <= 10
     assert radii[-1] <= top * (1 + 1e-6) < radii[-1] + 1.5 * radii[1]
@@ -132,8 +184,12 @@ def test_default_radii(top: float) -> None:
 
 def test_default_radii_of_extremes() -> None:
     one = np.zeros(1, int)
-    none = Result("a", one, one, one - 1, np.zeros(1), "l1")
-    endless = Result("b", one, one, one, np.array([np.inf]), "l1")
+    none = Result(
+        name="a", indices=one, labels=one, predict=one - 1, radius=np.zeros(1), attack="l1"
+    )
+    endless = Result(
+        name="b", indices=one, labels=one, predict=one, radius=np.array([np.inf]), attack="l1"
+    )
     assert default_radii([none]) == default_radii([endless]) == [0.0]
     assert endless.accuracy(1e300) == 1.0
 
@@ -142,7 +198,14 @@ def test_default_radii_of_extremes() -> None:
 def test_printed_shares_are_rounded_down(k: int, n: int) -> None:
     k = min(k, n)
     labels = np.zeros(n, int)
-    r = Result("a", np.arange(n), labels, np.where(np.arange(n) < k, 0, 1), np.ones(n), "l2")
+    r = Result(
+        name="a",
+        indices=np.arange(n),
+        labels=labels,
+        predict=np.where(np.arange(n) < k, 0, 1),
+        radius=np.ones(n),
+        attack="l2",
+    )
     (made,) = report.tables([r], [0.5])
     assert made.rows[0][-1] == f"{1000 * k // n / 10:.1f}%"
 
@@ -315,7 +378,15 @@ def test_colour_pictures() -> None:
     x = np.random.default_rng(0).uniform(size=(3, 3, 4, 4)).astype(np.float32)
     labels = np.array([0, 1, 0])
     noise = cc.Gaussian(48, 0.1)
-    r = Result("c", np.arange(3), labels, labels, np.ones(3), "l2", noise=noise)
+    r = Result(
+        name="c",
+        indices=np.arange(3),
+        labels=labels,
+        predict=labels,
+        radius=np.ones(3),
+        attack="l2",
+        noise=noise,
+    )
     rows = gallery(Dataset("colours", x, labels, 2), [r], 9)
     assert [len(row) for row in rows] == [2, 2, 2]
     np.testing.assert_array_equal(rows[1][0].image, np.round(x[1].transpose(1, 2, 0) * 255))
@@ -386,13 +457,34 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     rng = np.random.default_rng(0)
     with CountStore(tmp_path / "store.db") as store:
         for name, noise in (("wide", cc.Gaussian(64, 0.5)), ("narrow", cc.Gaussian(64, 0.25))):
-            run = Run(FixedPlan(10, 500), noise, 0, 100, 10, "net", "m", "digits", "d", "l2", 0.01)
+            run = Run(
+                plan=FixedPlan(10, 500),
+                noise=noise,
+                seed=0,
+                batch_size=100,
+                num_classes=10,
+                model="net",
+                model_fingerprint="m",
+                data="digits",
+                data_fingerprint="d",
+                attack="l2",
+                alpha=0.01,
+            )
             store.begin(name, run, {})
             for i in range(25):
                 share = np.full(10, 0.2 / 9)
                 share[data.y[i]] = 0.8
-                votes = rng.multinomial(10, share), rng.multinomial(500, share)
-                store.add(name, Votes(i, int(data.y[i]), *votes, 0.1))
+                first, second = rng.multinomial(10, share), rng.multinomial(500, share)
+                store.add(
+                    name,
+                    Votes(
+                        index=i,
+                        label=int(data.y[i]),
+                        selection=first,
+                        estimation=second,
+                        seconds=0.1,
+                    ),
+                )
     return tmp_path
 
 

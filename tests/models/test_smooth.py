@@ -44,7 +44,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (5, 3, 2, 2)).astype(np.uint8
 
 def test_sound_counts_equal_those_of_any_predict_function(monkeypatch: pytest.MonkeyPatch) -> None:
     """FAILs as well, some of which are made to happen: they are votes for no class."""
-    net, cpu = module(), cc.kernels.backend("cpu")
+    net, cpu = module(), cc.kernels.backend("cpu").module
     real = cpu.draw_lattice
 
     def failing(noise: Any, n: int, *place: Any, start: int = 0, **options: Any) -> Any:

@@ -28,7 +28,9 @@ from cert_models.networks.train import (
 NOISE = cc.L1Noise.with_rms(64, 0.2, 16.0)
 SMALL = digits("train")
 SMALL = Dataset("digits", SMALL.x[:130], SMALL.y[:130], 10)
-RECIPE = Recipe("digits", "none", NOISE, 10, epochs=3, batch_size=32, seed=5)
+RECIPE = Recipe(
+    arch="digits", normalize="none", noise=NOISE, num_classes=10, epochs=3, batch_size=32, seed=5
+)
 
 
 @pytest.fixture(autouse=True)

@@ -187,11 +187,11 @@ def test_sequential_runs_are_kept_too(
     assert sorted(rows("none.tsv")) == rows("stored.tsv") == rows("workers.tsv")
     with CountStore("s.db", readonly=True) as store:
         plan = store.plan("default", SequentialPlan)
-        paths = [v.path for v in store.votes("default", SequentialPlan)]
+        paths = [v.looks for v in store.votes("default", SequentialPlan)]
         assert len({len(path) for path in paths if path}) > 1
     with CountStore("w.db", readonly=True) as store:
         assert store.plan("default", SequentialPlan) == plan
-        assert [v.path for v in store.votes("default", SequentialPlan)] == paths
+        assert [v.looks for v in store.votes("default", SequentialPlan)] == paths
     capsys.readouterr()
     stored = certify("longrun:predict", "s.db", *options[:3])
     refused(capsys, [*stored, "--n", "1000"], "plan.kind 'fixed' instead of 'sequential'")
@@ -379,7 +379,19 @@ def test_memory_does_not_grow_with_n(folder: Path) -> None:
     data, peaks = load("data.npz"), []
     for n in (1_000, 1_000, 50_000):
         plan = FixedPlan(10, n)
-        run = Run(plan, cc.Gaussian(6, 0.1), 0, 500, 3, "m", "", "d", "", "l2", 0.001)
+        run = Run(
+            plan=plan,
+            noise=cc.Gaussian(6, 0.1),
+            seed=0,
+            batch_size=500,
+            num_classes=3,
+            model="m",
+            model_fingerprint="",
+            data="d",
+            data_fingerprint="",
+            attack="l2",
+            alpha=0.001,
+        )
         sample = sampler_of(longrun.predict, run, data, device=None)
         tracemalloc.start()
         assert sum(int(v.estimation.sum()) for v in sample(range(3))) == 3 * n

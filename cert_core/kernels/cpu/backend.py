@@ -19,38 +19,30 @@ from typing import Any
 
 import numpy as np
 
-from cert_core.errors import Float, fail, probabilities, scalar, to_numpy
-from cert_core.errors import alpha as alpha_value
-from cert_core.errors import seed as seed_value
-from cert_core.kernels import (
-    DRAW,
-    KINDS,
-    PI0,
-    SHAPES,
-    TRUNCATED,
-    UNIFORM,
-    one_input,
-    output_array,
-    span,
+from cert_core.densities import radial_log_ratio
+from cert_core.errors import Float
+from cert_core.kernels import DRAW, KINDS, OFFSETS, PI0, SHAPES, TRUNCATED, UNIFORM
+from cert_core.kernels.copies import (
+    Codes,
+    Recipe,
+    Subset,
+    Table,
+    recipe,
+    split_places,
+    split_steps,
 )
-from cert_core.kernels import integers as errors
-from cert_core.kernels.copies import Recipe, Subset, Table, recipe
+from cert_core.kernels.cpu import selection
 from cert_core.kernels.cpu.copying import cell_rows, moved_cell_rows, subset_rows, table_rows
 from cert_core.kernels.cpu.integers import lattice_rows, write_rows
 from cert_core.kernels.cpu.ratios import changes, closed_changes
-from cert_core.kernels.cpu.rows import draw_rows
-from cert_core.kernels.cpu.selection import smallest
+from cert_core.kernels.cpu.rows import draw_rows, fill_words, row_uniform
 from cert_core.kernels.cpu.tiles import U64
-from cert_core.kernels.reference import (
-    decide,
-    geometry,
-    log_ratio_of_changes,
-    radial_log_ratio,
-    radii,
-    split_steps,
-)
-from cert_core.kernels.reference import hinge_bound as reference_hinge_bound
-from cert_core.lattice import Lattice, checked_lattice
+from cert_core.kernels.host import add as add
+from cert_core.kernels.host import by_sorting, log_ratio_of_changes, output, whole_output
+from cert_core.kernels.host import given as given
+from cert_core.kernels.integers import margins
+from cert_core.kernels.reference import decide, radii
+from cert_core.lattice import Lattice
 from cert_core.noises import Channel, Noise, Splitting, Uniform
 from cert_core.quantiles import cosine_quantiles
 from cert_core.threats import Shift
@@ -127,16 +119,12 @@ def draw(
     threads: int | None = None,
 ) -> Any:
     """See cert_core.kernels; threads defaults to the cores this process may use."""
-    n, start = span(n, start)
-    key = U64(seed_value(seed))
-    out = output_array(out, (n, noise.dim), dtype)
+    key, out = U64(seed), output(out, (n, noise.dim), dtype)
     if isinstance(noise, Channel):
         copy = _copier(noise, recipe(noise, center, dtype), key, stream)
         _spread(lambda low, high: copy(start + low, out[low:high]), n, noise.dim, threads)
         return out
-    middle = np.zeros(0, dtype)
-    if center is not None:
-        middle = one_input(center, noise.dim, dtype)
+    middle = np.zeros(0, dtype) if center is None else center
     chunk = max(1, CHUNK_BYTES // (noise.dim * out.itemsize))
     slots = 4 if dtype == "float32" else 2
     kind, independent, cubics, unit = _coordinates(noise)
@@ -171,14 +159,10 @@ def draw_lattice(
     threads: int | None = None,
 ) -> Any:
     """See cert_core.kernels; threads as in draw."""
-    n, start = span(n, start)
-    seed, noise = seed_value(seed), checked_lattice("lattice", lattice).checked(noise)
-    out, failed = errors.whole_output(out, (n, noise.dim)), np.zeros(n, dtype=bool)
-    given = np.zeros(noise.dim, np.int32)
-    if center is not None:
-        given = errors.whole_center(center, noise.dim)
+    out, failed = whole_output(out, (n, noise.dim)), np.zeros(n, dtype=bool)
+    middle = np.zeros(noise.dim, np.int32) if center is None else center
     kind, independent, _, unit = _coordinates(noise)
-    margins = errors.margins(noise, kind, lattice)
+    margin = margins(noise, kind, lattice)
     chunk = max(1, CHUNK_BYTES // (8 * noise.dim))
 
     def work(low: int, high: int) -> None:
@@ -187,7 +171,7 @@ def draw_lattice(
             radius, relative = radii(noise, high - low, seed, start + low, stream)
         lattice_rows(
             kind, independent, U64(start + low), U64(stream), U64(seed), chunk, unit, radius,
-            relative, margins.least, margins.raw, margins.inverse, given, out[low:high],
+            relative, margin.least, margin.raw, margin.inverse, middle, out[low:high],
             failed[low:high],
         )  # fmt: skip
 
@@ -219,6 +203,14 @@ def _coordinates(noise: Noise) -> tuple[int, bool, Any, float]:
     return kind, scale is not None, cubics, unit if scale is None else scale
 
 
+@lru_cache(maxsize=8)
+def _offsets(dim: int, copies: int) -> Codes:
+    """Where each coordinate's splits stand, the same for all inputs and runs."""
+    words = np.empty((1, dim), np.uint64)
+    fill_words(U64(0), U64(OFFSETS), U64(0), words)
+    return split_places(words[0], copies)
+
+
 def _copier(noise: Channel, copied: Recipe, key: Any, stream: int) -> Callable[[int, Any], None]:
     """What writes the copies start, start + 1, ... to rows."""
     chunk, place = max(1, CHUNK_BYTES // (8 * noise.dim)), (U64(stream), key)
@@ -229,11 +221,13 @@ def _copier(noise: Channel, copied: Recipe, key: Any, stream: int) -> Callable[[
         subset = copied.row, copied.keep, copied.null
         return lambda start, out: subset_rows(U64(start), *place, chunk, *subset, out)
     cells = copied.codes, copied.width, copied.levels
-    if isinstance(noise, Splitting) and noise.copies is not None:
+    copies = noise.copies if isinstance(noise, Splitting) else None
+    if copies is not None:
+        offsets = _offsets(noise.dim, copies)
 
         def moved(start: int, out: Any) -> None:
-            offsets, steps = split_steps(noise, 1, int(key), start, stream)
-            moved_cell_rows(int(steps[0]), offsets, *cells, out)
+            (step,) = split_steps(row_uniform(*place), start, 1, copies)
+            moved_cell_rows(int(step), offsets, *cells, out)
 
         return moved
     return lambda start, out: cell_rows(U64(start), *place, chunk, *cells, out)
@@ -241,9 +235,6 @@ def _copier(noise: Channel, copied: Recipe, key: Any, stream: int) -> Callable[[
 
 def log_ratio(noise: Noise, z: Any, shift: Shift, *, threads: int | None = None) -> Float:
     """See cert_core.kernels."""
-    z = to_numpy("z", z)
-    if z.ndim != 2 or z.shape[1] != noise.dim:
-        raise fail("z", f"of shape (n, {noise.dim})", z.shape, "flatten each input to one row")
     if z.dtype not in (np.float32, np.float64):
         z = z.astype(np.float64)
     z = np.ascontiguousarray(z if noise.stretch is None else z / noise.stretch)
@@ -270,11 +261,9 @@ def draw_log_ratio(
     threads: int | None = None,
 ) -> Float:
     """See cert_core.kernels."""
-    n, start = span(n, start)
-    key, shape = U64(seed_value(seed)), geometry(noise, shift)
     if shift.size == 0:
         return np.zeros(n)
-    record = noise.radial
+    key, shape, record = U64(seed), noise.geometry(shift.kind), noise.radial
     if record is None or shape == "open":
         return _open_draws(noise, shift, n, seed, start, stream, threads)
     size = shift.norm(2.0, noise.dim) if shape == "sphere" else shift.size
@@ -315,21 +304,9 @@ def _open_draws(
     return out
 
 
-def hinge_bound(log_ratio: Any, p: Any, alpha: float) -> Any:
-    """See cert_core.kernels and reference.hinge_bound: one selection, no sort."""
-    points, sample = probabilities("p", p), np.asarray(log_ratio)
-    plain = sample.ndim == 1 and sample.size > 0 and sample.dtype == np.float64
-    n = max(sample.size, 1)
-    epsilon = math.sqrt((math.log(2) - math.log(alpha_value(alpha))) / (2 * n))
-    if points.size > 8 or not plain or (points <= epsilon).all():
-        return reference_hinge_bound(log_ratio, p, alpha)
-    result = np.zeros(points.shape)
-    for i, q in np.ndenumerate(points):
-        if q > epsilon:
-            m = min(max(math.ceil(n * (q - epsilon)), 1), n)
-            order, total = smallest(sample, m)
-            if math.isnan(order):
-                return reference_hinge_bound(log_ratio, p, alpha)
-            value = math.exp(order) * (q - epsilon - m / n) + total / n
-            result[i] = min(max(value, 0.0), q)
-    return scalar(result)
+def smallest(values: Float, m: Any) -> tuple[Any, Any]:
+    """See kernels.Backend: a selection for each of a few m, one sort else."""
+    if m.size > 8:
+        return by_sorting(values, m)
+    order, sums = zip(*(selection.smallest(values, int(place)) for place in m), strict=True)
+    return np.array(order), np.array(sums)

@@ -137,8 +137,8 @@ def closed_changes(
     u, v, sign = 0.5, 0.5, False
     for i in range(s.size):
         sample = first + U64(i)
-        score, cosine = row_normals(sample, stream, key)
-        s[i] = scale * math.exp(quantile(cubics, score))
+        normal, cosine = row_normals(sample, stream, key)
+        s[i] = scale * math.exp(quantile(cubics, normal))
         if shape == 0:
             cosine = quantile(cosines, cosine)
         else:

@@ -49,11 +49,18 @@ def row_normals(sample: Any, stream: Any, key: Any) -> Any:
     return radius * x, radius * y
 
 
+@njit(**OPTIONS)
+def row_uniform(stream: Any, key: Any) -> Any:
+    """The first uniform of the row quantities of sample 0."""
+    a, b, _, _ = row_words(U64(0), U64(1), stream, key)
+    return uniform64(a, b)
+
+
 @njit(inline="always", **OPTIONS)
-def quantile(cubics: Any, score: Any) -> Any:
-    """A LogQuantiles table at one score."""
+def quantile(cubics: Any, normal: Any) -> Any:
+    """A LogQuantiles table at one normal score."""
     n = cubics.shape[0]
-    place = (min(max(score, -REACH), REACH) + REACH) * (n / (2.0 * REACH))
+    place = (min(max(normal, -REACH), REACH) + REACH) * (n / (2.0 * REACH))
     i = min(int(place), n - 1)
     x = place - i
     return ((cubics[i, 0] * x + cubics[i, 1]) * x + cubics[i, 2]) * x + cubics[i, 3]
@@ -65,12 +72,12 @@ def _radii(first: Any, stream: Any, key: Any, cubics: Any, scale: Any, out: Any)
     wide_vectors()
     lane_row, none = np.arange(LANES).astype(np.uint64), np.zeros(LANES, np.uint64)
     w = np.empty((4, LANES), np.uint32)
-    scores = np.empty(2 * LANES)
+    normals = np.empty(2 * LANES)
     for low in range(0, out.size, LANES):
         words(lane_row, none, first + U64(low), U64(0), stream + U64(1), key, w)
-        normals64(w, U64(0), U64(LANES), scores)
+        normals64(w, U64(0), U64(LANES), normals)
         for i in range(min(LANES, out.size - low)):
-            out[low + i] = scale * exp64(quantile(cubics, scores[i]))
+            out[low + i] = scale * exp64(quantile(cubics, normals[i]))
 
 
 @njit(**OPTIONS)

@@ -3,7 +3,7 @@
 What is computed on the device stays there: results are CuPy arrays, and arrays of any
 framework on the same device (by DLPack or __cuda_array_interface__) are read and written
 where they are.  Work is put on CuPy's current stream and not waited for, but for two things:
-hinge_bound returns numbers, and a noise's table of quantiles is waited for when it is first
+smallest returns numbers, and a noise's table of quantiles is waited for when it is first
 copied to a device.  Memory is from CuPy's pool.  float32 below 1.2e-38 is drawn as 0, as CuPy
 compiles it.
 """
@@ -17,14 +17,11 @@ from typing import Any
 import cupy
 import numpy as np
 
-from cert_core.errors import BackendMissing, UnsupportedPair, choice, fail, probabilities, scalar
-from cert_core.errors import alpha as alpha_value
-from cert_core.errors import seed as seed_value
-from cert_core.kernels import DRAW, DTYPES, PI0, PROBES, bracket, span
-from cert_core.kernels import integers as errors
+from cert_core.errors import BackendMissing, UnsupportedPair, fail, to_numpy
+from cert_core.kernels import DRAW, DTYPES, PI0, PROBES, bracket
 from cert_core.kernels.gpu import launches
-from cert_core.kernels.reference import HIGHEST, REMEDY, RULE, decide, geometry, radii
-from cert_core.lattice import checked_lattice
+from cert_core.kernels.integers import margins
+from cert_core.kernels.reference import decide, radii
 from cert_core.noises import Finite, Noise
 from cert_core.quantiles import LogQuantiles
 from cert_core.threats import Shift
@@ -104,32 +101,19 @@ def _shared(value: Any) -> Any:
     return cupy.asarray(value) if hasattr(value, "__cuda_array_interface__") else None
 
 
-def _on_device(value: Any) -> Any:
-    """value as a CuPy array, copied if it is on the host."""
+def given(name: str, value: Any, dtype: str | None = None) -> Any:
+    """See kernels.Backend; copied if it is on the host."""
     value = value.detach() if hasattr(value, "detach") else value
     array = _shared(value)
-    return cupy.asarray(np.asarray(value)) if array is None else array
-
-
-def place(center: Any) -> Any:
-    """A center where draw adds it without a copy."""
-    return cupy.ascontiguousarray(_on_device(center), dtype="float32")
+    if array is None:
+        array = cupy.asarray(to_numpy(name, value))
+    return cupy.ascontiguousarray(array, dtype=dtype)
 
 
 def add(out: Any, center: Any) -> None:
     """Add a center of float64 to rows on the device, in their own memory."""
     array = _shared(out)
     array[...] = array.astype("float64") + cupy.asarray(center)
-
-
-def _center(center: Any, dim: int, dtype: str) -> Any:
-    """The center's values, or a null pointer."""
-    if center is None:
-        return np.uint64(0)
-    array = cupy.ascontiguousarray(_on_device(center), dtype=dtype)
-    if array.size != dim:
-        raise fail("center", f"an array of {dim} values", array.shape, "pass one input")
-    return array
 
 
 def _output(out: Any, shape: tuple[int, int], dtype: str) -> Any:
@@ -164,17 +148,16 @@ def draw(
     is waited for) or of any framework on the current device (that is not)."""
     if isinstance(noise, Finite):
         raise UnsupportedPair(f"backend must be 'cpu' or 'reference' for {noise!r}, got 'gpu'")
-    n, start = span(n, start)
-    key, dtype = seed_value(seed), choice("dtype", dtype, DTYPES)
     array = _output(out, (n, noise.dim), dtype)
-    middle = _center(center, noise.dim, dtype)
+    none = np.uint64(0)  # a null pointer
     if n > 0 and noise.stretch is None:
-        _run(launches.draw(noise, n, start, key, stream, dtype), middle, array)
+        middle = none if center is None else center
+        _run(launches.draw(noise, n, start, seed, stream, dtype), middle, array)
     elif n > 0:
-        _run(launches.draw(noise, n, start, key, stream, dtype), np.uint64(0), array)
+        _run(launches.draw(noise, n, start, seed, stream, dtype), none, array)
         array *= cupy.asarray(noise.stretch)
         if center is not None:
-            array += middle.reshape(-1)
+            array += center
     if isinstance(out, np.ndarray):
         out[...] = array.get()
     return array if out is None else out
@@ -195,18 +178,14 @@ def draw_lattice(
     for: the host draws the rows that the device leaves undecided."""
     if isinstance(noise, Finite):
         raise UnsupportedPair(f"backend must be 'cpu' or 'reference' for {noise!r}, got 'gpu'")
-    n, start = span(n, start)
-    key, noise = seed_value(seed), checked_lattice("lattice", lattice).checked(noise)
     array, failed = _output(out, (n, noise.dim), "int32"), np.zeros(n, dtype=bool)
     if n > 0:
-        given = None if center is None else errors.whole_center(_host(center), noise.dim)
-        middle = np.uint64(0) if given is None else cupy.asarray(given)
+        middle = np.uint64(0) if center is None else cupy.asarray(center)
         kind, scale = launches.direction(noise)
-        margins = errors.margins(noise, kind, lattice)
-        known = np.zeros((2, n)) if scale is not None else radii(noise, n, key, start, stream)
+        known = np.zeros((2, n)) if scale is not None else radii(noise, n, seed, start, stream)
         radius, relative = (cupy.asarray(values) for values in known)
         undecided = _empty((n,), "uint8")
-        launch = launches.lattice(noise, n, start, key, stream, margins)
+        launch = launches.lattice(noise, n, start, seed, stream, margins(noise, kind, lattice))
         _run(launch, radius, relative, middle, array, undecided)
         rows = np.flatnonzero(undecided.get())
         drawn, samples = (
@@ -214,7 +193,7 @@ def draw_lattice(
             np.uint64(start) + rows.astype(np.uint64),
         )
         failed[rows] = decide(
-            noise, key, lattice, samples, given, stream, drawn, np.arange(len(rows))
+            noise, seed, lattice, samples, center, stream, drawn, np.arange(len(rows))
         )
         if len(rows):
             array[cupy.asarray(rows)] = cupy.asarray(drawn)
@@ -232,19 +211,12 @@ def write_values(lattice: Any, integers: Any, out: Any) -> None:
         array[...] = values
 
 
-def _host(value: Any) -> Any:
-    return value.get() if isinstance(value, cupy.ndarray) else value
-
-
 def log_ratio(noise: Noise, z: Any, shift: Shift) -> Any:
     """See cert_core.kernels; z on the device is read there, the result is a CuPy array."""
-    rows = _on_device(z)
-    if rows.ndim != 2 or rows.shape[1] != noise.dim:
-        raise fail("z", f"of shape (n, {noise.dim})", rows.shape, "flatten each input to one row")
-    dtype = str(rows.dtype) if str(rows.dtype) in DTYPES else "float64"
+    dtype = str(z.dtype) if str(z.dtype) in DTYPES else "float64"
     if noise.stretch is not None:
-        rows, dtype = rows / cupy.asarray(noise.stretch), "float64"
-    rows = cupy.ascontiguousarray(rows, dtype=dtype)
+        z, dtype = z / cupy.asarray(noise.stretch), "float64"
+    rows = cupy.ascontiguousarray(z, dtype=dtype)
     result = _empty((len(rows),), "float64")
     if shift.size == 0:
         result.fill(0.0)
@@ -257,36 +229,22 @@ def draw_log_ratio(
     noise: Noise, shift: Shift, n: int, seed: int, *, start: int = 0, stream: int = PI0
 ) -> Any:
     """See cert_core.kernels; a CuPy array."""
-    n, start = span(n, start)
-    key, shape = seed_value(seed), geometry(noise, shift)
+    shape = noise.geometry(shift.kind)
     result = _empty((n,), "float64")
     if shift.size == 0:
         result.fill(0.0)
     elif n > 0 and shape == "open":
-        _run(launches.open_ratios(noise, shift, n, start, key, stream), result)
+        _run(launches.open_ratios(noise, shift, n, start, seed, stream), result)
     elif n > 0:
-        _run(launches.closed_ratios(noise, shift, shape, n, start, key, stream), result)
+        _run(launches.closed_ratios(noise, shift, shape, n, start, seed, stream), result)
     return result
 
 
-def hinge_bound(log_ratio: Any, p: Any, alpha: float) -> Any:
-    """See cert_core.kernels and reference.hinge_bound: a selection on the device for a few p of
-    many draws, one sort else; the draws are not copied to the host."""
-    level, points = alpha_value(alpha), probabilities("p", p)
-    sample = cupy.ascontiguousarray(_on_device(log_ratio), dtype="float64")
-    n = sample.size
-    if sample.ndim != 1 or n == 0:
-        raise fail("log_ratio", "a non-empty vector", sample.shape, "pass draws of the log ratio")
-    if not bool((sample < HIGHEST).all()):
-        raise fail("log_ratio", RULE, float(sample[~(sample < HIGHEST)][0]), REMEDY)
-    shares = np.atleast_1d(points - math.sqrt((math.log(2) - math.log(level)) / (2 * n)))
-    m = np.clip(np.ceil(n * shares).astype(np.int64), 1, n)
-    few = points.size <= 4 and n > 64 * PROBES
-    select = _smallest if few else _sorted
-    order, sums = select(sample, m)
-    value = np.exp(order) * (shares - m / n) + sums / n
-    result = np.where(shares > 0, np.clip(value, 0.0, np.atleast_1d(points)), 0.0)
-    return scalar(result.reshape(points.shape))
+def smallest(values: Any, m: Any) -> tuple[Any, Any]:
+    """See kernels.Backend: a selection on the device for a few m of many values, one sort else;
+    the values are not copied to the host."""
+    few = m.size <= 4 and values.size > 64 * PROBES
+    return (_selected if few else _sorted)(values, m)
 
 
 def _sorted(sample: Any, m: Any) -> tuple[Any, Any]:
@@ -297,7 +255,7 @@ def _sorted(sample: Any, m: Any) -> tuple[Any, Any]:
     return ordered[places].get(), sums[places].get()
 
 
-def _smallest(sample: Any, m: Any) -> tuple[Any, Any]:
+def _selected(sample: Any, m: Any) -> tuple[Any, Any]:
     """The same by a bracket from equally spaced probes, one pass, and a sort of the bracket."""
     found = [_one_smallest(sample, int(place)) for place in m.flat]
     order, sums = zip(*found, strict=True)
