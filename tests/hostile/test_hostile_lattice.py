@@ -331,10 +331,12 @@ def test_fails_are_votes_against_whatever_is_certified(failing: Failing) -> None
 
 
 def test_predictions_count_fails_for_the_second_class() -> None:
-    drawn = cc.provenance.Drawn(NOISE, 0, "estimation", 0, 100, (0,), PIXEL, (0,))
     close = np.array([[62, 37]])
     for lost, label in ((1, 0), (8, cc.ABSTAIN), (90, cc.ABSTAIN)):
-        told = cc.provenance.Drawn(**{**vars(drawn), "failed": (lost,)})
+        told = cc.provenance.Drawn(
+            noise=NOISE, seed=0, stage="estimation", start=0, stop=99 + lost, indices=(0,),
+            sound=PIXEL, failed=(lost,),
+        )  # fmt: skip
         table = cc.provenance.counted(close, told)
         assert cc.certificates.predict_labels(table, 0.05)[0] == label
 

@@ -82,8 +82,7 @@ __device__ inline void lattice_row(const Task& task, const Margins& margins, cc_
       const double noise = coordinate_of<kind>(head, how.factor, values[slot], at);
       const double steps = noise * margins.inverse, whole = floor(steps + 0.5);
       const double slack = 0.5 - fabs(steps - whole);
-      const bool told =
-          slack > how.fixed + how.share * fabs(steps) && fabs(steps) < 0x1p30 - 2.0;
+      const bool told = slack > how.fixed + how.share * fabs(steps) && fabs(steps) < 0x1p30 - 2.0;
       count += told ? 0 : 1;
       out[row * task.dim + at] = (center ? center[at] : 0) + (told ? (int)whole : 0);
     }
