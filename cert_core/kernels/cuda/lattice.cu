@@ -52,10 +52,10 @@ __device__ inline Rounding rounding_of(const Task& task, const Margins& margins,
   double sum = 0.0;
   const int tiles = cc_tiles(task.dim, Layout<double>::span);
   for (int tile = 0; tile < tiles; ++tile) {
-    double values[Layout<double>::slots];
+    double values[Layout<double>::values];
     raw_values<kind>(task, task.start + (cc_u64)row, head.bounds,
-                     place_of<double>(task.dim, tile, lane), values);
-    for (int slot = 0; slot < Layout<double>::slots; ++slot) sum += size_part<kind>(values[slot]);
+                     place_of<double, ANY>(task.dim, tile, lane), values);
+    sum += size_of<kind, Layout<double>::values>(values);
   }
   sum = fold(part, sum, lane, task.width);
   const double dim = (double)task.dim, size = kind == CC_NORMAL ? sqrt(sum) : sum;
@@ -70,17 +70,17 @@ __device__ inline void lattice_row(const Task& task, const Margins& margins, cc_
                                    unsigned char* undecided) {
   const Head head = lattice_head<kind>(task, margins, row);
   const Rounding how = rounding_of<kind, independent>(task, margins, head, row, lane, part);
-  const int slots = Layout<double>::slots, tiles = cc_tiles(task.dim, Layout<double>::span);
+  const int tiles = cc_tiles(task.dim, Layout<double>::span);
   cc_i64 count = 0;
   for (int tile = 0; row < task.n && tile < tiles; ++tile) {
-    const Place place = place_of<double>(task.dim, tile, lane);
-    double values[Layout<double>::slots];
+    const Place<double, ANY> place = place_of<double, ANY>(task.dim, tile, lane);
+    double values[Layout<double>::values];
     raw_values<kind>(task, task.start + (cc_u64)row, head.bounds, place, values);
-    for (int slot = 0; slot < slots; ++slot) {
-      if (!place.holds(slot)) continue;
-      const cc_i64 at = place.coordinate(slot);
-      const double noise = coordinate_of<kind>(head, how.factor, values[slot], at);
-      const double steps = noise * margins.inverse, whole = floor(steps + 0.5);
+    scale_values<kind>(head, how.factor, place, values);
+    for (int v = 0; v < Layout<double>::values; ++v) {
+      if (!place.holds(v)) continue;
+      const cc_i64 at = place.base + place.offset(v);
+      const double steps = values[v] * margins.inverse, whole = floor(steps + 0.5);
       const double slack = 0.5 - fabs(steps - whole);
       const bool told = slack > how.fixed + how.share * fabs(steps) && fabs(steps) < 0x1p30 - 2.0;
       count += told ? 0 : 1;
