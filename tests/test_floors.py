@@ -31,6 +31,7 @@ FLOORS = [
     },
     {"cert_core.confidence", "cert_core.noises"},
     {"cert_core.channels"},
+    {"cert_core.lattice"},
     {
         "cert_core.exact",
         "cert_core.kernels",
