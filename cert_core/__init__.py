@@ -23,6 +23,7 @@ TOPICS = {
         "join_certificates",
         "predict_labels",
     ),
+    "channels": (),
     "confidence": (
         "betting_lower",
         "chernoff_lower",
@@ -44,6 +45,7 @@ TOPICS = {
         "selected_labels",
     ),
     "kernels": (),
+    "lattice": (),
     "laws": (
         "EmpiricalLaw",
         "LogRatioLaw",

@@ -4,12 +4,14 @@ from . import (
     bounds as bounds,
     calibration as calibration,
     certificates as certificates,
+    channels as channels,
     confidence as confidence,
     deterministic as deterministic,
     draws as draws,
     errors as errors,
     joint as joint,
     kernels as kernels,
+    lattice as lattice,
     laws as laws,
     moments as moments,
     monte_carlo as monte_carlo,
@@ -42,17 +44,24 @@ from .certificates import (
     certified_accuracy as certified_accuracy,
     certify as certify,
 )
+from .channels import (
+    CHANNELS as CHANNELS,
+    Ablation as Ablation,
+    Flips as Flips,
+    SparseFlips as SparseFlips,
+    Splitting as Splitting,
+    Uniform as Uniform,
+    noise_from_dict as noise_from_dict,
+)
 from .confidence import binomial_lower as binomial_lower, binomial_upper as binomial_upper
 from .deterministic import certify_deterministic as certify_deterministic
-from .draws import draw as draw, log_ratio as log_ratio
+from .draws import draw as draw, draw_lattice as draw_lattice, log_ratio as log_ratio
 from .joint import certify_jointly as certify_jointly
+from .lattice import Lattice as Lattice
 from .laws import log_ratio_law as log_ratio_law
 from .monte_carlo import monte_carlo_bound as monte_carlo_bound
 from .noises import (
-    CHANNELS as CHANNELS,
     NOISES as NOISES,
-    Ablation as Ablation,
-    Flips as Flips,
     Gaussian as Gaussian,
     L1Noise as L1Noise,
     L2Noise as L2Noise,
@@ -61,10 +70,6 @@ from .noises import (
     MixedNoise as MixedNoise,
     Noise as Noise,
     RadialNoise as RadialNoise,
-    SparseFlips as SparseFlips,
-    Splitting as Splitting,
-    Uniform as Uniform,
-    noise_from_dict as noise_from_dict,
 )
 from .percentiles import mean_bounds as mean_bounds, percentile_bounds as percentile_bounds
 from .samples import CustomNoise as CustomNoise

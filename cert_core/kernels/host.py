@@ -9,6 +9,7 @@ import numpy as np
 
 from cert_core.densities import MixedRecord, normal_log_ratio, radial_log_ratio
 from cert_core.errors import Float, fail, to_numpy
+from cert_core.lattice import Integers
 from cert_core.noises import Noise, level_record
 from cert_core.threats import Shift
 
@@ -50,6 +51,19 @@ def norms_of_rows(
         z = z.astype(np.float64) / (1.0 if noise.stretch is None else noise.stretch)
         out[low : low + size] = np.linalg.norm(z, ord=record.norm, axis=1)
     return out
+
+
+def whole_output(out: Any, shape: tuple[int, int]) -> Integers:
+    """out, where it is an array that draw_lattice can fill, or a new one."""
+    if out is None:
+        return np.empty(shape, np.int32)
+    good = isinstance(out, np.ndarray) and out.shape == shape and out.dtype == np.int32
+    if not good or not (out.flags.c_contiguous and out.flags.writeable):
+        have = getattr(out, "shape", None), str(getattr(out, "dtype", type(out).__name__))
+        rule = f"a plain, writeable array of shape {shape} and int32"
+        raise fail("out", rule, have, "match it")
+    written: Integers = out
+    return written
 
 
 def by_sorting(values: Float, m: Any) -> tuple[Float, Float]:

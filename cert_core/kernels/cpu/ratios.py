@@ -148,7 +148,7 @@ def closed_changes(
 
 
 @njit(**OPTIONS)
-def radii(first: Any, stream: Any, key: Any, cubics: Any, scale: Any, s: Any) -> None:
+def direct_radii(first: Any, stream: Any, key: Any, cubics: Any, scale: Any, s: Any) -> None:
     """|z| drawn directly."""
     for i in range(s.size):
         normal, _ = row_normals(first + U64(i), stream, key)
