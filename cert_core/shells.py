@@ -152,7 +152,9 @@ def _cumulative(a: Any, edges: Sequence[float], noise: Noise) -> Float:
         raise fail("a", rule, masses.shape, remedy)
     if (np.diff(masses, axis=-1) < 0).any():
         raise fail("a", "non-decreasing along the last axis", masses.tolist(), remedy)
-    for j, (_, most) in enumerate(masses_within(noise, edges)):
+    record = level_record(noise)
+    for j, edge in enumerate(edges):
+        most = float(special.gammainc(record.shape, (edge / record.scale) ** record.power))
         if (masses[..., j] > most + POSSIBLE).any():
             rule = f"at most P(|z| <= T_{j + 1}) = {in_full(most)} in place {j}"
             raise fail("a", rule, float(masses[..., j].max()), remedy)
