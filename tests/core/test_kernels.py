@@ -150,7 +150,10 @@ def test_norms_are_those_of_the_rows(kernel: Kernels, noise: cc.Noise) -> None:
     expected = np.linalg.norm(rows, ord=noise.radial.norm, axis=1)
     np.testing.assert_allclose(norms, expected, rtol=1e-5, atol=2e-6 * noise.rms)
     np.testing.assert_allclose(
-        norms, DEFINITION.norms(noise, n, 9, start=start, stream=stream), rtol=2e-6, atol=2e-6 * noise.rms
+        norms,
+        DEFINITION.norms(noise, n, 9, start=start, stream=stream),
+        rtol=2e-6,
+        atol=2e-6 * noise.rms,
     )
     parts = [
         kernel.norms(noise, m, 9, start=start + low, stream=stream) for low, m in ((0, 1), (1, 69))
