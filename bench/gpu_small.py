@@ -21,6 +21,6 @@ for dim in (64, 5000):
                 shift = cc.worst_shift(noise, attack, 0.5)
                 gpu.log_ratio(noise, z, shift)
                 gpu.draw_log_ratio(noise, shift, 70, 1)
-gpu.PROBES = 64
+gpu.module.PROBES = 64
 gpu.hinge_bound(cupy.linspace(-1, 1, 70_001), 0.9, 0.01)
 cupy.cuda.Device().synchronize()

@@ -31,6 +31,7 @@ from cert_core.laws.limits import PEAK, normal_score
 from cert_core.noises import Finite, Noise
 from cert_core.threats import law_shift
 
+SMALLEST, LARGEST = -690.0, 709.0  # log radii beyond which they are no floats
 TOGETHER = 10  # steps of a search in radius and lambda at once
 
 
@@ -412,24 +413,27 @@ def _search_nested(noise: Noise, attack: str, p: float) -> float:
     reach = law_shift(noise, attack, 1.0).norm(2.0, noise.dim)
     x, slope, loss = math.log(noise.rms / reach) + target, 1.0, 1e-12
     before: tuple[float, float] | None = None
-    nothing = x - 60.0
+    start = x
     for _ in range(200):
         excess, deficit = log_ratio_law(noise, attack, math.exp(x)).required(loss)
         certified = excess <= p - 0.5 if excess < 0.25 else deficit >= 1.0 - p
         low, high = (max(low, x), high) if certified else (low, min(high, x))
         if high - low < 3e-10:
             return math.exp(low)
-        if high < nothing:
+        if high <= SMALLEST:
             return 0.0
         value = math.log(max(normal_score(excess, deficit), 1e-300)) - target
         if before is not None and math.isfinite(value) and x != before[0] and value != before[1]:
             slope = (value - before[1]) / (x - before[0])
-        before = (x, value)
-        x, loss = _next_radius(x, x - value / slope, low, high)
+        if math.isfinite(value):
+            before = (x, value)
+        x, loss = _next_radius(x, x - value / slope, low, high, start)
     raise NoBracket(f"the radius at p = {p!r} was not enclosed: try a p further from 1/2 and 1")
 
 
-def _next_radius(x: float, root: float, low: float, high: float) -> tuple[float, float]:
+def _next_radius(
+    x: float, root: float, low: float, high: float, start: float
+) -> tuple[float, float]:
     """The next log radius to try, and the loss a search may allow there."""
     near = abs(root - x) < 1e-5
     if near:
@@ -438,5 +442,7 @@ def _next_radius(x: float, root: float, low: float, high: float) -> tuple[float,
         if math.isfinite(high - low):
             root = 0.5 * (low + high)
         else:
-            root = x + (2.0 if math.isinf(high) else -2.0)
+            step = max(2.0, abs(x - start))  # doubles the way from where the search began
+            root = x + (step if math.isinf(high) else -step)
+            root = min(max(root, SMALLEST), LARGEST)
     return root, (1e-17 if near else 1e-12)

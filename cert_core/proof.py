@@ -30,6 +30,7 @@ from cert_core.noises import (
     MixedNoise,
     Noise,
     RadialNoise,
+    Scaled,
     checked_noise,
 )
 from cert_core.threats import ORDER, Shift, law_shift
@@ -82,6 +83,8 @@ def _size(shift: Shift, attack: str, dim: int, radius: Fraction) -> arb:
 
 def _law(noise: Noise, attack: str, radius: Fraction) -> balls.Law:
     """The law of l at the shift that the threat table names."""
+    if isinstance(noise, Scaled):  # shifts are those of delta/scales
+        noise = noise.base
     dim, shift = noise.dim, law_shift(noise, attack, float(radius))
     size = _size(shift, attack, dim, radius)
     euclidean = size * arb(dim).sqrt() if shift.kind == "diagonal" else size

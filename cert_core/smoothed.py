@@ -22,9 +22,17 @@ from cert_core.certificates import (
 )
 from cert_core.confidence import Counts, votes_needed
 from cert_core.errors import Float, check_callable, fail, integer
+from cert_core.joint import label_votes, selected_labels
 from cert_core.noises import Noise, checked_noise
 from cert_core.provenance import CountedVotes
-from cert_core.scores import Scores, check_scores, label_scores, mean_scores, sampled_values
+from cert_core.scores import (
+    Scores,
+    check_scores,
+    label_scores,
+    mean_scores,
+    sampled_ranks,
+    sampled_values,
+)
 from cert_core.sequential.certificates import SequentialCertificates, gather, outcomes
 from cert_core.sequential.plans import checked_plan, plan_at, plan_until
 from cert_core.votes import Votes, class_count, count_votes, drawn_by, input_rows
@@ -39,7 +47,7 @@ class Smoothed:
     ----------
     predict : callable
         Maps a float32 array (m, *input_shape) to m integer labels (for `values`: to any real
-        numbers), each row judged by itself.
+        numbers, for `selected_labels` to maps of labels), each row judged by itself.
     noise : Noise, with dim the number of values of one input
     num_classes : int >= 2
         Not needed for `values`.
@@ -185,18 +193,66 @@ class Smoothed:
                 indices=indices, **self.filling(inputs),
             )  # fmt: skip
 
-    def values(self, x: Any, n: int, seed: int, *, indices: Sequence[int] | None = None) -> Float:
+    def values(
+        self,
+        x: Any,
+        n: int,
+        seed: int,
+        *,
+        indices: Sequence[int] | None = None,
+        ranks: Sequence[int] | None = None,
+    ) -> Float:
         """Keep what predict says of n noisy copies of every input, as real numbers.
+
+        Parameters
+        ----------
+        x, n, seed, indices : as in counts
+        ranks : as of percentile_ranks, to keep these alone: of each output of one input at a
+            time about twice the values beyond them are held, however large n is
 
         Returns
         -------
-        (N, *outputs, n) float64, for percentile_bounds and mean_bounds; arguments as in counts.
+        (N, *outputs, n) float64, for percentile_bounds and mean_bounds; with ranks the values of
+        these, (len(ranks), N, *outputs): the bounds themselves.
+        """
+        inputs = self.inputs(x)
+        options = {"indices": indices, **self.filling(inputs)}
+        with self.drawing():
+            if ranks is None:
+                return sampled_values(self.labels, inputs, self.noise, n, seed, **options)
+            return sampled_ranks(self.labels, inputs, self.noise, n, seed, ranks, **options)
+
+    def selected_labels(
+        self, x: Any, n: int, seed: int, *, indices: Sequence[int] | None = None
+    ) -> Counts:
+        """Choose the class of every component of every input, by the selection stage.
+
+        Returns
+        -------
+        (N, *outputs) int64; arguments as in counts, predict as in the module's selected_labels.
         """
         inputs = self.inputs(x)
         with self.drawing():
-            return sampled_values(
-                self.labels, inputs, self.noise, n, seed, indices=indices, **self.filling(inputs)
-            )
+            return selected_labels(
+                self.labels, inputs, self.noise, self.num_classes, n, seed,
+                indices=indices, **self.filling(inputs),
+            )  # fmt: skip
+
+    def label_votes(
+        self, x: Any, labels: Any, n: int, seed: int, *, indices: Sequence[int] | None = None
+    ) -> Counts:
+        """Count the votes for one class of every component of every input.
+
+        Returns
+        -------
+        (N, *outputs) int64 out of n, for certify_labels_jointly; arguments as in counts.
+        """
+        inputs = self.inputs(x)
+        with self.drawing():
+            return label_votes(
+                self.labels, inputs, self.noise, self.num_classes, labels, n, seed,
+                indices=indices, **self.filling(inputs),
+            )  # fmt: skip
 
     def outcomes(
         self, plan: Any, x: Any, seed: int, *, indices: Sequence[int] | None = None

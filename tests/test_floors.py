@@ -55,7 +55,7 @@ FLOORS = [
     {"cert_models.store"},
     {"cert_models.counts", "cert_models.networks", "cert_models.reports"},
     {"cert_models.run"},
-    {"cert_models.audit"},
+    {"cert_models.audit", "cert_models.tasks"},
     {"cert_models.commands"},
     {"cert_models.cli"},
 ]

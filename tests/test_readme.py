@@ -230,6 +230,30 @@ def test_more_than_one_label(capsys: pytest.CaptureFixture[str]) -> None:
     assert printed in TEXT
 
 
+@pytest.mark.filterwarnings("ignore:inputs of")
+def test_tasks_of_many_outputs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The two commands as printed, with a smaller n."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "table.npz", x=rng.normal(size=(5, 3)) * [1, 9, 99], y=rng.normal(size=5))
+    np.savez(tmp_path / "scenes.npz", x=rng.uniform(size=(2, 1, 6, 5)), y=np.ones((2, 6, 5), int))
+    (tmp_path / "mymodule.py").write_text(
+        "import torch\ndef price(batch):\n    return batch.sum(axis=1)\n"
+        "network = torch.nn.Conv2d(1, 2, 1).eval()\n", encoding="utf-8",
+    )  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "mymodule", raising=False)
+    code = next(code for _, code in blocks("docs/guides/labels.md") if "--task" in code)
+    for line in code.replace("--n 10000", "--n 1000").strip().splitlines():
+        assert main([*shlex.split(line)[1:], "--quiet"]) == 0
+        assert "with probability 0.999" in capsys.readouterr().out
+    for name in ("price.tsv", "price.png", "scenes.tsv", "scenes.png"):
+        assert Path(name).stat().st_size > 0
+
+
 def test_train_certify_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

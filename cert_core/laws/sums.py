@@ -96,7 +96,7 @@ class Tables:
 
         self.peak = float(self.density(self.law.nodes).max())
         # of the limit of many dimensions: k log rho and the largest coordinate move by so much
-        rho = math.exp(middle)
+        rho = math.exp(max(middle, -700.0))
         self.pull = k / rho + rho
         mean = float(np.sum(self.law.weights * self.law.nodes))
         self.spread = math.sqrt(float(np.sum(self.law.weights * (self.law.nodes - mean) ** 2)))

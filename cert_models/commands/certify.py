@@ -22,14 +22,16 @@ from cert_models.commands.options import (
     add_model,
     add_noise,
     add_output,
+    add_scales,
     bound_of,
+    chosen_inputs,
     emit,
     listed,
-    listed_indices,
     noise_of,
 )
 from cert_models.commands.progress import progress
-from cert_models.logs import LogWriter, check_new, write_log
+from cert_models.commands.tasks import add_task, check_single, run_task
+from cert_models.logs import LogWriter, check_new, scales_column, write_log
 from cert_models.run import StoredRun, Worker, certified_right, keep_memory, sampler_of
 from cert_models.store.fingerprints import data_fingerprint, model_fingerprint
 from cert_models.store.readings import result_of
@@ -49,11 +51,13 @@ def add(commands: Any) -> None:
     """The parser of this group."""
     parser = commands.add_parser("certify", help="certify a data set")
     add_noise(parser)
+    add_scales(parser)
     add_attack(parser)
     add_output(parser)
     add_data(parser)
     add_model(parser)
     add_run(parser)
+    add_task(parser)
     parser.add_argument(
         "--autocast", choices=("bfloat16", "float16"), help="precision of a torch module's passes"
     )
@@ -99,14 +103,6 @@ def add_forward(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--compile", action="store_true", help="compile it (torch.compile)")
 
 
-def chosen_inputs(options: argparse.Namespace, count: int) -> list[int]:
-    """Indices that --indices, --skip and --max leave of count inputs."""
-    if options.skip < 1 or (options.max is not None and options.max < 1):
-        raise UsageError("--skip and --max must be at least 1: they count inputs")
-    places = range(count) if options.indices is None else listed_indices(options.indices, count)
-    return list(places[:: options.skip])[: options.max]
-
-
 def add_tests(parser: argparse.ArgumentParser) -> None:
     """Sampling that stops early, for decisions fixed before it."""
     rule = parser.add_mutually_exclusive_group()
@@ -148,6 +144,9 @@ def plan_of(options: argparse.Namespace, noise: cc.Noise) -> Plan:
 
 def run_certify(options: argparse.Namespace) -> int:
     """cert certify."""
+    if options.task != "classification":
+        return run_task(options)
+    check_single(options)
     from cert_models.data.datasets import load
     from cert_models.networks.models import check_accuracy, check_noise, load_model
 
@@ -157,7 +156,7 @@ def run_certify(options: argparse.Namespace) -> int:
         raise UsageError(f"--out must be another file than --store, got {options.out!r}: name two")
     options.bound = bound_of(options)
     data = load(options.data)
-    noise = noise_of(options, int(np.prod(data.x.shape[1:])))
+    noise = noise_of(options, int(np.prod(data.x.shape[1:])), data.x)
     indices = chosen_inputs(options, len(data))
     classes = options.classes if options.classes is not None else data.num_classes
     data.check_classes(classes)
@@ -224,7 +223,7 @@ def _certify(options: argparse.Namespace, sample: Any, stored: StoredRun, log: P
 
 def _log_each(counted: Iterable[Votes], log: Path, options: argparse.Namespace, run: Run) -> None:
     """Write the row of each input as it is done."""
-    extra = tuple(bound_column(options.bound))
+    extra = tuple(bound_column(options.bound) | scales_column(run.noise))
     with contextlib.closing(LogWriter(log, extra)) as writer:
         for votes in counted:
             said = result_of([votes], run, attack=run.attack, alpha=run.alpha, bound=options.bound)
@@ -254,9 +253,11 @@ def _report(options: argparse.Namespace, result: Result) -> None:
         radii = sorted(listed("--at", options.at))
     shares = cc.certified_accuracy(certificates, labels, radii)
     abstained = int((certificates.label == cc.ABSTAIN).sum())
-    lines = [f"{options.attack} radius       " + "".join(f"{in_full(r):>8}" for r in radii)]
+    heads = result.measure, "certified accuracy"
+    width = max(map(len, heads))
+    lines = [heads[0].ljust(width) + "".join(f"{in_full(r):>8}" for r in radii)]
     cells = (percent(round(len(labels) * s), len(labels)) for s in shares)
-    lines.append("certified accuracy" + "".join(f"{cell:>8}" for cell in cells))
+    lines.append(heads[1].ljust(width) + "".join(f"{cell:>8}" for cell in cells))
     lines.append(
         f"{len(labels)} inputs, {abstained} abstained; alpha {in_full(certificates.alpha)} "
         f"an input, n {certificates.n}; abstentions count as wrong"
@@ -272,6 +273,7 @@ def _report(options: argparse.Namespace, result: Result) -> None:
         "abstained": abstained, "alpha": certificates.alpha, "n": certificates.n,
         "samples": drawn,
         "noise": certificates.noise.to_dict(), "attack": certificates.attack,
+        "measure": result.measure,
         "tight": certificates.tight, "out": options.out,
         "store": options.store,
     }  # fmt: skip

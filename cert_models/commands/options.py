@@ -37,8 +37,33 @@ def add_noise(parser: argparse.ArgumentParser, *, required: bool = True) -> None
         parser.add_argument(f"--{name}", type=kind, help=helps.get(name, "scale, input units"))
 
 
-def noise_of(options: argparse.Namespace, dim: int | None = None) -> cc.Noise:
-    """The noise that the options describe; dim from the data where it is given."""
+def add_scales(parser: argparse.ArgumentParser) -> None:
+    """--scales, which noise_of reads."""
+    parser.add_argument(
+        "--scales", metavar="FILE|std",
+        help="stretch the noise a coordinate: numbers of a file, or the deviations of the data's "
+        "features; radii are then norms of delta/scales",
+    )  # fmt: skip
+
+
+def _scales(given: str, x: Any) -> Any:
+    from cert_models.data.scales import deviations, read_scales
+
+    if given != "std":
+        return read_scales(given)
+    if x is None:
+        raise UsageError("--scales std must come with --data: pass it, or a file of the scales")
+    return deviations(x)
+
+
+def noise_of(options: argparse.Namespace, dim: int | None = None, x: Any = None) -> cc.Noise:
+    """The noise that the options describe; dim from the data x where they are given."""
+    noise = _unscaled(options, dim)
+    scales = getattr(options, "scales", None)
+    return noise if scales is None else noise.scaled(_scales(scales, x))
+
+
+def _unscaled(options: argparse.Namespace, dim: int | None) -> cc.Noise:
     family = cc.NOISES[options.noise]
     values: dict[str, Any] = {"noise": options.noise}
     for field in dataclasses.fields(family):  # type: ignore[arg-type]
@@ -63,7 +88,8 @@ def noise_of(options: argparse.Namespace, dim: int | None = None) -> cc.Noise:
 
 def numbers_of(noise: cc.Noise) -> dict[str, float]:
     """The parameters of a noise that are numbers, by name."""
-    return {k: v for k, v in noise.to_dict().items() if isinstance(v, int | float)}
+    values = noise.base.to_dict() if isinstance(noise, cc.noises.Scaled) else noise.to_dict()
+    return {k: v for k, v in values.items() if isinstance(v, int | float)}
 
 
 def add_attack(parser: argparse.ArgumentParser) -> None:
@@ -139,6 +165,14 @@ def listed_indices(text: str, count: int) -> list[int]:
     return found
 
 
+def chosen_inputs(options: argparse.Namespace, count: int) -> list[int]:
+    """Indices that --indices, --skip and --max leave of count inputs."""
+    if options.skip < 1 or (options.max is not None and options.max < 1):
+        raise UsageError("--skip and --max must be at least 1: they count inputs")
+    places = range(count) if options.indices is None else listed_indices(options.indices, count)
+    return list(places[:: options.skip])[: options.max]
+
+
 def listed(option: str, text: str, kind: type[float] | type[int] = float) -> list[Any]:
     """The numbers of a list with commas."""
     try:
@@ -212,7 +246,7 @@ def check_targets(options: argparse.Namespace) -> None:
     """Refuse files to write that could not be, or are in another's place, before anything is
     computed: one that exists without --force; one that is read or written twice, or holds data,
     at all: what is made of data can be made again, data cannot."""
-    read = [path for _, path in _named(options, "sources", "store", "data")]
+    read = [path for _, path in _named(options, "sources", "store", "data", "proved")]
     read += [path.rpartition("=")[2] for path in read]  # NAME=PATH
     taken = {Path(path).resolve(): path for path in read if Path(path).is_file()}
     for name, path in _named(options, "out", "picture", "html", "plot"):

@@ -6,11 +6,13 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, TypeVar
 
 from cert_core.rounding import percent
 
 Item = TypeVar("Item")
+RIGHT = "certified right", "certified_accuracy"
 PAUSE = 10.0  # seconds between lines where nobody is looking
 
 
@@ -24,6 +26,7 @@ def progress(
     form: str = "bar",
     done: int = 0,
     correct: int = 0,
+    said: tuple[str, str] = RIGHT,
 ) -> Iterator[Item]:
     """Pass the items on, showing progress on stderr.
 
@@ -37,12 +40,13 @@ def progress(
     form : "bar", or "json" for one object a line
     done, correct : int
         Inputs done before, and how many of them were certified with the right label.
+    said : what right means, in words and as a name of JSON
     """
     if quiet:
         yield from items
         return
     show = _json_lines if form == "json" else _bar
-    yield from show(items, total, label, right, done, correct)
+    yield from show(items, total, label, right, done, correct, said)
 
 
 def _bar(
@@ -52,6 +56,7 @@ def _bar(
     right: Callable[[Item], bool],
     done: int,
     correct: int,
+    said: tuple[str, str],
 ) -> Iterator[Item]:
     """A bar (a line every ten seconds where stderr is a file)."""
     from tqdm import tqdm
@@ -62,7 +67,7 @@ def _bar(
     ) as bar:  # fmt: skip
         for item in items:
             done, correct = done + 1, correct + right(item)
-            bar.set_postfix_str(f"{percent(correct, done)} certified right", refresh=False)
+            bar.set_postfix_str(f"{percent(correct, done)} {said[0]}", refresh=False)
             bar.update()
             yield item
 
@@ -74,28 +79,30 @@ def _json_lines(
     right: Callable[[Item], bool],
     done: int,
     correct: int,
+    said: tuple[str, str],
 ) -> Iterator[Item]:
     """One object now, every ten seconds, and at the end."""
     begun, before = time.monotonic(), done
     shown = begun
-    _line(_state(label, done, total, correct, 0, 0.0))
+    state = partial(_state, label, total, said[1])
+    _line(state(done, correct, 0, 0.0))
     for item in items:
         done, correct = done + 1, correct + right(item)
         now = time.monotonic()
         if now - shown >= PAUSE or done == total:
-            _line(_state(label, done, total, correct, done - before, now - begun))
+            _line(state(done, correct, done - before, now - begun))
             shown = now
         yield item
 
 
 def _state(
-    label: str, done: int, total: int, correct: int, new: int, seconds: float
+    label: str, total: int, said: str, done: int, correct: int, new: int, seconds: float
 ) -> dict[str, Any]:
     rate = new / seconds if new and seconds else None
     return {
         "progress": label, "done": done, "total": total, "images_per_second": rate,
         "seconds_left": (total - done) / rate if rate else None,
-        "certified_accuracy": correct / done if done else None,
+        said: correct / done if done else None,
     }  # fmt: skip
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import multiprocessing
 import os
 import sys
@@ -22,38 +21,15 @@ from cert_models.commands.options import (
     UsageError,
     add_noise,
     add_output,
+    add_scales,
     check_targets,
     emit,
     noise_of,
+    numbers_of,
 )
 from cert_models.commands.sources import run_names
-from cert_models.logs import read_log
-
-COLUMNS = (
-    "radius", "attack", "noise", "p", "votes", "n", "alpha",
-    "required", "margin", "seconds", "proved",
-)  # fmt: skip
-HEAD = "\t".join(COLUMNS)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Claim:
-    """A certificate: p certifies the radius, and is what votes of n bound at alpha
-    (None: p is given, and only the noise's side is to be proved)."""
-
-    radius: float
-    attack: str
-    noise: cc.Noise
-    p: float
-    votes: int | None = None
-    n: int | None = None
-    alpha: float | None = None
-
-    def key(self) -> tuple[str, ...]:
-        """The claim as the first columns of its row."""
-        noise = json.dumps(self.noise.to_dict(), sort_keys=True)
-        rest = ("" if x is None else repr(x) for x in (self.votes, self.n, self.alpha))
-        return (repr(self.radius), self.attack, noise, repr(self.p), *rest)
+from cert_models.logs import check_scales, check_stated, read_log
+from cert_models.store.claims import COLUMNS, HEAD, Claim, Key, claims_of, read_proofs
 
 
 @dataclass(frozen=True)
@@ -87,6 +63,7 @@ def add(commands: Any) -> None:
     """The parser of this group."""
     parser = commands.add_parser("prove", help="prove certificates in ball arithmetic")
     add_noise(parser, required=False)
+    add_scales(parser)
     parser.add_argument("--attack", choices=cc.ATTACKS, help="norm of the radii (a run's: its own)")
     parser.add_argument("--radius", type=float, help="one radius, with --p or --votes")
     parser.add_argument("--p", type=float, help="class probability that certifies it")
@@ -155,7 +132,10 @@ def _of_numbers(options: argparse.Namespace) -> Iterator[Claim]:
 def _of_log(options: argparse.Namespace) -> Iterator[Claim]:
     _needed(options, "noise", "attack", "n", "alpha")
     noise, n = noise_of(options), options.n
-    for radius in {row.radius for row in read_log(options.log) if row.radius > 0}:
+    rows = read_log(options.log)
+    check_scales(options.log, rows, noise)
+    check_stated(options.log, rows, numbers_of(noise) | {"alpha": options.alpha, "n": n})
+    for radius in {row.radius for row in rows if row.radius > 0}:
         required = cc.required_probability(noise, options.attack, radius)
         votes = bisect_left(
             range(n), True, key=lambda k: cc.binomial_lower(k, n, options.alpha) > required
@@ -170,28 +150,15 @@ def _of_log(options: argparse.Namespace) -> Iterator[Claim]:
 def _of_store(options: argparse.Namespace) -> Iterator[Claim]:
     from cert_models.store.counts import CountStore
     from cert_models.store.readings import read_run
-    from cert_models.store.runs import FixedPlan, LogPlan
+    from cert_models.store.runs import LogPlan
 
     run_names(options.store)
     with CountStore(options.store, readonly=True) as store:
         name = store.only(options.run_name)
-        plan = store.runs()[name].plan
-        if isinstance(plan, LogPlan):
+        if isinstance(store.runs()[name].plan, LogPlan):
             raise UsageError(f"--run must be one of counts, got the log {name!r}: pass it as --log")
         read = read_run(store, name, attack=options.attack, alpha=options.alpha)
-        cast: dict[int, dict[str, Any]] = {}
-        if isinstance(plan, FixedPlan):
-            cast = {
-                v.index: {"votes": int(v.estimation[v.selected]), "n": plan.n, "alpha": read.alpha}
-                for v in store.votes(name, FixedPlan)
-            }
-    found = read.certified_by
-    for index, radius, p in zip(read.indices, found.radius, found.p_lower, strict=True):
-        if radius > 0:
-            yield Claim(
-                radius=float(radius), attack=found.attack, noise=found.noise, p=float(p),
-                **cast.get(int(index), {}),
-            )  # fmt: skip
+        yield from claims_of(store, name, read.certified_by, read.indices)
 
 
 def _checked(claims: Sequence[Claim], options: argparse.Namespace) -> Iterator[Checked]:
@@ -216,29 +183,20 @@ class _Table:
     """The rows of a file, one a proof, which another run goes on from."""
 
     def __init__(self, path: str) -> None:
-        self.path, self.rows = Path(path), dict[tuple[str, ...], tuple[str, ...]]()
+        self.path, self.rows = Path(path), dict[Key, tuple[str, ...]]()
         check_targets(argparse.Namespace(out=path, force=True))  # a table goes on
         if not self.path.exists():
             self.path.write_text(HEAD + "\n", encoding="utf-8")
+        self.rows.update(read_proofs(self.path))
         whole, _, torn = self.path.read_text(encoding="utf-8").rpartition("\n")
-        head, *lines = whole.split("\n")
-        if head != HEAD or any(line.count("\t") != len(COLUMNS) - 1 for line in lines):
-            raise UsageError(
-                f"--out must be a new file or a table of proofs, got {path!r}: choose another"
-            )
         if torn:  # by a run that was killed while it wrote
             self.path.write_text(whole + "\n", encoding="utf-8")
-        for line in lines:
-            self._keep(tuple(line.split("\t")))
-
-    def _keep(self, row: tuple[str, ...]) -> None:
-        self.rows[row[:7]] = row
 
     def add(self, checked: Checked) -> None:
         """Write one row."""
         with open(self.path, "a", encoding="utf-8") as file:
             file.write("\t".join(checked.cells()) + "\n")
-        self._keep(checked.cells())
+        self.rows[checked.claim.key()] = checked.cells()
 
 
 def _text(

@@ -17,13 +17,22 @@ from cert_models.commands.options import (
     add_bound,
     add_noise,
     add_output,
+    add_scales,
     bound_of,
     emit,
     noise_of,
     numbers_of,
 )
 from cert_models.commands.sources import run_names
-from cert_models.logs import Row, check_stated, log_name, read_log, write_log
+from cert_models.logs import (
+    Row,
+    check_scales,
+    check_stated,
+    log_name,
+    read_log,
+    scales_column,
+    write_log,
+)
 from cert_models.store.counts import CountStore
 from cert_models.store.readings import read_run
 from cert_models.store.runs import LogPlan, Run
@@ -44,6 +53,7 @@ def add(commands: Any) -> None:
         help="file: idx label predict radius correct time; several, with --run: parts of one run",
     )  # fmt: skip
     add_noise(log)
+    add_scales(log)
     add_attack(log)
     log.add_argument("--alpha", type=float, required=True, help="as published")
     log.add_argument("--n0", type=int, default=100, help="as published")
@@ -68,7 +78,8 @@ def run_export(options: argparse.Namespace) -> int:
         )
         rows, result = read.rows(), read.certified_by
         if isinstance(store.runs()[name].plan, LogPlan):
-            extra = [row.extra for row in store.logged(name)]
+            own = scales_column(result.noise)
+            extra = [{**row.extra, **own} for row in store.logged(name)]
             rows = [replace(row, extra=more) for row, more in zip(rows, extra, strict=True)]
     write_log(options.out, rows)
     values = {
@@ -132,6 +143,7 @@ def _rows(path: str, noise: cc.Noise, options: argparse.Namespace) -> list[Row]:
             f"{path!r}: merge the store of its counts instead"
         )
     stated = {"alpha": options.alpha, "n0": options.n0, "n": options.n}
+    check_scales(path, rows, noise)
     check_stated(path, rows, numbers_of(noise) | stated)
     return rows
 

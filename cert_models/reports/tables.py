@@ -90,7 +90,8 @@ def _notes(results: Sequence[Result], rho: float | None) -> tuple[str, ...]:
     if len({tuple(np.sort(r.indices)) for r in results}) > 1:
         notes.append("The rows are not of the same inputs: --common compares on those they share.")
     for r in results:
-        described = ", ".join(x for x in (str(r.noise) if r.noise else "", r.note) if x)
+        parts = (str(r.noise or ""), r.note, str(r.proved or ""), str(r.jointly or ""))
+        described = ", ".join(part for part in parts if part)
         if described:
             notes.append(f"{r.name}: {described}.")
     return tuple(notes)

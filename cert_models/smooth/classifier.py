@@ -51,7 +51,7 @@ class SmoothedClassifier(cc.Smoothed):
         self,
         base_classifier: Callable[[Any], Any],
         noise: cc.Noise,
-        num_classes: int,
+        num_classes: int | None,
         *,
         batch_size: int | None = 1000,
         device: str | torch.device | None = None,
@@ -61,8 +61,7 @@ class SmoothedClassifier(cc.Smoothed):
     ) -> None:
         cc.errors.check_callable("base_classifier", base_classifier)
         rows = 1 if batch_size is None else batch_size
-        classes = cc.votes.class_count(num_classes)
-        super().__init__(base_classifier, noise, classes, batch_size=rows)
+        super().__init__(base_classifier, noise, num_classes, batch_size=rows)
         self.base_classifier = base_classifier
         self.batch_size = self.batch_size if batch_size is not None else None
         self.device = _device_of(base_classifier, device)
@@ -216,18 +215,22 @@ class SmoothedClassifier(cc.Smoothed):
             if _out_of_memory(error):
                 raise
             raise Unfit(batch, error) from error
+        self._check_shape(scores, batch)
+        if not scores.is_floating_point():
+            raise ValueError(
+                f"base_classifier(batch) must be floats, one score a class, got {scores.dtype}: "
+                "return the scores before they are rounded or compared"
+            )
+        found: torch.Tensor = scores
+        return found
+
+    def _check_shape(self, scores: Any, batch: torch.Tensor) -> None:
         expected = (len(batch), self.num_classes)
         if not isinstance(scores, torch.Tensor) or scores.shape != expected:
             raise ValueError(
                 f"base_classifier(batch) must be a tensor of shape {expected}, got "
                 f"{described(scores)}: return one score a class, and pass the right num_classes"
             )
-        if not scores.is_floating_point():
-            raise ValueError(
-                f"base_classifier(batch) must be floats, one score a class, got {scores.dtype}: "
-                "return the scores before they are rounded or compared"
-            )
-        return scores
 
 
 def _device_of(classifier: Any, device: Any) -> torch.device:

@@ -13,9 +13,10 @@ import cert_core as cc
 from cert_core.rounding import in_full
 from cert_models.logs import Row
 from cert_models.store.counts import CountStore
-from cert_models.store.results import Result
+from cert_models.store.results import Ints, Result
 from cert_models.store.runs import (
     SCORE_UNIT,
+    FixedPlan,
     LogPlan,
     Plan,
     Run,
@@ -200,3 +201,23 @@ def _unrounded(radii: Any) -> Any:
         unit = min(int(number.as_tuple().exponent), number.adjusted() - 2)
         found.append(radius - (0.5 * 10.0**unit if number else 0.0))
     return np.array(found, dtype=np.float64)
+
+
+def read_jointly(store: CountStore, name: str, radius: float, *, attack: str, alpha: float) -> Ints:
+    """Labels of a run's inputs that are right all at once at one radius, fixed beforehand.
+
+    Returns
+    -------
+    (N,) int64
+        By ascending index, with ABSTAIN; together wrong with probability alpha at most.
+
+    Raises
+    ------
+    StoreError
+        A run that is not of fixed n: only its votes have p-values at any radius.
+    """
+    noise, plan = store.runs()[name].noise, store.plan(name, FixedPlan)
+    votes = list(store.votes(name, FixedPlan))
+    labels = np.array([each.selected for each in votes], dtype=np.int64)
+    cast = np.array([each.estimation[each.selected] for each in votes], dtype=np.int64)
+    return cc.joint.certify_labels_jointly(labels, cast, plan.n, noise, attack, radius, alpha=alpha)

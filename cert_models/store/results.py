@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,13 +11,38 @@ from typing import Any
 import numpy as np
 
 import cert_core as cc
-from cert_core.rounding import samples
-from cert_models.logs import Row
+from cert_core.rounding import confidence, in_full, samples
+from cert_models.logs import Row, scales_column, scales_digest
+from cert_models.store.claims import Proved
 from cert_models.store.runs import bound_column
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 CHECK = "check the log or run"
+
+
+def measure_of(attack: str, noise: cc.Noise | None) -> str:
+    """What radii measure: a norm of delta, or the scaled norm."""
+    digest = scales_digest(noise)
+    return f"{attack} radius" + (f" of delta/scales, scales {digest}" if digest else "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Jointly:
+    """How many inputs' labels are certified, and right, at one radius: all of them hold at once
+    with probability 1 - alpha, where each certificate by itself misses with probability alpha."""
+
+    radius: float
+    alpha: float
+    certified: int
+    right: int
+
+    def __str__(self) -> str:
+        return (
+            f"at radius {in_full(self.radius)}, fixed beforehand, {self.certified} labels are "
+            f"certified, {self.right} of them right, that hold all at once with probability "
+            f"{confidence(self.alpha)}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -45,6 +69,10 @@ class Result:
         Time taken, of a run.
     certificates : Certificates, or None
         What predict, radius, attack, alpha and noise are of; None of a log, which has no more.
+    proved : Proved, or None
+        What a table of proofs says of its certificates.
+    jointly : Jointly, or None
+        What holds of all inputs at once.
 
     Raises
     ------
@@ -67,6 +95,8 @@ class Result:
     tested: tuple[float, ...] | None = None
     seconds: Floats | None = None
     certificates: cc.Certificates | None = None
+    proved: Proved | None = None
+    jointly: Jointly | None = None
 
     @classmethod
     def of(cls, certificates: cc.Certificates, **about: Any) -> Result:
@@ -110,7 +140,7 @@ class Result:
 
     def rows(self) -> list[Row]:
         """The same as rows of a log."""
-        extra = bound_column(self.certified_by.bound)
+        extra = bound_column(self.certified_by.bound) | scales_column(self.noise)
         seconds = np.zeros(len(self)) if self.seconds is None else self.seconds
         columns = (self.indices, self.labels, self.predict, self.radius, seconds)
         return [
@@ -121,10 +151,7 @@ class Result:
     @cached_property
     def measure(self) -> str:
         """What its radii measure; those of another measure are not to be compared with them."""
-        if self.noise is None or self.noise.stretch is None:
-            return f"{self.attack} radius"
-        digest = hashlib.sha256(self.noise.stretch.tobytes()).hexdigest()[:8]
-        return f"{self.attack} radius of delta/scales, scales {digest}"
+        return measure_of(self.attack, self.noise)
 
     @cached_property
     def certified(self) -> Floats:

@@ -88,6 +88,10 @@ class Array(np.ndarray[Any, Any]):
     def get(self) -> Any:
         return np.array(self)
 
+    @property
+    def __cuda_array_interface__(self) -> Any:
+        return {"data": (self.ctypes.data, False)}
+
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         _alike(inputs)
         out = options.get("out", ())

@@ -30,7 +30,9 @@ ROOT = Path(__file__).parent.parent.parent
 KINDS = ("normal", "exponential", "uniform", "truncated")
 FAMILIES = [
     cc.Gaussian(1, 0.5), cc.Gaussian(784, 2.0), cc.L2Noise(1, 1.0, 0.4), cc.L2Noise(64, 0.25, 63.9),
-    cc.L2Noise(4100, 1.0, 9.0), cc.Laplace(3, 1.0), cc.Laplace(1100, 1.0), cc.L1Noise(64, 1.3, 2.0),
+    cc.L2Noise(4100, 1.0, 9.0), cc.L2Noise(4112, 1.0, 9.0), cc.L1Noise(1024, 1.0, 9.0),
+    cc.LinfNoise(2048, 1.0, 9.0), cc.Gaussian(2048, 1.0), cc.MixedNoise(1024, 1.0),
+    cc.Laplace(3, 1.0), cc.Laplace(1100, 1.0), cc.L1Noise(64, 1.3, 2.0),
     cc.L1Noise(784, 1.0, 10.0), cc.L1Noise(4100, 1.0, 9.0), cc.LinfNoise(3, 1.1, 1.5),
     cc.LinfNoise(1100, 1.0, 100.0), cc.MixedNoise(1, 0.8, 0.3), cc.MixedNoise(3, 0.8, 2.5),
     cc.MixedNoise(64, 0.8), cc.MixedNoise(1100, 1.0, 590.0), cc.RadialNoise(9, math.inf, 1.0, 1.0),
@@ -113,7 +115,7 @@ def variants() -> set[tuple[str, launches.Macros]]:
     found: list[Any] = [launches.split_values(9, 0.0, 1.0, 9)]
     for noise in FAMILIES:
         for dtype in kernels.DTYPES:
-            found.append(launches.draw(noise, 5, 0, 0, 0, dtype))
+            found += [launches.draw(noise, 5, 0, 0, 0, dtype, aligned=a) for a in (False, True)]
             for shift in (Shift("axis", 1.0, True, ""), Shift("diagonal", 1.0, True, "")):
                 found.append(launches.given_ratios(noise, shift, 5, dtype))
                 shape = noise.geometry(shift.kind)
@@ -206,7 +208,7 @@ def test_emulated_samples_do_not_depend_on_the_grid(
     rows, ratios = host.draw(noise, n, 7), host.draw_log_ratio(noise, shift, n, 7)
     np.testing.assert_array_equal(host.draw(noise, 40, 7, start=130), rows[130:170])
     monkeypatch.setattr(launches, "SPREAD", 1)  # several rows one after the other
-    assert launches.geometry(n, 64, 4)[1] > 16
+    assert launches.geometry(n, 64, "float32")[1] > 16
     np.testing.assert_array_equal(host.draw(noise, n, 7), rows)
     monkeypatch.setattr(launches, "MOST_BLOCKS", 2)  # and CUDA blocks that come back
     np.testing.assert_array_equal(host.draw(noise, n, 7), rows)
@@ -217,13 +219,15 @@ def test_emulated_samples_do_not_depend_on_the_grid(
 
 
 @pytest.mark.parametrize("dim", [1, 2, 3, 4, 5, 63, 784, 1023, 1024, 1025, 3072, 150528])
-@pytest.mark.parametrize("slots", [2, 4])
-def test_geometry(dim: int, slots: int) -> None:
+@pytest.mark.parametrize("dtype", kernels.DTYPES)
+def test_geometry(dim: int, dtype: str) -> None:
+    slots = launches.SLOTS[dtype]
+    made = slots * launches.BESIDE[dtype]
     for n in (1, 1000, 10**6, 10**10):
-        width, rows, tiles = launches.geometry(n, dim, slots)
+        width, rows, tiles = launches.geometry(n, dim, dtype)
         side = launches.THREADS // width
         assert width * side == launches.THREADS
-        assert width * slots >= min(dim, launches.THREADS * slots) > (width // 2) * slots - slots
+        assert width * made >= min(dim, launches.THREADS * slots) > (width // 2) * made - made
         assert rows % side == 0
         assert side <= rows <= launches.THREADS
         assert (tiles - 1) * launches.THREADS * slots < dim <= tiles * launches.THREADS * slots
@@ -289,6 +293,23 @@ def test_arrays_are_read_and_written_where_they_are(gpu: Any) -> None:
     elsewhere.device = SimpleNamespace(id=1)
     with pytest.raises(ValueError, match="arrays on the current device, 0, got 1"):
         checked.log_ratio(noise, elsewhere, Shift("axis", 1.0, True, ""))
+
+
+def test_memory_may_begin_anywhere(gpu: Any) -> None:
+    """Sixteen bytes are written at once only where they are aligned."""
+    noise, room = cc.L2Noise(64, 1.3, 2.0), np.zeros(5 * 64 + 8, "f4")
+    checked = kernels.backend("gpu")
+    begin = -room.ctypes.data % 16 // 4
+    expected = checked.draw(noise, 5, 3, center=np.ones(64)).get()
+    for at in (begin, begin + 1):
+        middle = np.ones(68, "f4")[at : at + 64]
+        for center in (np.ones(64), OnDevice(middle)):
+            out = OnDevice(room[at : at + 320].reshape(5, 64))
+            checked.draw(noise, 5, 3, out=out, center=center)
+            np.testing.assert_array_equal(out.array, expected)
+    assert dict(launches.draw(noise, 5, 0, 3, 0, "float32").macros)["ENDS"] == "WHOLE"
+    unaligned = launches.draw(noise, 5, 0, 3, 0, "float32", aligned=False)
+    assert dict(unaligned.macros)["ENDS"] == "ANY"
 
 
 def test_a_center_of_float64_is_added_where_rows_are(gpu: Any) -> None:
@@ -369,7 +390,8 @@ def compiled() -> list[tuple[str, launches.Macros]]:
     for real, most in (("float", 4), ("double", 8)):
         for kind, independent, held in ((0, 1, 0), (0, 0, most), (1, 0, 0), (2, 0, 0), (3, 0, 0)):
             macros = ("KIND", kind), ("INDEPENDENT", independent), ("HELD", held)
-            found.append(("draw.cu", (("REAL", real), *macros)))
+            for ends in ("ANY", "WHOLE", "FULL") if kind in (0, 3) else ("FULL",):
+                found.append(("draw.cu", (("REAL", real), *macros, ("ENDS", ends))))
         for norm, axis in ((0, 1), (1, 0)) if real == "float" else ((0, 0), (2, 1)):
             found.append(("given.cu", (("REAL", real), ("NORM", norm), ("AXIS", axis))))
     for kind, independent, held, axis in ((3, 0, 0, 0), (3, 0, 0, 1), (1, 1, 0, 0), (1, 0, 8, 0)):

@@ -94,15 +94,29 @@ def test_training_mode_is_refused() -> None:
     assert smoothed(net.eval()).counts(X, 10, 0).sum() == 50
 
 
-def test_certify_is_two_stages() -> None:
-    classifier = smoothed()
-    result = classifier.certify(X, 100, 2000, 0.001, "l1", 4)
-    selection = classifier.counts(X, 100, 4, stage="selection")
-    estimation = classifier.counts(X, 2000, 4)
-    expected = cc.certify(selection, estimation, NOISE, "l1", alpha=0.001)
-    np.testing.assert_array_equal(result.label, expected.label)
-    np.testing.assert_array_equal(result.radius, expected.radius)
-    assert not np.array_equal(selection, classifier.counts(X, 100, 4))
+def test_certificates_are_those_of_the_core_s_votes() -> None:
+    """The adapter counts what count_votes counts, stage by stage."""
+    net = module()
+
+    def predict(batch: Any) -> Any:
+        with torch.inference_mode():
+            return net(torch.from_numpy(batch)).argmax(dim=1).numpy()
+
+    votes = [
+        cc.count_votes(predict, X, NOISE, 3, n, 4, stage=stage)
+        for n, stage in ((100, "selection"), (2000, "estimation"))
+    ]
+    for k in (None, 2):
+        how: dict[str, Any] = {} if k is None else {"k": k}
+        verb, function = (
+            ("certify", cc.certify)
+            if k is None
+            else ("certify_top_k", cc.certificates.certify_top_k)
+        )
+        result = getattr(smoothed(), verb)(X, 100, 2000, 0.001, "l1", 4, **how)
+        expected = function(*votes, NOISE, "l1", alpha=0.001, **how)
+        np.testing.assert_array_equal(result.label, expected.label)
+        np.testing.assert_array_equal(result.radius, expected.radius)
 
 
 def test_predict_abstains() -> None:

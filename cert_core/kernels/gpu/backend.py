@@ -114,6 +114,13 @@ def add(out: Any, center: Any) -> None:
     array[...] = array.astype("float64") + cupy.asarray(center)
 
 
+def _aligned(array: Any) -> bool:
+    """Whether memory begins where 16 bytes are read or written at once; a null pointer does."""
+    if not isinstance(array, cupy.ndarray):
+        return True
+    return bool(array.__cuda_array_interface__["data"][0] % launches.ALIGNED == 0)
+
+
 def _output(out: Any, shape: tuple[int, int], dtype: str) -> Any:
     """What to write: out itself where it is on the device, else a new array."""
     if out is None:
@@ -147,12 +154,12 @@ def draw(
     if isinstance(noise, Finite):
         raise UnsupportedPair(f"backend must be 'cpu' or 'reference' for {noise!r}, got 'gpu'")
     array = _output(out, (n, noise.dim), dtype)
-    none = np.uint64(0)  # a null pointer
-    if n > 0 and noise.stretch is None:
-        middle = none if center is None else center
-        _run(launches.draw(noise, n, start, seed, stream, dtype), middle, array)
-    elif n > 0:
-        _run(launches.draw(noise, n, start, seed, stream, dtype), none, array)
+    middle = center if center is not None and noise.stretch is None else np.uint64(0)
+    if n > 0:
+        aligned = _aligned(middle) and _aligned(array)
+        launch = launches.draw(noise, n, start, seed, stream, dtype, aligned=aligned)
+        _run(launch, middle, array)
+    if n > 0 and noise.stretch is not None:
         array *= cupy.asarray(noise.stretch)
         if center is not None:
             array += center

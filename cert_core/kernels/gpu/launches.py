@@ -25,6 +25,8 @@ from cert_core.threats import Shift
 THREADS = BLOCKS  # of a CUDA block
 REALS = {"float32": "float", "float64": "double"}
 SLOTS = {"float32": 4, "float64": 2}
+BESIDE = {"float32": 4, "float64": 1}  # neighbouring blocks that a thread makes
+ALIGNED = 16  # bytes that a thread writes at once
 HELD = {"float32": 4, "float64": 8}  # tiles of a row that wait in registers, at most
 SPREAD = 2048  # CUDA blocks that fill a large GPU several times
 MOST_BLOCKS = 2**31 - 1
@@ -74,11 +76,11 @@ def options(macros: Macros) -> tuple[str, ...]:
     return ("-std=c++17", "-DCC_ENTRY", *(f"-DCC_{name}={value}" for name, value in macros))
 
 
-def geometry(n: int, dim: int, slots: int) -> tuple[int, int, int]:
+def geometry(n: int, dim: int, dtype: str) -> tuple[int, int, int]:
     """(threads a row, rows a CUDA block, tiles a row)."""
+    slots = SLOTS[dtype]
     span = THREADS * slots
-    blocks = -(-min(dim, span) // slots)
-    width = 1 << (blocks - 1).bit_length()
+    width = 1 << (-(-min(dim, span) // (slots * BESIDE[dtype])) - 1).bit_length()
     side = THREADS // width
     # Rows one after the other share the time that their radii take, if there are many.
     turns = max(1, min(8, width, n // (side * SPREAD)))
@@ -101,7 +103,7 @@ def _rows(
 ) -> tuple[Macros, int, tuple[Any, ...]]:
     """Variant, grid and arguments that every launch over drawn rows begins with."""
     kind, scale = _direction(noise)
-    width, rows, tiles = geometry(n, noise.dim, SLOTS[dtype])
+    width, rows, tiles = geometry(n, noise.dim, dtype)
     summed = scale is None and kind in (NORMAL, EXPONENTIAL)
     held = tiles if summed and tiles <= HELD[dtype] else 0
     macros = ("KIND", kind), ("INDEPENDENT", int(scale is not None)), ("HELD", held)
@@ -114,10 +116,17 @@ def _rows(
     return macros, _grid(n, rows), arguments
 
 
-def draw(noise: Noise, n: int, start: int, key: int, stream: int, dtype: str) -> Launch:
-    """Rows of noise; then follow center (or 0) and out."""
+def draw(
+    noise: Noise, n: int, start: int, key: int, stream: int, dtype: str, *, aligned: bool = True
+) -> Launch:
+    """Rows of noise; then follow center (or 0) and out, both at multiples of ALIGNED bytes if
+    they are said to be `aligned`."""
     macros, grid, arguments = _rows(noise, n, start, key, stream, dtype)
-    return Launch("draw.cu", (("REAL", REALS[dtype]), *macros), grid, arguments)
+    slots = SLOTS[dtype]
+    whole = aligned and noise.dim % (slots * BESIDE[dtype]) == 0
+    ends = ("FULL" if noise.dim % (slots * THREADS) == 0 else "WHOLE") if whole else "ANY"
+    macros = ("REAL", REALS[dtype]), *macros, ("ENDS", ends)
+    return Launch("draw.cu", macros, grid, arguments)
 
 
 def _density(noise: Noise) -> tuple[Any, ...]:
