@@ -18,6 +18,7 @@ from models.layouts import write_cifar10
 
 import cert_core as cc
 from cert_models.cli import main
+from cert_models.commands.demo import entries
 
 ROOT = Path(__file__).parent.parent
 PAGES = {
@@ -306,6 +307,25 @@ def test_extras_exist() -> None:
     for name, extras in said:
         assert name in (".", PROJECT["name"])
         assert set(extras.split(",")) <= set(PROJECT["optional-dependencies"])
+
+
+def test_the_picture_s_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As printed, on logs with the names that the demo gives."""
+    command = re.search(r"`cert (report demo/.*?)`", PAGES["README.md"])
+    assert command
+    words = command[1].split()
+    names = [word for word in words if word.endswith(".tsv")]
+    assert {f"demo/{attack}-{noise.name}.tsv" for attack, _, noise in entries()} >= set(names)
+    monkeypatch.chdir(tmp_path)
+    Path("demo").mkdir()
+    Path("docs").mkdir()
+    for name in names:
+        text = "idx\tlabel\tpredict\tradius\tcorrect\ttime\n0\t3\t3\t0.478\t1\t0:00:17\n"
+        Path(name).write_text(text, encoding="utf-8")
+    assert main(words) == 0
+    picture = Path(words[-1])
+    assert picture.stat().st_size > 10_000
+    assert (ROOT / picture).stat().st_size < 60_000
 
 
 def test_readme_is_read_to_the_end() -> None:
