@@ -23,6 +23,7 @@ TOPICS = {
         "join_certificates",
         "predict_labels",
     ),
+    "channels": (),
     "confidence": (
         "betting_lower",
         "chernoff_lower",

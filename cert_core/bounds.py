@@ -13,6 +13,7 @@ from typing import Any, overload
 
 import numpy as np
 
+from cert_core.channels import Finite
 from cert_core.densities import OverlapRecord
 from cert_core.errors import (
     Float,
@@ -28,7 +29,7 @@ from cert_core.laws import GaussianLaw, LaplaceLaw, log_ratio_law
 from cert_core.laws.atomic import overlap_reach
 from cert_core.laws.base import SearchedLaw
 from cert_core.laws.limits import PEAK, normal_score
-from cert_core.noises import Finite, Noise
+from cert_core.noises import Noise
 from cert_core.threats import law_shift
 
 SMALLEST, LARGEST = -690.0, 709.0  # log radii beyond which they are no floats

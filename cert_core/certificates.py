@@ -19,6 +19,7 @@ import numpy as np
 
 from cert_core.bounds import complement_above, complement_below, required_probability
 from cert_core.calibration import certified_radius
+from cert_core.channels import Finite, check_independent
 from cert_core.confidence import (
     Counts,
     betting_lower,
@@ -44,7 +45,7 @@ from cert_core.errors import (
     whole_numbers,
 )
 from cert_core.errors import alpha as alpha_value
-from cert_core.noises import Finite, Noise, checked_noise
+from cert_core.noises import Noise, checked_noise
 from cert_core.provenance import Drawn, check_apart
 from cert_core.rounding import in_full
 from cert_core.separation import radii_apart
@@ -388,6 +389,7 @@ def certify_scores(
     Zhang et al. 2020, Theorem 1, for f with values in [0, 1].
     """
     how, level = bound_named(bound, "scores"), alpha_value(alpha)
+    check_independent(noise)
     rows = to_numpy("scores", scores)
     selected = integer("n0", n0, 1, remedy="pass how many samples chose the labels")
     if rows.ndim != 2 or to_numpy("labels", labels).shape != rows.shape[:1]:

@@ -20,6 +20,7 @@ from cert_core.certificates import (
     check_sampling,
     predict_labels,
 )
+from cert_core.channels import check_independent
 from cert_core.confidence import Counts, votes_needed
 from cert_core.errors import Float, check_callable, fail, integer
 from cert_core.joint import label_votes, selected_labels
@@ -383,6 +384,7 @@ class Smoothed:
         """
         n0, n = integer("n0", n0, 1, remedy=SAMPLES), integer("n", n, 1, remedy=SAMPLES)
         check_sampling(self.noise, attack, n, alpha, bound=bound)
+        check_independent(self.noise)
         labels = self.mean_scores(x, n0, seed, indices=indices, stage="selection").argmax(axis=1)
         scores = self.label_scores(x, labels, n, seed, indices=indices)
         made = certify_scores(labels, scores, self.noise, attack, n0=n0, alpha=alpha, bound=bound)

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from cert_core import kernels
+from cert_core.channels import Channel, Splitting
 from cert_core.confidence import Counts
 from cert_core.errors import EXACT, check_callable, fail, inputs, integer, integers, size, to_numpy
-from cert_core.noises import Channel, Noise, Splitting, checked_noise
+from cert_core.noises import Noise, checked_noise
 from cert_core.provenance import CountedVotes, Drawn, counted
 from cert_core.rounding import nearest
 
@@ -98,7 +99,9 @@ def _added_to(x: Any) -> np.ndarray[Any, np.dtype[Any]]:
 
 def placed_input(row: Any, noise: Noise, backend: str) -> Any:
     """One of the inputs as the center of its copies, where the backend reads it."""
-    center = row if isinstance(noise, Channel) else inputs("x", row)
+    if isinstance(noise, Channel):  # its recipe is made on the host
+        return row
+    center = inputs("x", row)
     return kernels.placed(backend, center) if center.dtype == np.float32 else center
 
 

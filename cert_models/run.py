@@ -25,6 +25,7 @@ from cert_models.store.readings import read_run, result_of
 from cert_models.store.results import Result
 from cert_models.store.runs import (
     SCORE_UNIT,
+    AllPlan,
     FixedPlan,
     Plan,
     Run,
@@ -108,6 +109,19 @@ def count_inputs(
         )  # fmt: skip
 
 
+def count_all(
+    smoothed: cc.Smoothed, data: Dataset, run: Run, plan: AllPlan, indices: Sequence[int]
+) -> Iterator[Votes]:
+    """Count the votes of all copies of the inputs of a data set, one by one."""
+    for index in indices:
+        begun = time.monotonic()
+        counts = smoothed.counts(data.x[index : index + 1], plan.n, run.seed, indices=[index])[0]
+        yield Votes(
+            index=index, label=int(data.y[index]), selection=np.zeros_like(counts),
+            estimation=counts, seconds=time.monotonic() - begun,
+        )  # fmt: skip
+
+
 def decide_inputs(
     smoothed: cc.Smoothed, data: Dataset, run: Run, plan: SequentialPlan, indices: Sequence[int]
 ) -> Iterator[Votes]:
@@ -152,6 +166,7 @@ def score_inputs(
 
 SAMPLERS: dict[type[Plan], Callable[..., Iterator[Votes]]] = {
     FixedPlan: count_inputs,
+    AllPlan: count_all,
     SequentialPlan: decide_inputs,
     ScorePlan: score_inputs,
 }

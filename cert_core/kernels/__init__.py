@@ -42,6 +42,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from cert_core.channels import Channel
 from cert_core.errors import (
     EXACT,
     BackendMissing,
@@ -54,7 +55,7 @@ from cert_core.errors import (
 )
 from cert_core.errors import alpha as alpha_value
 from cert_core.errors import seed as seed_value
-from cert_core.noises import Channel, Noise
+from cert_core.noises import Noise
 from cert_core.rounding import in_full
 from cert_core.threats import Shift
 

@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 from scipy import special
 
+from cert_core.channels import Channel, Splitting, Uniform
+from cert_core.copies import Codes, Words, split_places, split_steps
 from cert_core.densities import RadialRecord, radial_log_ratio
 from cert_core.errors import Float
 from cert_core.kernels import BLOCKS, DRAW, OFFSETS, PI0
-from cert_core.kernels.copies import Codes, Words, recipe, split_places, split_steps
 from cert_core.kernels.host import add as add
 from cert_core.kernels.host import by_sorting, log_ratio_of_changes, output
 from cert_core.kernels.host import given as given
-from cert_core.noises import Channel, Noise, Splitting, Uniform
+from cert_core.noises import Noise
 from cert_core.quantiles import cosine_quantiles
 from cert_core.threats import Shift
 
@@ -199,7 +200,7 @@ def draw(
 ) -> Any:
     """See cert_core.kernels."""
     out = output(out, (n, noise.dim), dtype)
-    copied = recipe(noise, center, dtype) if isinstance(noise, Channel) else None
+    copied = noise.recipe(center, dtype) if isinstance(noise, Channel) else None
     for low in range(0, n, max(1, CHUNK // noise.dim)):
         high = min(n, low + max(1, CHUNK // noise.dim))
         if copied is not None:

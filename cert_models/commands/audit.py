@@ -54,7 +54,7 @@ def run_audit(options: argparse.Namespace) -> int:
     with CountStore(options.store, readonly=True) as store:
         name = store.only(options.run_name)
         run = counted_run(store, name)
-        data = load(options.data)
+        data = load(options.data, categorical=run.noise.categorical)
         classes = options.classes if options.classes is not None else run.num_classes
         model = load_model(
             options.model, classes, arch=options.arch, normalize=options.normalize,

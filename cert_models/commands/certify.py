@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 import cert_core as cc
-from cert_core.rounding import in_full, percent, radius, samples
+from cert_core.rounding import in_full, nearest, percent, reach, samples
 from cert_models.commands.options import (
+    FAMILIES,
     UsageError,
     add_attack,
     add_bound,
@@ -28,6 +29,7 @@ from cert_models.commands.options import (
     emit,
     listed,
     noise_of,
+    option,
 )
 from cert_models.commands.progress import progress
 from cert_models.commands.tasks import add_task, check_single, run_task
@@ -37,14 +39,17 @@ from cert_models.store.fingerprints import data_fingerprint, model_fingerprint
 from cert_models.store.readings import result_of
 from cert_models.store.results import Result
 from cert_models.store.runs import (
+    AllPlan,
     FixedPlan,
     Plan,
     Run,
     ScorePlan,
     SequentialPlan,
     Votes,
-    bound_column,
+    columns_of,
 )
+
+SAMPLING: dict[str, Any] = {"n0": 100, "n": 10_000, "alpha": 0.001}  # unless told
 
 
 def add(commands: Any) -> None:
@@ -71,9 +76,10 @@ def add(commands: Any) -> None:
 
 def add_run(parser: argparse.ArgumentParser) -> None:
     """How much to draw, and of which inputs."""
-    parser.add_argument("--n0", type=int, default=100, help="selection samples an input")
-    parser.add_argument("--n", type=int, default=10_000, help="estimation samples an input")
-    parser.add_argument("--alpha", type=float, default=0.001, help="failure probability an input")
+    parser.add_argument("--n0", type=int, help="selection samples an input")
+    parser.add_argument("--n", type=int, help="estimation samples an input")
+    parser.add_argument("--alpha", type=float, help="failure probability an input")
+    parser.set_defaults(**SAMPLING)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--max", type=int, help="inputs to process")
     parser.add_argument("--skip", type=int, default=1, help="process every SKIP-th input")
@@ -117,8 +123,29 @@ def add_tests(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--votes", choices=("hard", "soft"), help=argparse.SUPPRESS)
 
 
+def all_of(options: argparse.Namespace, noise: cc.Splitting) -> AllPlan:
+    """All copies, counted: whatever says how many to draw, or to stop, has no place."""
+    if noise.copies is None:
+        near = max(round(noise.width), 1) / (2 * noise.levels)
+        raise UsageError(
+            "--scale must be such that 2 scale levels is a whole number, that of all copies, got "
+            f"{in_full(noise.scale)} with {noise.levels} levels ({nearest(noise.width)}): e.g. "
+            f"{in_full(near)}"
+        )
+    for name, usual in (*SAMPLING.items(), ("at", None), ("until", None), ("bound", None)):
+        if (given := getattr(options, name)) != usual:
+            raise UsageError(
+                f"{option(name)} must not be given for --noise splitting, got {given}: all "
+                f"{noise.copies} copies are counted, at alpha 0"
+            )
+    options.alpha, options.n = 0.0, noise.copies
+    return AllPlan(noise.copies)
+
+
 def plan_of(options: argparse.Namespace, noise: cc.Noise) -> Plan:
     """The sampling that the options ask for; refuses what could certify nothing."""
+    if isinstance(noise, cc.Splitting):
+        return all_of(options, noise)
     stops = options.at is not None or options.until is not None
     if stops and options.bound is not None:
         raise UsageError(
@@ -155,8 +182,9 @@ def run_certify(options: argparse.Namespace) -> int:
     if log is not None and log == path:
         raise UsageError(f"--out must be another file than --store, got {options.out!r}: name two")
     options.bound = bound_of(options)
-    data = load(options.data)
+    data = load(options.data, categorical=FAMILIES[options.noise].categorical)
     noise = noise_of(options, int(np.prod(data.x.shape[1:])), data.x)
+    data.check_known(noise)
     indices = chosen_inputs(options, len(data))
     classes = options.classes if options.classes is not None else data.num_classes
     data.check_classes(classes)
@@ -223,7 +251,7 @@ def _certify(options: argparse.Namespace, sample: Any, stored: StoredRun, log: P
 
 def _log_each(counted: Iterable[Votes], log: Path, options: argparse.Namespace, run: Run) -> None:
     """Write the row of each input as it is done."""
-    extra = tuple(bound_column(options.bound) | scales_column(run.noise))
+    extra = tuple(columns_of(options.bound, run.alpha) | scales_column(run.noise))
     with contextlib.closing(LogWriter(log, extra)) as writer:
         for votes in counted:
             said = result_of([votes], run, attack=run.attack, alpha=run.alpha, bound=options.bound)
@@ -248,7 +276,7 @@ def _report(options: argparse.Namespace, result: Result) -> None:
     if isinstance(certificates, cc.sequential.SequentialCertificates):
         drawn = float(certificates.samples.mean())
     top = float(certificates.radius.max(initial=0.0))
-    radii = sorted({float(radius(top * i / 8, 3)) for i in range(9)})
+    radii = sorted({float(reach(options.attack, top * i / 8, 3)) for i in range(9)})
     if options.at is not None:
         radii = sorted(listed("--at", options.at))
     shares = cc.certified_accuracy(certificates, labels, radii)
@@ -262,6 +290,8 @@ def _report(options: argparse.Namespace, result: Result) -> None:
         f"{len(labels)} inputs, {abstained} abstained; alpha {in_full(certificates.alpha)} "
         f"an input, n {certificates.n}; abstentions count as wrong"
     )
+    if certificates.alpha == 0:
+        lines[-1] = f"{len(labels)} inputs, alpha 0: all {certificates.n} copies of each counted"
     if options.at is not None or options.until is not None:
         lines[-1] += f"; {samples(drawn)} samples an input on average"
     if options.out:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import multiprocessing
 import os
 import sys
@@ -12,12 +13,14 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import cert_core as cc
 from cert_core import rounding
 from cert_models.commands.options import (
+    ATTACKS,
     UsageError,
     add_noise,
     add_output,
@@ -64,7 +67,7 @@ def add(commands: Any) -> None:
     parser = commands.add_parser("prove", help="prove certificates in ball arithmetic")
     add_noise(parser, required=False)
     add_scales(parser)
-    parser.add_argument("--attack", choices=cc.ATTACKS, help="norm of the radii (a run's: its own)")
+    parser.add_argument("--attack", choices=ATTACKS, help="norm of the radii (a run's: its own)")
     parser.add_argument("--radius", type=float, help="one radius, with --p or --votes")
     parser.add_argument("--p", type=float, help="class probability that certifies it")
     parser.add_argument("--votes", type=int, help="votes of --n, bounded at --alpha, instead of p")
@@ -83,6 +86,10 @@ def add(commands: Any) -> None:
 def run_prove(options: argparse.Namespace) -> int:
     """cert prove."""
     cc.errors.integer("--workers", options.workers, 1, remedy="pass e.g. 1")
+    if options.store is not None and options.radius is None and options.log is None:
+        counted = _whole_counts(options)
+        if counted is not None:
+            return _emit_counted(*counted, options)
     claims = sorted(set(_claims(options)), key=Claim.key)
     done = _Table(options.out) if options.out else None
     if done is None:
@@ -97,6 +104,52 @@ def run_prove(options: argparse.Namespace) -> int:
     values = {"proved": len(rows) - len(failed), "not_proved": len(failed), "rows": rows}
     emit(options, values, _text(results, failed, options))
     return int(bool(failed))
+
+
+def _whole_counts(options: argparse.Namespace) -> tuple[int, list[int]] | None:
+    """(inputs, those whose radius their counts do not give) of a run that counted all copies;
+    None of other runs."""
+    from cert_models.store.counts import CountStore
+    from cert_models.store.readings import read_run
+    from cert_models.store.runs import AllPlan
+
+    run_names(options.store)
+    with CountStore(options.store, readonly=True) as store:
+        name = store.only(options.run_name)
+        run = store.runs()[name]
+        if not isinstance(run.plan, AllPlan) or not isinstance(run.noise, cc.Splitting):
+            return None
+        read = read_run(store, name, attack=options.attack, alpha=options.alpha)
+        votes = {each.index: each.estimation.tolist() for each in store.votes(name, AllPlan)}
+    wrong = [
+        index
+        for index, label, radius in zip(
+            read.indices.tolist(), read.predict.tolist(), read.radius.tolist(), strict=True
+        )
+        if not _leads(votes[index], label, Fraction(radius) * run.noise.levels)
+    ]
+    return len(read), wrong
+
+
+def _leads(votes: list[int], label: int, steps: Fraction) -> bool:
+    """Whether a label stays ahead where a copy a step changes its vote; ties go to the first.
+    A radius is a float, so steps are a whole number but for its last digit."""
+    lost = round(steps)
+    near = abs(steps - lost) <= Fraction(1, 2**40) * max(lost, 1)
+    return near and all(
+        votes[label] - lost >= cast + lost + (other < label)
+        for other, cast in enumerate(votes)
+        if other != label
+    )
+
+
+def _emit_counted(inputs: int, wrong: list[int], options: argparse.Namespace) -> int:
+    proved = inputs - len(wrong)
+    values = {"proved": proved, "not_proved": len(wrong), "wrong": wrong, "exact": True}
+    lines = [f"input {index}: NOT PROVED" for index in wrong]
+    lines.append(f"{proved} of {inputs} certificates proved by whole counts of all copies: alpha 0")
+    emit(options, values, "\n".join(lines))
+    return int(bool(wrong))
 
 
 def _claims(options: argparse.Namespace) -> Iterator[Claim]:
@@ -210,6 +263,8 @@ def _text(
             f"{cells['required']}  {'proved' if cells['proved'] == 'yes' else 'NOT PROVED'}"
         )
     lines.append(f"{len(results) - len(failed)} of {len(results)} distinct certificates proved")
+    if all(json.loads(row[2])["noise"] in cc.CHANNELS for row in results):
+        lines.append("exact: the noise's side is counted in whole numbers, nothing is enclosed")
     if any(row[4] == "" for row in results) and options.p is None:
         lines.append("of the noise's side alone: these votes were no sample of fixed size")
     return "\n".join(lines + ([f"wrote {options.out}"] if options.out else []))

@@ -11,6 +11,8 @@ import numpy as np
 
 import cert_core as cc
 from cert_models.commands.options import (
+    ATTACKS,
+    FAMILIES,
     SQLITE,
     UsageError,
     add_bound,
@@ -36,6 +38,7 @@ from cert_models.commands.sources import (
 from cert_models.store.claims import Proofs, Proved
 
 if TYPE_CHECKING:
+    from cert_models.data.datasets import Dataset
     from cert_models.store.results import Floats, Result
 
 
@@ -48,7 +51,7 @@ def add(commands: Any) -> None:
     )  # fmt: skip
     parser.add_argument("--run", dest="runs", action="append", metavar="NAME",
                         help="of the stores' runs this one only; may be repeated")  # fmt: skip
-    parser.add_argument("--attack", choices=cc.ATTACKS,
+    parser.add_argument("--attack", choices=ATTACKS,
                         help="norm of the radii (default: a run's own; l2 of a log)")  # fmt: skip
     parser.add_argument(
         "--alpha", type=float, help="failure probability an input (default: a run's own)"
@@ -83,10 +86,6 @@ def run_report(options: argparse.Namespace) -> int:
     options.proofs = Proofs(options.proved) if options.proved else None
     if options.jointly is not None and options.common:
         raise UsageError("--jointly must come without --common: it is of all inputs of a run")
-    if options.data:
-        from cert_models.data.datasets import load
-
-        options.loaded = load(options.data)
     results = [r for source in options.sources for r in _results(source, options)]
     results = named_apart(results)
     if options.common:
@@ -173,8 +172,15 @@ def _noise_of_logs(options: argparse.Namespace) -> cc.Noise | None:
         return None
     if not options.data:
         return noise_of(options)
-    x = options.loaded.x
+    x = _data(options, FAMILIES[options.noise].categorical).x
     return noise_of(options, int(np.prod(x.shape[1:])), x)
+
+
+def _data(options: argparse.Namespace, categorical: bool) -> Dataset:
+    """What --data names."""
+    from cert_models.data.datasets import load
+
+    return load(options.data, categorical=categorical)
 
 
 def _page(options: argparse.Namespace, results: list[Result], made: Any) -> str:
@@ -186,7 +192,8 @@ def _page(options: argparse.Namespace, results: list[Result], made: Any) -> str:
     cc.errors.integer("--images", options.images, 1, remedy="or leave out --data")
     pictures = []
     if options.data:
-        pictures = gallery(options.loaded, results, options.images)
+        categorical = any(r.noise is not None and r.noise.categorical for r in results)
+        pictures = gallery(_data(options, categorical), results, options.images)
     return page(options.title, results, made, pictures, rho=options.rho)
 
 

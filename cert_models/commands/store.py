@@ -9,9 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import cert_core as cc
 from cert_core.rounding import in_full, lower, radius
 from cert_models.commands.options import (
+    ATTACKS,
     UsageError,
     add_attack,
     add_bound,
@@ -42,7 +45,7 @@ def add(commands: Any) -> None:
     """The parsers of this group."""
     export = commands.add_parser("export", help="write a run of a store as a log")
     export.add_argument("--out", required=True, help="log to write")
-    export.add_argument("--attack", choices=cc.ATTACKS, help="default: the run's")
+    export.add_argument("--attack", choices=ATTACKS, help="default: the run's")
     export.add_argument("--alpha", type=float, help="default: the run's")
     add_bound(export)
     export.add_argument("--runner-up", action="store_true", help=argparse.SUPPRESS)
@@ -160,9 +163,12 @@ def _check_columns(rows: Sequence[Row]) -> None:
 
 def _check_claims(options: argparse.Namespace, noise: cc.Noise, largest: float) -> None:
     """Refuse radii that not even n unanimous votes could give, roundings aside."""
-    most = cc.certified_radius(
-        cc.binomial_lower(options.n, options.n, options.alpha), noise, options.attack
-    )
+    if options.alpha == 0:  # of all copies
+        counts = np.array([[options.n, 0]])
+        most = float(cc.certify_deterministic(counts, noise).radius[0])
+    else:
+        p = cc.binomial_lower(options.n, options.n, options.alpha)
+        most = cc.certified_radius(p, noise, options.attack)
     if largest > 1.01 * most:
         raise UsageError(
             f"radii must be at most {radius(most)}, what {options.n} unanimous votes certify at "

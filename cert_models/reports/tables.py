@@ -235,7 +235,8 @@ def _curves(results: Sequence[Result], title: str, rho: float | None, best: bool
             y = [max(r.accuracy(radius) for r in free) for radius in x]
             broad: dict[str, Any] = {"color": "black", "linewidth": 5, "alpha": 0.2, "zorder": 1}
             axis.step(x, y, where="pre", label="best at each radius", **broad)
-        label = measure if "scales" in measure else f"{measure}, input units"
+        units = "" if "scales" in measure else ", input units"
+        label = f"{measure}, changed entries" if measure == "l0 radius" else measure + units
         axis.set(xlabel=label, xlim=(0.0, reach), ylim=(0.0, 1.0))
         axis.grid(alpha=0.3)
         axis.legend(fontsize="small")

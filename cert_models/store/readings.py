@@ -16,6 +16,7 @@ from cert_models.store.counts import CountStore
 from cert_models.store.results import Ints, Result
 from cert_models.store.runs import (
     SCORE_UNIT,
+    AllPlan,
     FixedPlan,
     LogPlan,
     Plan,
@@ -24,6 +25,7 @@ from cert_models.store.runs import (
     SequentialPlan,
     Votes,
     bound_for,
+    check_alpha,
 )
 from cert_models.store.storage import StoreError, as_store_errors
 
@@ -103,7 +105,7 @@ def read_run(
         "alpha": alpha if alpha is not None else run.alpha,
         "bound": bound,
     }
-    _check_reading(run.plan, name, **how)
+    _check_reading(run, name, **how)
     wanted = None if indices is None else {int(index) for index in indices}
     logged = isinstance(run.plan, LogPlan)
     every = store.logged(name) if logged else store.votes(name, type(run.plan))
@@ -137,10 +139,13 @@ def result_of(
     )  # fmt: skip
 
 
-def _check_reading(plan: Plan, name: str, attack: str, alpha: float, bound: str | None) -> None:
+def _check_reading(run: Run, name: str, attack: str, alpha: float, bound: str | None) -> None:
     """Refuse what the plan of a run says nothing of."""
+    plan = run.plan
     with as_store_errors():
         bound_for(plan, bound)
+        if isinstance(plan, AllPlan):
+            check_alpha(plan, run.noise, attack, alpha)
     if isinstance(plan, SequentialPlan):
         for key, given, own in (
             ("attack", attack, plan.rule.attack), ("alpha", alpha, plan.rule.alpha),
@@ -167,6 +172,9 @@ def certificates_of(
         return _of_rows(votes, plan, run.noise, attack, alpha)
     if isinstance(plan, SequentialPlan):
         return cc.sequential.gather(plan.rule, votes)
+    if isinstance(plan, AllPlan):
+        counts = np.array([each.estimation for each in votes]).reshape(-1, run.num_classes)
+        return cc.certify_deterministic(counts, run.noise)
     if isinstance(plan, ScorePlan):
         labels = np.array([each.selected for each in votes], dtype=np.int64)
         scores = np.array([each.scores for each in votes]).reshape(-1, plan.n) / SCORE_UNIT

@@ -14,7 +14,7 @@ import cert_core as cc
 from cert_core.rounding import confidence, in_full, samples
 from cert_models.logs import Row, scales_column, scales_digest
 from cert_models.store.claims import Proved
-from cert_models.store.runs import bound_column
+from cert_models.store.runs import bound_column, columns_of
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -54,10 +54,11 @@ class Result:
     name : str
     indices, labels, predict : (N,) int64
         Places in the data set, true classes, certified classes (cc.ABSTAIN: none).
-    radius : (N,) float64, in the attack's norm and input units
-    attack : "l1", "l2" or "linf"
+    radius : (N,) float64, in the attack's norm and input units; under "l0" whole numbers
+    attack : "l1", "l2" or "linf"; "l0" for changed entries
     alpha : float or None
-        Failure probability of each input; None where a log does not say.
+        Failure probability of each input; 0 where all copies are counted, None where a log does
+        not say.
     noise : Noise or None
     note : str
         How the votes were drawn, e.g. "n 10000".
@@ -115,10 +116,13 @@ class Result:
             object.__setattr__(self, name, given)
         radius = cc.errors.array("radius", self.radius, ">= 0", lambda x: x >= 0, remedy=CHECK)
         object.__setattr__(self, "radius", np.atleast_1d(radius))
+        if self.attack == "l0" and (self.radius != np.floor(self.radius)).any():
+            wrong = float(self.radius[self.radius != np.floor(self.radius)][0])
+            raise cc.errors.fail("radius", "whole numbers of entries under l0", wrong, CHECK)
         for name in ("name", "note", "model", "data", "data_fingerprint"):
             cc.errors.text(name, getattr(self, name))
-        cc.errors.choice("attack", self.attack, cc.ATTACKS)
-        if self.alpha is not None:
+        cc.threats.attack_name(self.attack)
+        if self.alpha is not None and self.alpha != 0:  # 0: nothing is estimated
             cc.errors.alpha(self.alpha)
         sizes = {len(x) for x in (self.indices, self.labels, self.predict, self.radius)}
         none = sizes == {0} and self.certificates is None  # a run may have none yet
@@ -140,7 +144,8 @@ class Result:
 
     def rows(self) -> list[Row]:
         """The same as rows of a log."""
-        extra = bound_column(self.certified_by.bound) | scales_column(self.noise)
+        extra = columns_of(self.certified_by.bound, self.certified_by.alpha)
+        extra |= scales_column(self.noise)
         seconds = np.zeros(len(self)) if self.seconds is None else self.seconds
         columns = (self.indices, self.labels, self.predict, self.radius, seconds)
         return [
@@ -235,6 +240,8 @@ def _tested(certificates: cc.Certificates) -> tuple[float, ...] | None:
 
 def _sampling(certificates: cc.Certificates) -> str:
     """How the votes behind certificates were drawn, and whether their bound is tight."""
+    if certificates.alpha == 0:
+        return f"all {certificates.n} copies counted, nothing estimated"
     text = f"n0 {certificates.n0}, n {certificates.n}"
     if isinstance(certificates, cc.sequential.SequentialCertificates) and len(certificates):
         mean = certificates.samples.mean()
@@ -268,4 +275,6 @@ def default_radii(results: Sequence[Result], most: int = 8) -> list[float]:
     power = 10.0 ** math.floor(math.log10(top / most))
     step = next(x * power for x in (1, 2, 2.5, 5, 10, 20) if top / (x * power) <= most)
     round_ones = {float(f"{i * step:.6g}") for i in range(int(top / step + 1e-9) + 1)}
+    if all(r.attack == "l0" for r in results):
+        round_ones = {float(math.floor(x)) for x in round_ones}
     return sorted(round_ones.union(tested))

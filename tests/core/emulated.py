@@ -52,7 +52,7 @@ class Emulator:
 
     def __init__(self, variants: Iterable[tuple[str, launches.Macros]], folder: Path) -> None:
         path, library = folder / "kernels.cpp", folder / "kernels.so"
-        headers = '#include "emulator.h"\n' + launches.source("threads.cuh")
+        headers = '#include "emulator.h"\n' + launches.source("copies.cuh")
         path.write_text(headers + "".join(_variant(*v) for v in variants), encoding="utf-8")
         assert COMPILER is not None
         subprocess.run([COMPILER, *FLAGS, f"-I{HERE}", str(path), "-o", str(library)], check=True)

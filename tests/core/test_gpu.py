@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 import pytest
 from core import emulated, nvrtc
+from core.test_copies import ALL, whole
 from core.test_kernels import OnHost
 
 import cert_core as cc
 from cert_core import kernels
 from cert_core.kernels import reference
 from cert_core.kernels.cpu import backend as cpu
-from cert_core.kernels.gpu import launches
+from cert_core.kernels.gpu import copying, launches
 from cert_core.native import drawing
 from cert_core.quantiles import cosine_quantiles
 from cert_core.threats import Shift
@@ -125,6 +126,13 @@ def variants() -> set[tuple[str, launches.Macros]]:
                     if shape == "open"
                     else launches.closed_ratios(noise, shift, shape, *ask)
                 )
+    for noise in ALL:
+        for dtype in kernels.DTYPES:
+            if isinstance(noise, cc.Uniform):
+                found.append(copying.cube(noise, 5, 0, 0, 0, dtype))
+            else:
+                copied = noise.recipe(whole(noise), dtype)
+                found.append(copying.copies(noise, copied, 5, 0, 0, 0, dtype)[0])
     return {(launch.file, launch.macros) for launch in found}
 
 
@@ -194,6 +202,46 @@ def test_emulated_log_ratios(host: Any, emulator: Any, noise: cc.Noise, kind: An
         fused = host.draw_log_ratio(noise, shift, n, 11, start=START)
         expected = reference.draw_log_ratio(noise, shift, n, 11, start=START)
         np.testing.assert_allclose(fused, expected, rtol=1e-11, atol=1e-12 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("dtype", kernels.DTYPES)
+@pytest.mark.parametrize("noise", ALL, ids=str)
+def test_emulated_copies(host: Any, emulator: Any, noise: cc.Noise, dtype: str) -> None:
+    """Bit for bit those of the CPU, in whatever order the threads run, from any start."""
+    n, options = 20 + 900 // noise.dim, {"start": 2**32 - 9, "dtype": dtype, "center": whole(noise)}
+    rows, ours = host.draw(noise, n, 5, **options), cpu.draw(noise, n, 5, **options)
+    assert rows.dtype == dtype
+    np.testing.assert_array_equal(rows, ours)
+    emulator.backwards = True
+    np.testing.assert_array_equal(host.draw(noise, n, 5, **options), rows)
+    assert host.draw(noise, 0, 5, **options).shape == (0, noise.dim)
+
+
+@pytest.mark.parametrize("noise", [n for n in ALL if n.dim < 600], ids=str)
+def test_emulated_copies_do_not_depend_on_the_grid(
+    host: Any, monkeypatch: pytest.MonkeyPatch, noise: cc.Noise
+) -> None:
+    n, x = 300, whole(noise)
+    rows = host.draw(noise, n, 7, center=x)
+    np.testing.assert_array_equal(host.draw(noise, 40, 7, start=130, center=x), rows[130:170])
+    monkeypatch.setattr(launches, "MOST_BLOCKS", 2)  # CUDA blocks that come back
+    np.testing.assert_array_equal(host.draw(noise, n, 7, center=x), rows)
+
+
+def test_centers_of_copies_on_the_device(gpu: Any) -> None:
+    """Levels, placed there or another framework's; integers keep their type."""
+    noise, codes = cc.Flips(9, 3, 0.5), np.arange(9) % 3
+    levels = (codes / 2).astype(np.float32)
+    expected = cpu.draw(noise, 6, 1, center=levels)
+    for center in (levels, gpu.given("center", levels), OnDevice(levels)):
+        np.testing.assert_array_equal(gpu.draw(noise, 6, 1, center=center).get(), expected)
+    np.testing.assert_array_equal(gpu.draw(noise, 6, 1, center=codes).get(), 2 * expected)
+    with pytest.raises(ValueError, match=r"center must be one input for Flips.*, got None"):
+        gpu.draw(noise, 6, 1)
+    with pytest.raises(ValueError, match=r"x must be one of the 3 levels j/2 in \[0, 1\], got 0.3"):
+        gpu.draw(noise, 6, 1, center=np.full(9, 0.3))
+    with pytest.raises(cc.errors.UnsupportedPair, match="noise must have a density"):
+        gpu.draw_log_ratio(noise, Shift("entries", 1.0, True, ""), 5, 1)
 
 
 CUT = [cc.L2Noise(64, 0.25, 63.9), cc.MixedNoise(3, 0.8, 2.5), cc.Laplace(3, 1.0)]
@@ -379,7 +427,7 @@ def test_the_text_is_shipped() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     left_out = settings["tool"]["scikit-build"]["wheel"]["exclude"]
     names = [*ROOT.glob("cert_core/native/*.h"), *ROOT.glob("cert_core/kernels/cuda/*")]
-    assert len(names) == 10
+    assert len(names) == 15
     for path in names:
         assert not any(PurePath(path.relative_to(ROOT)).match(rule) for rule in left_out), path
 
@@ -394,6 +442,13 @@ def compiled() -> list[tuple[str, launches.Macros]]:
                 found.append(("draw.cu", (("REAL", real), *macros, ("ENDS", ends))))
         for norm, axis in ((0, 1), (1, 0)) if real == "float" else ((0, 0), (2, 1)):
             found.append(("given.cu", (("REAL", real), ("NORM", norm), ("AXIS", axis))))
+        found += [
+            (file, (("REAL", real), *macros))
+            for file, macros in (
+                ("cube.cu", ()), ("table.cu", ()), ("subset.cu", ()),
+                ("cells.cu", (("MOVED", 0),)), ("cells.cu", (("MOVED", 1),)),
+            )
+        ]  # fmt: skip
     for kind, independent, held, axis in ((3, 0, 0, 0), (3, 0, 0, 1), (1, 1, 0, 0), (1, 0, 8, 0)):
         macros = ("KIND", kind), ("INDEPENDENT", independent), ("HELD", held)
         found.append(("open.cu", (*macros, ("AXIS", axis))))

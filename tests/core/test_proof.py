@@ -20,7 +20,7 @@ from scipy import special
 from sweep import PAIRS, cases, seen
 
 import cert_core as cc
-from cert_core import balls, proof
+from cert_core import balls, exact, proof
 from cert_core.laws import quadrature
 
 ROWS = json.loads(oracle.TABLE.read_text(encoding="utf-8"))
@@ -166,7 +166,7 @@ def test_caps_of_spheres(dim: int) -> None:
 def test_proofs_share_nothing_with_the_engine() -> None:
     taken = {
         (node.module, alias.name)
-        for module in (proof, balls)
+        for module in (proof, balls, exact)
         for node in ast.walk(ast.parse(Path(module.__file__).read_text(encoding="utf-8")))
         if isinstance(node, ast.ImportFrom) and node.module
         for alias in node.names
@@ -174,12 +174,15 @@ def test_proofs_share_nothing_with_the_engine() -> None:
         and node.module not in ("cert_core.errors", "cert_core.balls")
     }
     families = {
-        ("cert_core.noises", noise.__name__) for noise in (*cc.NOISES.values(), cc.noises.Scaled)
+        (noise.__module__, noise.__name__)
+        for noise in (*cc.NOISES.values(), *cc.CHANNELS.values(), cc.noises.Scaled)
     }
     names = {("cert_core.threats", name) for name in ("ORDER", "Shift", "law_shift")}
     guess = {("cert_core.laws", "log_ratio_law")}
     checks = {("cert_core.noises", "Noise"), ("cert_core.noises", "checked_noise")}
-    assert taken == families | names | guess | checks | {("cert_core", "balls")}
+    assert taken == families | names | guess | checks | {
+        ("cert_core", "balls"), ("cert_core", "exact"), ("cert_core.channels", "Finite"),
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("lam", [0.3, 0.999, 1, 1.5, 20])

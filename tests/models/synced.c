@@ -9,17 +9,16 @@
 
 static int number;
 
-static void names_in(const char *path, FILE *out) {
-  DIR *folder = opendir(path);
-  struct dirent *entry;
+static void names_in(const char* path, FILE* out) {
+  DIR* folder = opendir(path);
+  struct dirent* entry;
   while (folder != NULL && (entry = readdir(folder)) != NULL)
     fprintf(out, "%lu %s\n", (unsigned long)entry->d_ino, entry->d_name);
-  if (folder != NULL)
-    closedir(folder);
+  if (folder != NULL) closedir(folder);
 }
 
 /* By the descriptor that is there: closing another would let go of SQLite's locks. */
-static void content_of(int file, FILE *out) {
+static void content_of(int file, FILE* out) {
   char block[65536];
   off_t at = 0;
   ssize_t count;
@@ -35,13 +34,11 @@ static int note(int file) {
   struct stat about;
   snprintf(link, sizeof link, "/proc/self/fd/%d", file);
   ssize_t length = readlink(link, path, sizeof path - 1);
-  if (watched == NULL || synced == NULL || length < 0 || fstat(file, &about) != 0)
-    return 0;
+  if (watched == NULL || synced == NULL || length < 0 || fstat(file, &about) != 0) return 0;
   path[length] = 0;
-  if (strncmp(path, watched, strlen(watched)) != 0)
-    return 0;
+  if (strncmp(path, watched, strlen(watched)) != 0) return 0;
   snprintf(name, sizeof name, "%s/%d", synced, ++number);
-  FILE *out = fopen(name, "w");
+  FILE* out = fopen(name, "w");
   if (S_ISDIR(about.st_mode))
     names_in(path, out);
   else

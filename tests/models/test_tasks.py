@@ -155,8 +155,9 @@ def test_several_outputs_and_means() -> None:
     np.testing.assert_array_equal(bounds("t.tsv")[:, :, 0], percentiles())
     noise = cc.Gaussian(4, 0.5)
     assert cert(*command, "--model", "tasked:share", "--mean", "--out", "m.tsv").status == 0
-    values = cc.scores.sampled_values(lambda b: 1 / (1 + np.exp(-(b.astype(float) @ [2, -1, 0.5, 0]))), x,
-                               noise, N, 0)  # fmt: skip
+    values = cc.scores.sampled_values(
+        lambda b: 1 / (1 + np.exp(-(b.astype(float) @ [2, -1, 0.5, 0]))), x, noise, N, 0
+    )
     expected = cc.mean_bounds(values, noise, "l2", 0.3, alpha=0.001)
     np.testing.assert_array_equal(bounds("m.tsv"), np.stack(expected, axis=1))
     assert cert(*command, "--model", "tasked:linear", "--mean").status == 2

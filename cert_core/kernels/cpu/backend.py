@@ -19,18 +19,11 @@ from typing import Any
 
 import numpy as np
 
+from cert_core.channels import Channel, Splitting, Uniform
+from cert_core.copies import Codes, Recipe, Subset, Table, split_places, split_steps
 from cert_core.densities import radial_log_ratio
 from cert_core.errors import Float
 from cert_core.kernels import DRAW, KINDS, OFFSETS, PI0, SHAPES, TRUNCATED, UNIFORM
-from cert_core.kernels.copies import (
-    Codes,
-    Recipe,
-    Subset,
-    Table,
-    recipe,
-    split_places,
-    split_steps,
-)
 from cert_core.kernels.cpu import selection
 from cert_core.kernels.cpu.copying import cell_rows, moved_cell_rows, subset_rows, table_rows
 from cert_core.kernels.cpu.ratios import changes, closed_changes
@@ -39,7 +32,7 @@ from cert_core.kernels.cpu.tiles import U64
 from cert_core.kernels.host import add as add
 from cert_core.kernels.host import by_sorting, log_ratio_of_changes, output
 from cert_core.kernels.host import given as given
-from cert_core.noises import Channel, Noise, Splitting, Uniform
+from cert_core.noises import Noise
 from cert_core.quantiles import cosine_quantiles
 from cert_core.threats import Shift
 
@@ -116,7 +109,7 @@ def draw(
     """See cert_core.kernels; threads defaults to the cores this process may use."""
     key, out = U64(seed), output(out, (n, noise.dim), dtype)
     if isinstance(noise, Channel):
-        copy = _copier(noise, recipe(noise, center, dtype), key, stream)
+        copy = _copier(noise, noise.recipe(center, dtype), key, stream)
         _spread(lambda low, high: copy(start + low, out[low:high]), n, noise.dim, threads)
         return out
     middle = np.zeros(0, dtype) if center is None else center

@@ -17,10 +17,11 @@ from typing import Any
 import cupy
 import numpy as np
 
-from cert_core.errors import BackendMissing, UnsupportedPair, fail, to_numpy
+from cert_core.channels import Channel, Uniform
+from cert_core.errors import BackendMissing, fail, to_numpy
 from cert_core.kernels import DRAW, DTYPES, PI0, PROBES, bracket
-from cert_core.kernels.gpu import launches
-from cert_core.noises import Finite, Noise
+from cert_core.kernels.gpu import copying, launches
+from cert_core.noises import Noise
 from cert_core.quantiles import LogQuantiles
 from cert_core.threats import Shift
 
@@ -108,6 +109,12 @@ def given(name: str, value: Any, dtype: str | None = None) -> Any:
     return cupy.ascontiguousarray(array, dtype=dtype)
 
 
+def _on_host(center: Any) -> Any:
+    """A center where recipes are made."""
+    array = _shared(center)
+    return center if array is None else array.get()
+
+
 def add(out: Any, center: Any) -> None:
     """Add a center of float64 to rows on the device, in their own memory."""
     array = _shared(out)
@@ -151,21 +158,34 @@ def draw(
 ) -> Any:
     """See cert_core.kernels; returns a CuPy array, or out, which may be an array of NumPy (that
     is waited for) or of any framework on the current device (that is not)."""
-    if isinstance(noise, Finite):
-        raise UnsupportedPair(f"backend must be 'cpu' or 'reference' for {noise!r}, got 'gpu'")
     array = _output(out, (n, noise.dim), dtype)
-    middle = center if center is not None and noise.stretch is None else np.uint64(0)
-    if n > 0:
-        aligned = _aligned(middle) and _aligned(array)
-        launch = launches.draw(noise, n, start, seed, stream, dtype, aligned=aligned)
-        _run(launch, middle, array)
-    if n > 0 and noise.stretch is not None:
-        array *= cupy.asarray(noise.stretch)
-        if center is not None:
-            array += center
+    if isinstance(noise, Channel):
+        copied = noise.recipe(_on_host(center), dtype)
+        if n > 0:
+            launch, parts = copying.copies(noise, copied, n, start, seed, stream, dtype)
+            _run(launch, *map(cupy.asarray, parts), array)
+    elif n > 0:
+        _add_noise(array, noise, n, start, seed, stream, center, dtype)
     if isinstance(out, np.ndarray):
         out[...] = array.get()
     return array if out is None else out
+
+
+def _add_noise(
+    array: Any, noise: Noise, n: int, start: int, key: int, stream: int, center: Any, dtype: str
+) -> None:
+    """Write noise, added to a center where there is one, to the rows of an array."""
+    middle = center if center is not None and noise.stretch is None else np.uint64(0)
+    if isinstance(noise, Uniform):
+        _run(copying.cube(noise, n, start, key, stream, dtype), middle, array)
+        return
+    aligned = _aligned(middle) and _aligned(array)
+    launch = launches.draw(noise, n, start, key, stream, dtype, aligned=aligned)
+    _run(launch, middle, array)
+    if noise.stretch is not None:
+        array *= cupy.asarray(noise.stretch)
+        if center is not None:
+            array += center
 
 
 def log_ratio(noise: Noise, z: Any, shift: Shift) -> Any:

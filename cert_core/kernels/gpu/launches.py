@@ -87,7 +87,8 @@ def geometry(n: int, dim: int, dtype: str) -> tuple[int, int, int]:
     return width, side * turns, -(-dim // span)
 
 
-def _grid(n: int, rows: int) -> int:
+def grid_of(n: int, rows: int) -> int:
+    """CUDA blocks for n rows, of so many each."""
     return max(1, min(-(-n // rows), MOST_BLOCKS))
 
 
@@ -113,7 +114,7 @@ def _rows(
         noise.log_radius(), np.int32(INTERVALS), np.float64(REACH), np.float64(unit),
         np.int32(width), np.int32(rows),
     )  # fmt: skip
-    return macros, _grid(n, rows), arguments
+    return macros, grid_of(n, rows), arguments
 
 
 def draw(
@@ -165,7 +166,7 @@ def closed_ratios(
         np.float64(shift.norm(2.0, noise.dim) if sphere else shift.size), np.float64(noise.dim),
         np.int32(SHAPES[shape]), k, power, scale,
     )  # fmt: skip
-    return Launch("closed.cu", (), min(_grid(n, THREADS), 16 * SPREAD), arguments)
+    return Launch("closed.cu", (), min(grid_of(n, THREADS), 16 * SPREAD), arguments)
 
 
 def given_ratios(noise: Noise, shift: Shift, n: int, dtype: str) -> Launch:
@@ -180,10 +181,10 @@ def given_ratios(noise: Noise, shift: Shift, n: int, dtype: str) -> Launch:
         np.int64(n), np.int64(noise.dim), np.int32(width), *_density(noise),
         *_shift(noise, shift),
     )  # fmt: skip
-    return Launch("given.cu", macros, _grid(n, THREADS // width), arguments)
+    return Launch("given.cu", macros, grid_of(n, THREADS // width), arguments)
 
 
 def split_values(n: int, low: float, high: float, room: int) -> Launch:
     """A selection's pass; then follow values, inside, kept, counts and sums."""
     arguments = np.int64(n), np.float64(low), np.float64(high), np.int64(room)
-    return Launch("split.cu", (), min(_grid(n, THREADS), SPREAD), arguments)
+    return Launch("split.cu", (), min(grid_of(n, THREADS), SPREAD), arguments)
