@@ -301,7 +301,7 @@ def test_extras_exist() -> None:
     said += [
         found
         for path in SOURCES
-        for found in re.findall(r"pip install '(.*?)\[(.*?)\]", path.read_text(encoding="utf-8"))
+        for found in re.findall(r"pip install '(.*?)\[(\w*?)\]", path.read_text(encoding="utf-8"))
     ]
     assert len(said) > 5
     for name, extras in said:
