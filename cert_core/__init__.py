@@ -45,6 +45,7 @@ TOPICS = {
         "selected_labels",
     ),
     "kernels": (),
+    "lattice": (),
     "laws": (
         "EmpiricalLaw",
         "LogRatioLaw",

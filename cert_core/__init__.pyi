@@ -11,6 +11,7 @@ from . import (
     errors as errors,
     joint as joint,
     kernels as kernels,
+    lattice as lattice,
     laws as laws,
     moments as moments,
     monte_carlo as monte_carlo,
@@ -52,8 +53,9 @@ from .channels import (
 )
 from .confidence import binomial_lower as binomial_lower, binomial_upper as binomial_upper
 from .deterministic import certify_deterministic as certify_deterministic
-from .draws import draw as draw, log_ratio as log_ratio
+from .draws import draw as draw, draw_lattice as draw_lattice, log_ratio as log_ratio
 from .joint import certify_jointly as certify_jointly
+from .lattice import Lattice as Lattice
 from .laws import log_ratio_law as log_ratio_law
 from .monte_carlo import monte_carlo_bound as monte_carlo_bound
 from .noises import (

@@ -24,6 +24,7 @@ from cert_core.channels import check_independent
 from cert_core.confidence import Counts, votes_needed
 from cert_core.errors import Float, check_callable, fail, integer
 from cert_core.joint import label_votes, selected_labels
+from cert_core.lattice import Lattice, checked_lattice
 from cert_core.noises import Noise, checked_noise
 from cert_core.provenance import CountedVotes
 from cert_core.scores import (
@@ -57,6 +58,9 @@ class Smoothed:
         votes, and for votes too where predict is not given.
     batch_size : int
         Rows given to them at a time; it changes no result.
+    sound : Lattice, optional
+        Draw in sound mode, as in count_votes: certificates then hold for what runs, between
+        inputs on the lattice.
 
     Notes
     -----
@@ -75,12 +79,16 @@ class Smoothed:
         *,
         scores: Callable[[Any], Any] | None = None,
         batch_size: int = 1000,
+        sound: Lattice | None = None,
     ) -> None:
         for name, function in (("predict", predict), ("scores", scores)):
             if function is not None or (predict is None and scores is None):
                 check_callable(name, function)
         self._predict, self._scored = predict, scores
         self.noise = checked_noise(noise)
+        self.sound = sound
+        if sound is not None:
+            checked_lattice("sound", sound).checked(self.noise)
         self._classes = None if num_classes is None else class_count(num_classes)
         self.batch_size: int | None = integer(
             "batch_size", batch_size, 1, remedy="pass the rows of a batch"
@@ -109,11 +117,15 @@ class Smoothed:
 
     def inputs(self, x: Any) -> Any:
         """The inputs, as an array that CPUs read."""
-        return input_rows(x, self.noise)
+        return input_rows(x, self.noise, self.sound)
 
     def filling(self, inputs: Any) -> dict[str, Any]:
         """How batches of such inputs are filled: options of count_votes and the like."""
         return {"batch_size": self.batch_size}
+
+    def _options(self, inputs: Any) -> dict[str, Any]:
+        """The same, with the mode."""
+        return {**self.filling(inputs), "sound": self.sound}
 
     def drawing(self) -> contextlib.AbstractContextManager[Any]:
         """The context in which they are filled."""
@@ -142,12 +154,13 @@ class Smoothed:
 
         Returns
         -------
-        (N, num_classes) int64, rows summing to n; the same for any batch size.
+        (N, num_classes) int64, rows summing to n, less what FAILed in sound mode; the same for
+        any batch size.
         """
         inputs = self.inputs(x)
         return count_votes(
             self.labels, inputs, self.noise, self.num_classes, n, seed,
-            indices=indices, stage=stage, start=start, **self.filling(inputs),
+            indices=indices, stage=stage, start=start, **self._options(inputs),
         )  # fmt: skip
 
     def probabilities(
@@ -175,7 +188,7 @@ class Smoothed:
         with self.drawing():
             return mean_scores(
                 self.scores, inputs, self.noise, self.num_classes, n, seed,
-                indices=indices, stage=stage, **self.filling(inputs),
+                indices=indices, stage=stage, **self._options(inputs),
             )  # fmt: skip
 
     def label_scores(
@@ -191,7 +204,7 @@ class Smoothed:
         with self.drawing():
             return label_scores(
                 self.scores, inputs, self.noise, self.num_classes, labels, n, seed,
-                indices=indices, **self.filling(inputs),
+                indices=indices, **self._options(inputs),
             )  # fmt: skip
 
     def values(
@@ -217,7 +230,7 @@ class Smoothed:
         these, (len(ranks), N, *outputs): the bounds themselves.
         """
         inputs = self.inputs(x)
-        options = {"indices": indices, **self.filling(inputs)}
+        options = {"indices": indices, **self._options(inputs)}
         with self.drawing():
             if ranks is None:
                 return sampled_values(self.labels, inputs, self.noise, n, seed, **options)
@@ -236,7 +249,7 @@ class Smoothed:
         with self.drawing():
             return selected_labels(
                 self.labels, inputs, self.noise, self.num_classes, n, seed,
-                indices=indices, **self.filling(inputs),
+                indices=indices, **self._options(inputs),
             )  # fmt: skip
 
     def label_votes(
@@ -252,7 +265,7 @@ class Smoothed:
         with self.drawing():
             return label_votes(
                 self.labels, inputs, self.noise, self.num_classes, labels, n, seed,
-                indices=indices, **self.filling(inputs),
+                indices=indices, **self._options(inputs),
             )  # fmt: skip
 
     def outcomes(
@@ -272,7 +285,7 @@ class Smoothed:
         return self._drawn(
             outcomes(
                 plan, self.labels, inputs, self.num_classes, seed,
-                indices=indices, **self.filling(inputs),
+                indices=indices, **self._options(inputs),
             )
         )  # fmt: skip
 
@@ -388,7 +401,8 @@ class Smoothed:
         labels = self.mean_scores(x, n0, seed, indices=indices, stage="selection").argmax(axis=1)
         scores = self.label_scores(x, labels, n, seed, indices=indices)
         made = certify_scores(labels, scores, self.noise, attack, n0=n0, alpha=alpha, bound=bound)
-        chosen = drawn_by(self.noise, len(labels), n0, seed, indices=indices, stage="selection")
+        which: dict[str, Any] = {"indices": indices, "stage": "selection", "sound": self.sound}
+        chosen = drawn_by(self.noise, len(labels), n0, seed, **which)
         return replace(made, drawn=(chosen, *made.drawn))
 
     def _stages(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
+from pathlib import Path
 from typing import Any
 
 import cert_core as cc
@@ -16,10 +17,8 @@ version = release = cc.__version__
 extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
-    "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
 ]
-templates_path = ["_templates"]
 exclude_patterns = ["examples"]
 html_theme = "furo"
 html_title = "cert-core"
@@ -30,7 +29,6 @@ autodoc_typehints = "none"  # the docstrings say shapes and units
 autodoc_class_signature = "mixed"
 napoleon_google_docstring = False
 napoleon_use_ivar = True
-autosummary_generate = True
 
 
 def public() -> dict[str, list[tuple[str, str]]]:
@@ -44,7 +42,9 @@ def public() -> dict[str, list[tuple[str, str]]]:
     names["cert_core.proof"] = ["prove", "prove_votes", "discrepancy", "Proof", "VotesProof"]
     names["cert_models.smooth"] = ["SmoothedClassifier"]
     names["cert_models.counts"] = ["CountStore"]
-    return {home: [(_directive(home, name), name) for name in own] for home, own in names.items()}
+    return {
+        home: [(_directive(home, name), name) for name in own] for home, own in names.items() if own
+    }
 
 
 def _directive(home: str, name: str) -> str:
@@ -54,7 +54,18 @@ def _directive(home: str, name: str) -> str:
     return "autofunction" if callable(value) else "autodata"
 
 
-autosummary_context = {"public": public()}
+def write_reference(app: Any) -> None:
+    """A page for each topic, in reference/api."""
+    folder = Path(app.srcdir, "reference", "api")
+    folder.mkdir(exist_ok=True)
+    for old in folder.iterdir():
+        old.unlink()
+    for home, own in public().items():
+        lines = [home, "=" * len(home), "", f".. automodule:: {home}", "   :no-members:"]
+        for directive, name in own:
+            members = ["   :members:"] if directive == "autoclass" else []
+            lines += ["", f".. {directive}:: {name}", *members]
+        (folder / f"{home}.rst").write_text("\n".join([*lines, ""]), encoding="utf-8")
 
 
 def plain(app: Any, what: str, name: str, obj: object, options: Any, lines: list[str]) -> None:
@@ -67,4 +78,5 @@ def plain(app: Any, what: str, name: str, obj: object, options: Any, lines: list
 
 def setup(app: Any) -> None:
     """Before napoleon, which adds markup of its own."""
+    app.connect("builder-inited", write_reference)
     app.connect("autodoc-process-docstring", plain, priority=1)

@@ -31,6 +31,7 @@ FLOORS = [
     },
     {"cert_core.confidence", "cert_core.noises"},
     {"cert_core.channels"},
+    {"cert_core.lattice"},
     {
         "cert_core.exact",
         "cert_core.kernels",
@@ -66,6 +67,7 @@ FLOORS = [
     {"cert_models.audit", "cert_models.tasks"},
     {"cert_models.commands"},
     {"cert_models.cli"},
+    {"cert_models.__main__"},
 ]
 
 

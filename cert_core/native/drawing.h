@@ -15,6 +15,7 @@ typedef struct {
 /* What truncates a normal: erf and erfc of rho/sqrt 2, and rho, in its standard deviations. */
 typedef struct {
   double inside, outside, rho;
+  cc_u32 least; /* doubles from a high word below it are NaN; 0: none are */
 } cc_bounds;
 
 /* Philox4x32-10 (Salmon et al. 2011). */
@@ -258,6 +259,8 @@ CC_FN void cc_values64(int kind, cc_words words, cc_bounds bounds, double* out) 
   const cc_u32* w = words.w;
   if (kind == CC_NORMAL) {
     cc_normals64(words, out, out + 1);
+    int lost = bounds.least > 0 && (w[0] < bounds.least || w[0] == 0xFFFFFFFFu);
+    if (lost) out[0] = out[1] = NAN;
     return;
   }
   CC_UNROLL
@@ -265,7 +268,7 @@ CC_FN void cc_values64(int kind, cc_words words, cc_bounds bounds, double* out) 
     double u = cc_uniform64(w[2 * slot], w[2 * slot + 1]);
     if (kind == CC_EXPONENTIAL) u = cc_minus_log64(u);
     if (kind == CC_TRUNCATED) u = cc_truncated64(u, bounds);
-    out[slot] = cc_signed64(u, w[2 * slot + 1]);
+    out[slot] = w[2 * slot] < bounds.least ? NAN : cc_signed64(u, w[2 * slot + 1]);
   }
 }
 #endif

@@ -45,6 +45,9 @@ class SmoothedClassifier(cc.Smoothed):
         CUDA device CuPy draws the noise there; without it the CPU does, with a warning.
     autocast, channels_last, compiled
         As in Forward: precision, memory layout and compilation of the forward pass.
+    sound : Lattice, optional
+        Draw in sound mode, as of cc.Smoothed; what happens in a lower precision is then part of
+        the classifier.
     """
 
     def __init__(
@@ -58,10 +61,11 @@ class SmoothedClassifier(cc.Smoothed):
         autocast: str | None = None,
         channels_last: bool = False,
         compiled: bool = False,
+        sound: cc.Lattice | None = None,
     ) -> None:
         cc.errors.check_callable("base_classifier", base_classifier)
         rows = 1 if batch_size is None else batch_size
-        super().__init__(base_classifier, noise, num_classes, batch_size=rows)
+        super().__init__(base_classifier, noise, num_classes, batch_size=rows, sound=sound)
         self.base_classifier = base_classifier
         self.batch_size = self.batch_size if batch_size is not None else None
         self.device = _device_of(base_classifier, device)
@@ -115,21 +119,32 @@ class SmoothedClassifier(cc.Smoothed):
         """As of cc.Smoothed, counted on the device."""
         inputs = self.inputs(x)
         which: dict[str, Any] = {"indices": indices, "stage": stage, "start": start}
+        which["sound"], how = self.sound, self.filling(inputs)
         drawn = cc.votes.drawn_by(self.noise, len(inputs), n, seed, **which)
-        shape = len(inputs), self.num_classes + 1  # the last for rows that give no vote
+        failed = None
+        if self.sound is not None:
+            failed = cc.votes.new_flags(how["batch_size"], len(inputs) * n)
+        shape = len(inputs), self.num_classes + 2  # the last for rows without a vote, or FAILed
         counts = torch.zeros(shape, dtype=torch.int64, device=self.device)
         with self.drawing():
             for segments, parts in cc.votes.answers(
                 self._classify, inputs, self.noise, n, seed,
-                **which, **self.filling(inputs),
+                failed=failed, **which, **how,
             ):  # fmt: skip
                 done = 0
                 for votes in parts:
-                    self._add(counts, segments, done, votes)
+                    given = votes if failed is None else self._heeded(votes, failed[done:])
+                    self._add(counts, segments, done, given)
                     done += len(votes)
         table = counts.cpu().numpy()
-        check_votes(int(table[:, -1].sum()))
-        return cc.provenance.counted(np.ascontiguousarray(table[:, :-1]), drawn)
+        check_votes(int(table[:, -2].sum()))
+        told = cc.votes.with_fails(drawn, table[:, -1])
+        return cc.provenance.counted(np.ascontiguousarray(table[:, :-2]), told)
+
+    def _heeded(self, votes: torch.Tensor, failed: Any) -> torch.Tensor:
+        """The votes, those of rows that FAILed in a column of their own."""
+        fails = torch.from_numpy(failed[: len(votes)]).to(votes.device)
+        return torch.where(fails, self.num_classes + 1, votes)
 
     def labels(self, batch: Any) -> Counts:
         votes = torch.cat(self._classify(batch)).cpu().numpy()
@@ -148,7 +163,7 @@ class SmoothedClassifier(cc.Smoothed):
             if len(part) and part.is_cuda:  # where bincount would wait for the device
                 counts[i].scatter_add_(0, part, torch.ones_like(part))
             elif len(part):
-                counts[i] += torch.bincount(part, minlength=self.num_classes + 1)
+                counts[i] += torch.bincount(part, minlength=self.num_classes + 2)
             low += size
 
     @torch.inference_mode()

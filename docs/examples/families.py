@@ -24,7 +24,10 @@ def samples(lower, upper):
     probability 1 - alpha/2."""
     reach = max(1.0 - lower, upper)
     n = math.log(ALPHA / 2) / math.log(reach) if reach < 1.0 else math.inf
-    return str(math.ceil(n)) if n <= MOST else "none"
+    if n > MOST:
+        return "none"
+    unit = 10 ** max(len(str(math.ceil(n))) - 3, 0)  # three figures, rounded up
+    return str(math.ceil(n / unit) * unit)
 
 
 for share in (0.5, 0.99):

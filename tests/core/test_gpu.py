@@ -23,6 +23,7 @@ from cert_core import kernels
 from cert_core.kernels import reference
 from cert_core.kernels.cpu import backend as cpu
 from cert_core.kernels.gpu import copying, launches
+from cert_core.kernels.integers import Margins
 from cert_core.native import drawing
 from cert_core.quantiles import cosine_quantiles
 from cert_core.threats import Shift
@@ -115,6 +116,8 @@ def variants() -> set[tuple[str, launches.Macros]]:
     """Every kernel that the families below ask for."""
     found: list[Any] = [launches.split_values(9, 0.0, 1.0, 9)]
     for noise in FAMILIES:
+        if noise.stretch is None:
+            found.append(launches.lattice(noise, 5, 0, 0, 0, Margins(1, 0.0, 1.0)))
         for dtype in kernels.DTYPES:
             found += [launches.draw(noise, 5, 0, 0, 0, dtype, aligned=a) for a in (False, True)]
             for shift in (Shift("axis", 1.0, True, ""), Shift("diagonal", 1.0, True, "")):
@@ -176,6 +179,40 @@ def test_emulated_rows(host: Any, emulator: Any, noise: cc.Noise, dtype: str) ->
     emulator.backwards = True
     center = np.linspace(0, 1, noise.dim).astype(dtype)
     np.testing.assert_array_equal(host.draw(noise, n, 5, center=center, **options), center + rows)
+
+
+@pytest.mark.parametrize("noise", [n for n in FAMILIES if n.stretch is None], ids=IDS[:-1])
+@pytest.mark.parametrize("step", ["1/255", "1/65536"])
+def test_emulated_integers(gpu: Any, emulator: Any, noise: cc.Noise, step: str) -> None:
+    """Bit by bit those of the reference, FAILs as well, whatever the order of the threads."""
+    lattice, n = cc.Lattice(step), 2 + 3000 // noise.dim
+    center = np.random.default_rng(0).integers(-500, 500, noise.dim)
+    options: dict[str, Any] = {"start": START, "center": center}
+    expected, fails = reference.draw_lattice(noise, n, 5, lattice, **options)
+    device = kernels.backend("gpu")
+    for emulator.backwards in (False, True):
+        whole, failed = device.draw_lattice(noise, n, 5, lattice, **options)
+        np.testing.assert_array_equal(whole.get(), expected)
+        np.testing.assert_array_equal(failed, fails)
+    out = np.zeros((n, noise.dim), np.int32)
+    assert device.draw_lattice(noise, n, 5, lattice, out=out, **options)[0] is out
+    np.testing.assert_array_equal(out, expected)
+
+
+def test_emulated_margins_leave_few_rows_undecided(
+    gpu: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The device's own integers are nearly all: else the comparison above were idle."""
+    asked: list[int] = []
+
+    def decide(*place: Any) -> Any:
+        asked.append(len(place[-1]))
+        return reference.decide(*place)
+
+    monkeypatch.setattr(gpu, "decide", decide)
+    for noise in (cc.Gaussian(64, 0.5), cc.L2Noise(64, 0.5, 9.0), cc.MixedNoise(64, 0.5, 9.0)):
+        kernels.backend("gpu").draw_lattice(noise, 500, 1, cc.Lattice("1/255"))
+    assert sum(asked) < 10
 
 
 def test_emulated_rows_of_zeros(host: Any) -> None:
@@ -427,7 +464,7 @@ def test_the_text_is_shipped() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     left_out = settings["tool"]["scikit-build"]["wheel"]["exclude"]
     names = [*ROOT.glob("cert_core/native/*.h"), *ROOT.glob("cert_core/kernels/cuda/*")]
-    assert len(names) == 15
+    assert len(names) == 16
     for path in names:
         assert not any(PurePath(path.relative_to(ROOT)).match(rule) for rule in left_out), path
 
@@ -449,6 +486,8 @@ def compiled() -> list[tuple[str, launches.Macros]]:
                 ("cells.cu", (("MOVED", 0),)), ("cells.cu", (("MOVED", 1),)),
             )
         ]  # fmt: skip
+    for kind, independent in ((0, 1), (0, 0), (1, 1), (1, 0), (2, 0), (3, 0)):
+        found.append(("lattice.cu", (("KIND", kind), ("INDEPENDENT", independent))))
     for kind, independent, held, axis in ((3, 0, 0, 0), (3, 0, 0, 1), (1, 1, 0, 0), (1, 0, 8, 0)):
         macros = ("KIND", kind), ("INDEPENDENT", independent), ("HELD", held)
         found.append(("open.cu", (*macros, ("AXIS", axis))))

@@ -20,6 +20,7 @@ from cert_core.kernels.cpu.doubles import (
     turn64,
     uniform64,
     uniforms64,
+    without_tails64,
 )
 from cert_core.kernels.cpu.tiles import (
     F64,
@@ -90,15 +91,15 @@ def _pattern(m: Any) -> Any:
     return rows, lane_row[:lanes], lane_block[:lanes]
 
 
-def _transform(kind: Any, w: Any, bounds: Any, at: Any, m: Any, out: Any) -> None:
+def _transform(kind: Any, w: Any, bounds: Any, at: Any, m: Any, out: Any, least: Any) -> None:
     """The words of a tile of m blocks to values out[at:], by the type of out (compiled by
-    the overload below)."""
+    the overload below); doubles from uniforms below `least` become NaN where that is not 0."""
     raise NotImplementedError
 
 
 @overload(_transform)
-def _typed_transform(kind: Any, w: Any, bounds: Any, at: Any, m: Any, out: Any) -> Any:
-    def single(kind: Any, w: Any, bounds: Any, at: Any, m: Any, out: Any) -> None:
+def _typed_transform(kind: Any, w: Any, bounds: Any, at: Any, m: Any, out: Any, least: Any) -> Any:
+    def single(kind: Any, w: Any, bounds: Any, at: Any, m: Any, out: Any, least: Any) -> None:
         if kind == NORMAL:
             normals32(w, at, m, out)
         elif kind == EXPONENTIAL:
@@ -108,7 +109,7 @@ def _typed_transform(kind: Any, w: Any, bounds: Any, at: Any, m: Any, out: Any) 
         else:
             truncated32(w, bounds, at, m, out)
 
-    def double(kind: Any, w: Any, bounds: Any, at: Any, m: Any, out: Any) -> None:
+    def double(kind: Any, w: Any, bounds: Any, at: Any, m: Any, out: Any, least: Any) -> None:
         if kind == NORMAL:
             normals64(w, at, m, out)
         elif kind == EXPONENTIAL:
@@ -117,8 +118,10 @@ def _typed_transform(kind: Any, w: Any, bounds: Any, at: Any, m: Any, out: Any) 
             uniforms64(w, at, m, out)
         else:
             truncated64(w, bounds, at, m, out)
+        if least > 0:
+            without_tails64(kind == NORMAL, w, at, m, out, least)
 
-    def whole(kind: Any, w: Any, bounds: Any, at: Any, m: Any, out: Any) -> None:
+    def whole(kind: Any, w: Any, bounds: Any, at: Any, m: Any, out: Any, least: Any) -> None:
         pairs64(w, at, m, out)
 
     if out.dtype == types.uint64:
@@ -127,9 +130,11 @@ def _typed_transform(kind: Any, w: Any, bounds: Any, at: Any, m: Any, out: Any) 
 
 
 @njit(**OPTIONS)
-def _fill(kind: Any, first: Any, stream: Any, key: Any, slots: Any, bounds: Any, out: Any) -> None:
+def fill(
+    kind: Any, first: Any, stream: Any, key: Any, slots: Any, bounds: Any, least: Any, out: Any
+) -> None:
     """Raw coordinates of the rows first, first + 1, ... in the contract's layout; bounds
-    holds erf, erfc and rho of each row (truncated normals only)."""
+    holds erf, erfc and rho of each row (truncated normals only); least as in _transform."""
     n, dim = out.shape
     flat = out.reshape(n * dim)
     w = np.empty((4, LANES), np.uint32)
@@ -144,21 +149,21 @@ def _fill(kind: Any, first: Any, stream: Any, key: Any, slots: Any, bounds: Any,
                 lanes[2, i] = bounds[2, row]
         for base in range(0, whole, span):
             words(lane_row, lane_block, first + U64(row), U64(base // slots), stream, key, w)
-            _transform(kind, w, lanes, U64(row * dim + base), U64(LANES), flat)
+            _transform(kind, w, lanes, U64(row * dim + base), U64(LANES), flat, least)
     if whole < dim:
-        _fill_ends(kind, first, stream, key, slots, bounds, whole, w, lanes, out)
+        _fill_ends(kind, first, stream, key, slots, bounds, least, whole, w, lanes, out)
 
 
 @njit(**OPTIONS)
 def fill_words(first: Any, stream: Any, key: Any, out: Any) -> None:
     """Raw words of 64 bits in the layout of float64."""
-    _fill(UNIFORM, first, stream, key, 2, np.empty((3, 0)), out)
+    fill(UNIFORM, first, stream, key, 2, np.empty((3, 0)), 0, out)
 
 
 @njit(**OPTIONS)
 def _fill_ends(
-    kind: Any, first: Any, stream: Any, key: Any, slots: Any, bounds: Any, whole: Any, w: Any,
-    lanes: Any, out: Any,
+    kind: Any, first: Any, stream: Any, key: Any, slots: Any, bounds: Any, least: Any, whole: Any,
+    w: Any, lanes: Any, out: Any,
 ) -> None:  # fmt: skip
     """The coordinates beyond a row's whole tiles: several rows share one if they are few."""
     wide_vectors()
@@ -173,7 +178,7 @@ def _fill_ends(
                     lanes[0, i], lanes[1, i] = bounds[0, row], bounds[1, row]
                     lanes[2, i] = bounds[2, row]
             words(lane_row, lane_block, first + U64(row), U64(whole // slots), stream, key, w)
-            _transform(kind, w, lanes, U64(row * dim + whole), U64(m), flat)
+            _transform(kind, w, lanes, U64(row * dim + whole), U64(m), flat, least)
         return
     count = lane_row.size
     tile, flat, lines = np.empty(slots * count, out.dtype), out.reshape(n * dim), lanes.reshape(-1)
@@ -184,7 +189,7 @@ def _fill_ends(
                 for k in range(3):
                     spread(out.dtype.type(bounds[k, source]), lines, k * LANES + r * m, m)
         words(lane_row, lane_block, first + U64(row), U64(whole // slots), stream, key, w)
-        _transform(kind, w, lanes, U64(0), U64(count), tile)
+        _transform(kind, w, lanes, U64(0), U64(count), tile, least)
         for r in range(min(rows, n - row)):
             at = (row + r) * dim + whole
             for slot in range(slots):
@@ -215,6 +220,12 @@ def _add_absolute(part: Any, lanes: Any) -> None:
     wide_vectors()
     for i in range(part.size):
         lanes[i] += abs(F64(part[i]))
+
+
+@njit(**OPTIONS)
+def sum_lanes(dim: Any) -> Any:
+    """Room for the sums of rows of dim values."""
+    return np.empty(LANES if dim >= LANES else 64 if dim >= 64 else 16)
 
 
 @njit(**OPTIONS)
@@ -251,7 +262,7 @@ def _move(rows: Any, factors: Any, center: Any) -> None:
 
 
 @njit(**OPTIONS)
-def _face(sample: Any, stream: Any, key: Any, dim: Any) -> Any:
+def face_of(sample: Any, stream: Any, key: Any, dim: Any) -> Any:
     """(coordinate, sign) of the largest coordinate of a row."""
     a, b, _, d = row_words(sample, U64(1), stream, key)
     return min(int(uniform64(a, b) * dim), dim - 1), (-1.0 if d & U64(1) else 1.0)
@@ -265,7 +276,7 @@ def _turn_from_zero(kind: Any, sample: Any, stream: Any, key: Any, slots: Any, r
     lanes, tile = np.zeros((3, STEP), row.dtype), np.empty(slots * STEP, row.dtype)
     words(none, none, sample, U64(0), stream, key, w)
     w[0] &= np.uint32(1)
-    _transform(kind, w, lanes, U64(0), U64(STEP), tile)
+    _transform(kind, w, lanes, U64(0), U64(STEP), tile, 0)
     m = min(LANES, -(-row.size // slots))
     for slot in range(slots):
         if slot * m < row.size:
@@ -290,16 +301,9 @@ def _turn_zeros(
 
 
 @njit(**OPTIONS)
-def _rows(
-    kind: Any, first: Any, stream: Any, key: Any, slots: Any, cubics: Any, unit: Any,
-    center: Any, out: Any,
-) -> None:  # fmt: skip
-    """Samples first, first + 1, ... of a noise; unit is its scale (sigma for truncated)."""
-    wide_vectors()
-    n, dim = out.shape
-    lanes = np.empty(LANES if dim >= LANES else 64 if dim >= 64 else 16)
-    radius = np.empty(n)
-    _radii(first, stream, key, cubics, unit, radius)
+def row_bounds(kind: Any, radius: Any, unit: Any) -> Any:
+    """erf, erfc and rho of each row; nothing where the kind needs none."""
+    n = radius.size
     bounds = np.empty((3, n if kind == TRUNCATED else 0))
     if kind == TRUNCATED:
         for i in range(n):
@@ -309,7 +313,22 @@ def _rows(
                 math.erfc(rho * 0.7071067811865476),
             )
             bounds[2, i] = rho
-    _fill(kind, first, stream, key, slots, bounds, out)
+    return bounds
+
+
+@njit(**OPTIONS)
+def _rows(
+    kind: Any, first: Any, stream: Any, key: Any, slots: Any, cubics: Any, unit: Any,
+    center: Any, out: Any,
+) -> None:  # fmt: skip
+    """Samples first, first + 1, ... of a noise; unit is its scale (sigma for truncated)."""
+    wide_vectors()
+    n, dim = out.shape
+    lanes = sum_lanes(dim)
+    radius = np.empty(n)
+    _radii(first, stream, key, cubics, unit, radius)
+    bounds = row_bounds(kind, radius, unit)
+    fill(kind, first, stream, key, slots, bounds, 0, out)
     least, factors = np.inf, radius.copy()
     for i in range(n):
         if kind == NORMAL:
@@ -322,7 +341,7 @@ def _rows(
         factors[i], least = radius[i] / size, min(least, size)
     _move(out, factors, center)
     for i in range(n if kind in (UNIFORM, TRUNCATED) else 0):
-        j, sign = _face(first + U64(i), stream, key, dim)
+        j, sign = face_of(first + U64(i), stream, key, dim)
         out[i, j] = out.dtype.type(sign * radius[i])
         if center.size > 0:
             out[i, j] += center[j]
@@ -336,7 +355,7 @@ def _independent_rows(
 ) -> None:
     """Samples whose coordinates are independent, of this scale."""
     wide_vectors()
-    _fill(kind, first, stream, key, slots, np.empty((3, 0)), out)
+    fill(kind, first, stream, key, slots, np.empty((3, 0)), 0, out)
     _move(out, np.full(out.shape[0], unit), center)
 
 

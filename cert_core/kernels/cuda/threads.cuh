@@ -109,14 +109,14 @@ __device__ inline void raw_values(const Task& task, cc_u64 sample, cc_bounds bou
 
 template <int kind>
 __device__ inline Head head_of(const Task& task, cc_u64 sample) {
-  Head head = {0.0, 1.0, {0.0, 0.0, 0.0}, -1};
+  Head head = {0.0, 1.0, {0.0, 0.0, 0.0, 0}, -1};
   double score, unused;
   cc_row_normals(sample, task.stream, task.key, &score, &unused);
   const double rho = exp(cc_quantile(task.radius, score));
   head.radius = task.unit * rho;
   if (kind == CC_TRUNCATED) {
     const double scaled = rho * 0.70710678118654752440;
-    head.bounds = cc_bounds{erf(scaled), erfc(scaled), rho};
+    head.bounds = cc_bounds{erf(scaled), erfc(scaled), rho, 0};
   }
   if (kind == CC_UNIFORM || kind == CC_TRUNCATED) {
     const cc_choices choices = cc_row_choices(sample, task.stream, task.key);

@@ -17,10 +17,12 @@ from typing import Any
 import cupy
 import numpy as np
 
-from cert_core.channels import Channel, Uniform
-from cert_core.errors import BackendMissing, fail, to_numpy
+from cert_core.channels import Channel, Finite, Uniform
+from cert_core.errors import BackendMissing, UnsupportedPair, fail, to_numpy
 from cert_core.kernels import DRAW, DTYPES, PI0, PROBES, bracket
 from cert_core.kernels.gpu import copying, launches
+from cert_core.kernels.integers import margins
+from cert_core.kernels.reference import decide, radii
 from cert_core.noises import Noise
 from cert_core.quantiles import LogQuantiles
 from cert_core.threats import Shift
@@ -186,6 +188,54 @@ def _add_noise(
         array *= cupy.asarray(noise.stretch)
         if center is not None:
             array += center
+
+
+def draw_lattice(
+    noise: Noise,
+    n: int,
+    seed: int,
+    lattice: Any,
+    *,
+    start: int = 0,
+    center: Any = None,
+    out: Any = None,
+    stream: int = DRAW,
+) -> Any:
+    """See cert_core.kernels; integers as of draw, FAILs as an array of NumPy, which is waited
+    for: the host draws the rows that the device leaves undecided."""
+    if isinstance(noise, Finite):
+        raise UnsupportedPair(f"backend must be 'cpu' or 'reference' for {noise!r}, got 'gpu'")
+    array, failed = _output(out, (n, noise.dim), "int32"), np.zeros(n, dtype=bool)
+    if n > 0:
+        middle = np.uint64(0) if center is None else cupy.asarray(center)
+        kind, scale = launches.direction(noise)
+        known = np.zeros((2, n)) if scale is not None else radii(noise, n, seed, start, stream)
+        radius, relative = (cupy.asarray(values) for values in known)
+        undecided = _empty((n,), "uint8")
+        launch = launches.lattice(noise, n, start, seed, stream, margins(noise, kind, lattice))
+        _run(launch, radius, relative, middle, array, undecided)
+        rows = np.flatnonzero(undecided.get())
+        drawn, samples = (
+            np.empty((len(rows), noise.dim), np.int32),
+            np.uint64(start) + rows.astype(np.uint64),
+        )
+        failed[rows] = decide(
+            noise, seed, lattice, samples, center, stream, drawn, np.arange(len(rows))
+        )
+        if len(rows):
+            array[cupy.asarray(rows)] = cupy.asarray(drawn)
+    if isinstance(out, np.ndarray):
+        out[...] = array.get()
+    return array if out is None else out, failed
+
+
+def write_values(lattice: Any, integers: Any, out: Any) -> None:
+    """See cert_core.kernels; rows on the device are written in their own memory."""
+    values, array = lattice.values(integers, "float32"), _shared(out)
+    if array is None:
+        out[...] = values.get()
+    else:
+        array[...] = values
 
 
 def log_ratio(noise: Noise, z: Any, shift: Shift) -> Any:

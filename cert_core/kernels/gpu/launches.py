@@ -18,6 +18,7 @@ import numpy as np
 
 from cert_core.densities import MixedRecord
 from cert_core.kernels import BLOCKS, EXPONENTIAL, KINDS, NORMAL, SHAPES, TRUNCATED
+from cert_core.kernels.integers import Margins
 from cert_core.noises import Noise
 from cert_core.quantiles import INTERVALS, REACH, cosine_quantiles
 from cert_core.threats import Shift
@@ -92,7 +93,7 @@ def grid_of(n: int, rows: int) -> int:
     return max(1, min(-(-n // rows), MOST_BLOCKS))
 
 
-def _direction(noise: Noise) -> tuple[int, float | None]:
+def direction(noise: Noise) -> tuple[int, float | None]:
     """(kind of the raw coordinates, their scale where they are independent)."""
     if noise.radial is None:
         return TRUNCATED, None
@@ -103,7 +104,7 @@ def _rows(
     noise: Noise, n: int, start: int, key: int, stream: int, dtype: str
 ) -> tuple[Macros, int, tuple[Any, ...]]:
     """Variant, grid and arguments that every launch over drawn rows begins with."""
-    kind, scale = _direction(noise)
+    kind, scale = direction(noise)
     width, rows, tiles = geometry(n, noise.dim, dtype)
     summed = scale is None and kind in (NORMAL, EXPONENTIAL)
     held = tiles if summed and tiles <= HELD[dtype] else 0
@@ -128,6 +129,19 @@ def draw(
     ends = ("FULL" if noise.dim % (slots * THREADS) == 0 else "WHOLE") if whole else "ANY"
     macros = ("REAL", REALS[dtype]), *macros, ("ENDS", ends)
     return Launch("draw.cu", macros, grid, arguments)
+
+
+def lattice(noise: Noise, n: int, start: int, key: int, stream: int, margins: Margins) -> Launch:
+    """Rows of integers; then follow radii, their errors, center (or 0), out and undecided."""
+    kind, scale = direction(noise)
+    width, _, _ = geometry(n, noise.dim, "float64")
+    macros = ("KIND", kind), ("INDEPENDENT", int(scale is not None))
+    arguments = (
+        np.int64(n), np.int64(noise.dim), np.uint64(start), np.uint64(key), np.uint32(stream),
+        np.float64(noise.scale_unit if scale is None else scale), np.int32(width),
+        np.uint32(margins.least), np.float64(margins.raw), np.float64(margins.inverse),
+    )  # fmt: skip
+    return Launch("lattice.cu", macros, grid_of(n, THREADS // width), arguments)
 
 
 def _density(noise: Noise) -> tuple[Any, ...]:
