@@ -53,7 +53,7 @@ FLOORS = [
         "cert_core.scores",
         "cert_core.sparse",
     },
-    {"cert_core.separation"},
+    {"cert_core.records", "cert_core.separation"},
     {"cert_core.certificates"},
     {"cert_core.deterministic", "cert_core.joint", "cert_core.sequential"},
     {"cert_core.smoothed"},
