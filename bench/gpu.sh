@@ -28,8 +28,8 @@ if ! "$PYTHON" -c "import cert_core, cert_core.native.drawing" 2> /dev/null; the
 fi
 # Warnings are errors of the project's own pins, not of whatever versions are here.
 TEST=("$PYTHON" -m pytest -q -W default -p no:cacheprovider)
-step "contract" timeout 110 "${TEST[@]}" tests/core/test_kernels.py -k "gpu"
-step "laws, indices, streams" timeout 130 "${TEST[@]}" tests/core/test_device.py
+step "contract" timeout 110 "${TEST[@]}" tests/core/test_kernels.py tests/core/test_lattice.py -k "gpu"
+step "laws, indices, streams" timeout 170 "${TEST[@]}" tests/core/test_device.py
 SANITIZER=$(command -v compute-sanitizer || ls /usr/local/cuda*/bin/compute-sanitizer 2> /dev/null | head -1)
 if [ -n "$SANITIZER" ]; then
   for tool in memcheck racecheck; do

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from core.test_copies import ALL, whole
 from scipy import special, stats
 
 import cert_core as cc
@@ -217,3 +218,32 @@ def test_two_devices(gpu: Any, cupy: Any) -> None:
 def test_out_of_memory_says_how_much(gpu: Any) -> None:
     with pytest.raises(MemoryError, match="4000000000000000 bytes of device memory"):
         gpu.draw(cc.Gaussian(1000, 1.0), 10**12, 0)
+
+
+@pytest.mark.parametrize("dtype", kernels.DTYPES)
+@pytest.mark.parametrize("noise", ALL, ids=str)
+def test_copies_are_those_of_the_cpu(gpu: Any, noise: cc.Noise, dtype: str) -> None:
+    """Bit for bit, also into rows of the device and from any start."""
+    x = whole(noise)
+    expected = cc.draw(noise, 3000, 5, start=2**32 - 150, center=x, dtype=dtype)
+    found = gpu.draw(noise, 3000, 5, start=2**32 - 150, center=x, dtype=dtype)
+    np.testing.assert_array_equal(found.get(), expected)
+    out = gpu.module.cupy.empty((100, noise.dim), dtype)
+    gpu.draw(noise, 100, 5, start=2**32, center=x, dtype=dtype, out=out)
+    np.testing.assert_array_equal(out.get(), expected[150:250])
+
+
+@pytest.mark.parametrize("step", ["1/255", "1/65536"])
+@pytest.mark.parametrize("dim", [3, 784, 3072])
+@pytest.mark.parametrize("family", ["gaussian", "laplace", "l1", "l2", "linf", "mixed"])
+def test_integers_are_those_of_the_cpu(gpu: Any, family: str, dim: int, step: str) -> None:
+    """Noise on a lattice and its FAILs: the device decides what its margins prove alone."""
+    k = 0.0 if family in ("gaussian", "laplace") else dim / 3
+    noise, lattice = cc.NOISES[family].with_rms(dim, 0.5, k), cc.Lattice(step)
+    center = np.arange(dim) % 255
+    whole_numbers, failed = gpu.draw_lattice(noise, 20_000, 9, lattice, start=2**40, center=center)
+    expected = kernels.backend("cpu").draw_lattice(
+        noise, 20_000, 9, lattice, start=2**40, center=center
+    )
+    np.testing.assert_array_equal(whole_numbers.get(), expected[0])
+    np.testing.assert_array_equal(failed, expected[1])
