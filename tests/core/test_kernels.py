@@ -50,10 +50,14 @@ class OnHost:
             return found
 
         def call(*args: Any, **options: Any) -> Any:
-            result = found(*args, **options)
-            return result.get() if hasattr(result, "get") else result
+            return self.fetched(found(*args, **options))
 
         return call
+
+    def fetched(self, result: Any) -> Any:
+        if isinstance(result, tuple):
+            return tuple(map(self.fetched, result))
+        return result.get() if hasattr(result, "get") else result
 
 
 def backend_or_skip(name: str) -> Any:
@@ -107,8 +111,10 @@ def test_backends_draw_what_reference_draws(noise: cc.Noise, dtype: str, backend
     options: dict[str, Any] = {"start": 2**32 - 250, "dtype": dtype}
     one, two = kernel.draw(noise, 500, 5, **options), reference.draw(noise, 500, 5, **options)
     assert one.dtype == two.dtype == dtype
-    # a GPU takes float32 below 1.2e-38 for 0
-    size = np.maximum(np.abs(two).max(axis=1, keepdims=True), 1e-30)
+    # a GPU takes float32 below 1.2e-38 for 0; a coordinate by itself errs by its scale's digits
+    unit = noise.radial.coordinate_scale if noise.radial is not None else None
+    least = 1e-30 if unit is None or backend == "cpu" else 0.1 * unit
+    size = np.maximum(np.abs(two).max(axis=1, keepdims=True), least)
     tolerance = 1e-6 if dtype == "float32" else 1e-12
     assert (np.abs(one - two) / size).max() < tolerance
     center = np.linspace(0, 1, noise.dim)
@@ -220,7 +226,7 @@ def test_radius_and_direction(kernel: Kernels, noise: cc.Noise) -> None:
     if order == math.inf:
         face = np.abs(z).argmax(axis=1)
         counts = np.bincount(face, minlength=noise.dim)
-        assert stats.chisquare(counts).pvalue > 1e-8
+        assert noise.dim == 1 or stats.chisquare(counts).pvalue > 1e-8
         inside = share[face != 0]
         assert noise.dim == 1 or stats.kstest(inside, "uniform").pvalue > 1e-8
 
