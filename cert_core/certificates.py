@@ -11,12 +11,13 @@ reads scores in [0, 1] where the others read votes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, overload
+from typing import Any, ClassVar, Self, cast, overload
 
 import numpy as np
 
+from cert_core import records
 from cert_core.bounds import complement_above, complement_below, required_probability
 from cert_core.calibration import certified_radius
 from cert_core.channels import Finite, check_independent
@@ -107,8 +108,50 @@ class Certificates:
     sound: Lattice | None = None
     failed: Counts | None = None
 
+    _READ: ClassVar[Mapping[str, Callable[[Any], Any]]] = records.READ
+
     def __len__(self) -> int:
         return len(self.label)
+
+    def __repr__(self) -> str:
+        return records.as_text(self)
+
+    def _repr_html_(self) -> str:
+        return records.as_html(self)
+
+    def save(self, path: Any) -> None:
+        """Write the certificates to a new .npz file, with a digest.
+
+        Parameters
+        ----------
+        path : path of a file that does not exist yet
+
+        Raises
+        ------
+        ValueError
+            There is such a file.
+        """
+        records.save(self, path)
+
+    @classmethod
+    def load(cls, path: Any) -> Self:
+        """Read certificates that save wrote.
+
+        Parameters
+        ----------
+        path : path of the file
+
+        Returns
+        -------
+        Certificates
+            Equal to those saved, in every array and field.
+
+        Raises
+        ------
+        ValueError
+            Another file, or one that was changed since, or of another kind of certificates.
+        """
+        return cast(Self, records.load(cls, path, cls._READ))
 
 
 def vote_counts(name: str, counts: Any) -> tuple[Counts, int]:

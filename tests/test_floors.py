@@ -53,7 +53,7 @@ FLOORS = [
         "cert_core.scores",
         "cert_core.sparse",
     },
-    {"cert_core.separation", "cert_core.shells"},
+    {"cert_core.records", "cert_core.separation", "cert_core.shells"},
     {"cert_core.certificates"},
     {
         "cert_core.deterministic",
@@ -72,6 +72,7 @@ FLOORS = [
     {"cert_models.audit", "cert_models.tasks"},
     {"cert_models.commands"},
     {"cert_models.cli"},
+    {"cert_models.__main__"},
 ]
 
 
