@@ -503,6 +503,8 @@ CLASSIFIER: dict[str, Call] = {
     "shell_counts": (
         SMOOTHED.shell_counts, {**COUNTING, "thresholds": [2.0], "stage": "estimation", "start": 0},
     ),
+    "selected_labels": (SMOOTHED.selected_labels, COUNTING),
+    "label_votes": (SMOOTHED.label_votes, {**COUNTING, "labels": [0, 1]}),
     "mean_scores": (SMOOTHED.mean_scores, {**COUNTING, "stage": "estimation"}),
     "label_scores": (SMOOTHED.label_scores, {**COUNTING, "labels": [0, 1]}),
     "probabilities": (SMOOTHED.probabilities, COUNTING),
