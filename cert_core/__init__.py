@@ -38,6 +38,7 @@ TOPICS = {
         "NoBracket",
         "UnsupportedPair",
     ),
+    "executors": ("WorkError",),
     "joint": (
         "certify_labels_jointly",
         "label_votes",

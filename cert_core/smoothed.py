@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,14 +24,49 @@ from cert_core.certificates import (
 )
 from cert_core.confidence import Counts, votes_needed
 from cert_core.errors import Float, check_callable, fail, integer
+from cert_core.executors import Crew
 from cert_core.noises import Noise, checked_noise
 from cert_core.provenance import CountedVotes
 from cert_core.scores import Scores, check_scores, label_scores, mean_scores, sampled_values
 from cert_core.sequential.certificates import SequentialCertificates, gather, outcomes
 from cert_core.sequential.plans import checked_plan, plan_at, plan_until
-from cert_core.votes import Votes, class_count, count_votes, drawn_by, input_rows
+from cert_core.votes import (
+    Votes,
+    class_count,
+    count_votes,
+    drawn_by,
+    input_indices,
+    input_rows,
+    one_class_each,
+)
 
 SAMPLES = "pass how many noisy copies to classify"
+PARTS = 8  # of the inputs of a call, for every worker of its executor
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some of the inputs of one call of a verb, from a place on."""
+
+    verb: str
+    low: int
+    x: Any
+    how: dict[str, Any]
+
+    def __str__(self) -> str:
+        found = self.how["indices"]
+        return f"input {found[0]}" if len(found) == 1 else f"inputs {found[0]} to {found[-1]}"
+
+
+def answer_part(smoothed: Smoothed, part: Part) -> Any:
+    """What a verb says of a part of its inputs, which another process may read."""
+    said = getattr(smoothed, part.verb)(x=part.x, **part.how)
+    return list(said) if isinstance(said, Iterator) else said
+
+
+def itself(smoothed: Smoothed) -> Smoothed:
+    """A classifier as it was sent."""
+    return smoothed
 
 
 class Smoothed:
@@ -56,6 +93,11 @@ class Smoothed:
     Without indices the inputs of every call are 0, 1, ...: called input by input with one seed,
     all get the same noise, and only what is said of each by itself holds (join_certificates
     refuses to join them).
+
+    executor, of every verb, is any of concurrent.futures (processes, those of Dask, MPI, ...): its
+    workers take the inputs part by part, the classifier travels to each of them once, and the
+    results are those of this process alone, bit by bit.  Without cloudpickle, the classifier must
+    be defined in a module that they find.
     """
 
     def __init__(
@@ -121,6 +163,7 @@ class Smoothed:
         indices: Sequence[int] | None = None,
         stage: str = "estimation",
         start: int = 0,
+        executor: Executor | None = None,
     ) -> CountedVotes:
         """Count the votes of n noisy copies of every input.
 
@@ -130,22 +173,74 @@ class Smoothed:
         n : int >= 1
         stage : "estimation" or "selection": disjoint random streams
         start : int, to count on from where other votes of this seed ended
+        executor : see above
 
         Returns
         -------
         (N, num_classes) int64, rows summing to n; the same for any batch size.
         """
+        if executor is not None:
+            how = {"n": n, "seed": seed, "stage": stage, "start": start}
+            joined: CountedVotes = self._joined(executor, "counts", x, indices, **how)
+            return joined
         inputs = self.inputs(x)
         return count_votes(
             self.labels, inputs, self.noise, self.num_classes, n, seed,
             indices=indices, stage=stage, start=start, **self.filling(inputs),
         )  # fmt: skip
 
+    def _parts(
+        self,
+        executor: Executor,
+        verb: str,
+        x: Any,
+        indices: Sequence[int] | None,
+        labels: Any = None,
+        **how: Any,
+    ) -> Iterator[tuple[int, Any]]:
+        """What a verb says of parts of its inputs, and the place of each, as they come."""
+        inputs = self.inputs(x)
+        chosen = input_indices(indices, len(inputs))
+        crew = Crew(executor, partial(itself, self), answer_part)
+        rows = max(1, len(inputs) // (PARTS * max(1, crew.size())))
+
+        def part(low: int) -> Part:
+            of_each = {} if labels is None else {"labels": labels[low : low + rows]}
+            more = {**how, **of_each, "indices": chosen[low : low + rows]}
+            return Part(verb, low, inputs[low : low + rows], more)
+
+        for done, answer in crew.results(part(low) for low in range(0, len(inputs), rows)):
+            yield done.low, answer.value
+
+    def _joined(
+        self,
+        executor: Executor,
+        verb: str,
+        x: Any,
+        indices: Sequence[int] | None,
+        labels: Any = None,
+        **how: Any,
+    ) -> Any:
+        """The rows of all parts, in order."""
+        found = sorted(
+            self._parts(executor, verb, x, indices, labels, **how), key=lambda each: each[0]
+        )
+        if not found:  # no inputs: no worker was asked
+            of_each = {} if labels is None else {"labels": labels}
+            found = [(0, getattr(self, verb)(x, indices=indices, **how, **of_each))]
+        return np.concatenate([rows for _, rows in found])
+
     def probabilities(
-        self, x: Any, n: int, seed: int, *, indices: Sequence[int] | None = None
+        self,
+        x: Any,
+        n: int,
+        seed: int,
+        *,
+        indices: Sequence[int] | None = None,
+        executor: Executor | None = None,
     ) -> Float:
         """Shares of the votes, (N, num_classes) float64; arguments as in counts."""
-        return np.asarray(self.counts(x, n, seed, indices=indices)) / n
+        return np.asarray(self.counts(x, n, seed, indices=indices, executor=executor)) / n
 
     def mean_scores(
         self,
@@ -155,6 +250,7 @@ class Smoothed:
         *,
         indices: Sequence[int] | None = None,
         stage: str = "estimation",
+        executor: Executor | None = None,
     ) -> Float:
         """Average the scores of n noisy copies of every input.
 
@@ -162,6 +258,10 @@ class Smoothed:
         -------
         (N, num_classes) float64; arguments as in counts.
         """
+        if executor is not None:
+            how = {"n": n, "seed": seed, "stage": stage}
+            joined: Float = self._joined(executor, "mean_scores", x, indices, **how)
+            return joined
         inputs = self.inputs(x)
         with self.drawing():
             return mean_scores(
@@ -170,7 +270,14 @@ class Smoothed:
             )  # fmt: skip
 
     def label_scores(
-        self, x: Any, labels: Any, n: int, seed: int, *, indices: Sequence[int] | None = None
+        self,
+        x: Any,
+        labels: Any,
+        n: int,
+        seed: int,
+        *,
+        indices: Sequence[int] | None = None,
+        executor: Executor | None = None,
     ) -> Scores:
         """Keep the scores of one class of every input, in the order drawn.
 
@@ -179,19 +286,36 @@ class Smoothed:
         (N, n) float32, rounded down, for certify_scores; arguments as in counts.
         """
         inputs = self.inputs(x)
+        if executor is not None:
+            chosen = one_class_each(labels, len(inputs), self.num_classes)
+            joined: Scores = self._joined(
+                executor, "label_scores", x, indices, chosen, n=n, seed=seed
+            )
+            return joined
         with self.drawing():
             return label_scores(
                 self.scores, inputs, self.noise, self.num_classes, labels, n, seed,
                 indices=indices, **self.filling(inputs),
             )  # fmt: skip
 
-    def values(self, x: Any, n: int, seed: int, *, indices: Sequence[int] | None = None) -> Float:
+    def values(
+        self,
+        x: Any,
+        n: int,
+        seed: int,
+        *,
+        indices: Sequence[int] | None = None,
+        executor: Executor | None = None,
+    ) -> Float:
         """Keep what predict says of n noisy copies of every input, as real numbers.
 
         Returns
         -------
         (N, *outputs, n) float64, for percentile_bounds and mean_bounds; arguments as in counts.
         """
+        if executor is not None:
+            joined: Float = self._joined(executor, "values", x, indices, n=n, seed=seed)
+            return joined
         inputs = self.inputs(x)
         with self.drawing():
             return sampled_values(
@@ -199,7 +323,13 @@ class Smoothed:
             )
 
     def outcomes(
-        self, plan: Any, x: Any, seed: int, *, indices: Sequence[int] | None = None
+        self,
+        plan: Any,
+        x: Any,
+        seed: int,
+        *,
+        indices: Sequence[int] | None = None,
+        executor: Executor | None = None,
     ) -> Iterator[Votes]:
         """Count votes until a plan of plan_at or plan_until stops each input, as they are ready.
 
@@ -211,6 +341,13 @@ class Smoothed:
         if checked_plan(plan).noise != self.noise:
             rule = f"for the classifier's noise {self.noise!r}"
             raise fail("plan", rule, plan.noise, "make it for this noise")
+        if executor is not None:
+            parts = self._parts(executor, "outcomes", x, indices, plan=plan, seed=seed)
+            return (
+                replace(votes, position=low + votes.position)
+                for low, part in parts
+                for votes in part
+            )
         inputs = self.inputs(x)
         return self._drawn(
             outcomes(
@@ -231,7 +368,14 @@ class Smoothed:
     # ---- what is certified ----
 
     def predict(
-        self, x: Any, n: int, alpha: float, seed: int, *, indices: Sequence[int] | None = None
+        self,
+        x: Any,
+        n: int,
+        alpha: float,
+        seed: int,
+        *,
+        indices: Sequence[int] | None = None,
+        executor: Executor | None = None,
     ) -> Counts:
         """Predict labels, abstaining where two classes are not told apart; arguments as in counts.
 
@@ -245,7 +389,7 @@ class Smoothed:
         Cohen et al. 2019, PREDICT.
         """
         votes_needed(alpha)  # refuse a bad alpha before drawing
-        return predict_labels(self.counts(x, n, seed, indices=indices), alpha)
+        return predict_labels(self.counts(x, n, seed, indices=indices, executor=executor), alpha)
 
     def certify(
         self,
@@ -257,6 +401,7 @@ class Smoothed:
         seed: int,
         *,
         indices: Sequence[int] | None = None,
+        executor: Executor | None = None,
         bound: str = "clopper-pearson",
     ) -> Certificates:
         """Certify inputs: n0 copies select the class, n others bound its probability.
@@ -277,7 +422,7 @@ class Smoothed:
         ----------
         Cohen et al. 2019, CERTIFY; Zhang et al. 2020, Theorem 1.
         """
-        stages = self._stages(x, n0, n, alpha, attack, seed, indices, bound=bound)
+        stages = self._stages(x, n0, n, alpha, attack, seed, indices, executor, bound=bound)
         return certify(*stages, alpha=alpha, bound=bound)
 
     def certify_top_k(
@@ -291,6 +436,7 @@ class Smoothed:
         *,
         k: int = 1,
         indices: Sequence[int] | None = None,
+        executor: Executor | None = None,
     ) -> Certificates:
         """Certify that the class stays among the k likeliest, the others bounded as well.
 
@@ -303,7 +449,7 @@ class Smoothed:
             See certify_top_k of the module.
         """
         k = integer("k", k, 1, self.num_classes - 1, remedy="pass how many may be ahead, plus one")
-        stages = self._stages(x, n0, n, alpha, attack, seed, indices, k=k)
+        stages = self._stages(x, n0, n, alpha, attack, seed, indices, executor, k=k)
         return certify_top_k(*stages, k=k, alpha=alpha)
 
     def certify_scores(
@@ -316,6 +462,7 @@ class Smoothed:
         seed: int,
         *,
         indices: Sequence[int] | None = None,
+        executor: Executor | None = None,
         bound: str = "betting",
     ) -> Certificates:
         """Certify the mean of the scores instead of the share of the votes.
@@ -327,8 +474,9 @@ class Smoothed:
         """
         n0, n = integer("n0", n0, 1, remedy=SAMPLES), integer("n", n, 1, remedy=SAMPLES)
         check_sampling(self.noise, attack, n, alpha, bound=bound)
-        labels = self.mean_scores(x, n0, seed, indices=indices, stage="selection").argmax(axis=1)
-        scores = self.label_scores(x, labels, n, seed, indices=indices)
+        which: dict[str, Any] = {"indices": indices, "executor": executor}
+        labels = self.mean_scores(x, n0, seed, stage="selection", **which).argmax(axis=1)
+        scores = self.label_scores(x, labels, n, seed, **which)
         made = certify_scores(labels, scores, self.noise, attack, n0=n0, alpha=alpha, bound=bound)
         chosen = drawn_by(self.noise, len(labels), n0, seed, indices=indices, stage="selection")
         return replace(made, drawn=(chosen, *made.drawn))
@@ -342,13 +490,15 @@ class Smoothed:
         attack: str,
         seed: int,
         indices: Sequence[int] | None,
+        executor: Executor | None,
         **bound: Any,
     ) -> tuple[CountedVotes, CountedVotes, Noise, str]:
         """Votes of both stages, drawn only where they could certify something."""
         n0, n = integer("n0", n0, 1, remedy=SAMPLES), integer("n", n, 1, remedy=SAMPLES)
         check_sampling(self.noise, attack, n, alpha, **bound)
-        selection = self.counts(x, n0, seed, indices=indices, stage="selection")
-        estimation = self.counts(x, n, seed, indices=indices, stage="estimation")
+        which: dict[str, Any] = {"indices": indices, "executor": executor}
+        selection = self.counts(x, n0, seed, stage="selection", **which)
+        estimation = self.counts(x, n, seed, stage="estimation", **which)
         return selection, estimation, self.noise, attack
 
     def certify_at(
@@ -362,6 +512,7 @@ class Smoothed:
         *,
         n0: int = 100,
         indices: Sequence[int] | None = None,
+        executor: Executor | None = None,
     ) -> SequentialCertificates:
         """Certify preset radii with as few copies as each input needs.
 
@@ -376,7 +527,7 @@ class Smoothed:
         plan_at, boundaries.
         """
         plan = plan_at(self.noise, attack, radii, n_max=n_max, alpha=alpha, n0=n0)
-        return gather(plan, self.outcomes(plan, x, seed, indices=indices))
+        return gather(plan, self.outcomes(plan, x, seed, indices=indices, executor=executor))
 
     def certify_until(
         self,
@@ -389,6 +540,7 @@ class Smoothed:
         *,
         n0: int = 100,
         indices: Sequence[int] | None = None,
+        executor: Executor | None = None,
     ) -> SequentialCertificates:
         """Certify full radii to a relative width with as few copies as each input needs.
 
@@ -398,4 +550,4 @@ class Smoothed:
             As of certify_at, with any radius; see plan_until.
         """
         plan = plan_until(self.noise, attack, width, n_max=n_max, alpha=alpha, n0=n0)
-        return gather(plan, self.outcomes(plan, x, seed, indices=indices))
+        return gather(plan, self.outcomes(plan, x, seed, indices=indices, executor=executor))

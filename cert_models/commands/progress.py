@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from cert_core.rounding import percent
@@ -24,6 +24,7 @@ def progress(
     form: str = "bar",
     done: int = 0,
     correct: int = 0,
+    beside: Callable[[], Mapping[str, float]] = dict,
 ) -> Iterator[Item]:
     """Pass the items on, showing progress on stderr.
 
@@ -37,12 +38,13 @@ def progress(
     form : "bar", or "json" for one object a line
     done, correct : int
         Inputs done before, and how many of them were certified with the right label.
+    beside : what else is shown, by name
     """
     if quiet:
         yield from items
         return
     show = _json_lines if form == "json" else _bar
-    yield from show(items, total, label, right, done, correct)
+    yield from show(items, total, label, right, done, correct, beside)
 
 
 def _bar(
@@ -52,6 +54,7 @@ def _bar(
     right: Callable[[Item], bool],
     done: int,
     correct: int,
+    beside: Callable[[], Mapping[str, float]],
 ) -> Iterator[Item]:
     """A bar (a line every ten seconds where stderr is a file)."""
     from tqdm import tqdm
@@ -62,9 +65,15 @@ def _bar(
     ) as bar:  # fmt: skip
         for item in items:
             done, correct = done + 1, correct + right(item)
-            bar.set_postfix_str(f"{percent(correct, done)} certified right", refresh=False)
+            bar.set_postfix_str(_words(correct, done, beside()), refresh=False)
             bar.update()
             yield item
+
+
+def _words(correct: int, done: int, beside: Mapping[str, float]) -> str:
+    told = [f"{percent(correct, done)} certified right"]
+    told += [f"{value:.4g} {name.replace('_per_second', '/s')}" for name, value in beside.items()]
+    return ", ".join(told)
 
 
 def _json_lines(
@@ -74,16 +83,18 @@ def _json_lines(
     right: Callable[[Item], bool],
     done: int,
     correct: int,
+    beside: Callable[[], Mapping[str, float]],
 ) -> Iterator[Item]:
     """One object now, every ten seconds, and at the end."""
     begun, before = time.monotonic(), done
     shown = begun
-    _line(_state(label, done, total, correct, 0, 0.0))
+    _line(_state(label, done, total, correct, 0, 0.0) | dict(beside()))
     for item in items:
         done, correct = done + 1, correct + right(item)
         now = time.monotonic()
         if now - shown >= PAUSE or done == total:
-            _line(_state(label, done, total, correct, done - before, now - begun))
+            state = _state(label, done, total, correct, done - before, now - begun)
+            _line(state | dict(beside()))
             shown = now
         yield item
 
