@@ -6,6 +6,7 @@ nothing, and get no stretch before they have answered an earlier one, but for on
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -325,25 +326,27 @@ def _ray(rest: str, device: str | None) -> Executor:
     return RayExecutor(rest or None, gpus=int(device == "cuda"))
 
 
-def _dask(rest: str, device: str | None) -> Executor:
+@contextlib.contextmanager
+def _dask(rest: str, device: str | None) -> Iterator[Executor]:
     import distributed
 
     if not rest:
         raise cc.errors.fail("--on", "dask:ADDRESS", "dask", "name its scheduler's HOST:PORT")
-    client: Any = distributed.Client  # which has no types
-    executor: Executor = client(rest, timeout="10s").get_executor()
-    return executor
+    make: Any = distributed.Client  # which has no types
+    with make(rest, timeout="10s") as client:
+        yield client.get_executor()
 
 
-ENGINES: dict[str, Callable[[str, str | None], Executor]] = {
+ENGINES: dict[str, Callable[[str, str | None], contextlib.AbstractContextManager[Executor]]] = {
     "processes": _processes,
     "ray": _ray,
     "dask": _dask,
 }
 
 
-def executor_on(text: str, device: str | None = None) -> Executor:
-    """The executor that --on names.
+@contextlib.contextmanager
+def executor_on(text: str | None, device: str | None = None) -> Iterator[Executor | None]:
+    """The executor that --on names, while it is needed; none where it names none.
 
     Parameters
     ----------
@@ -355,22 +358,25 @@ def executor_on(text: str, device: str | None = None) -> Executor:
     ValueError
         No such engine, or one that is not installed or does not answer.
     """
+    with contextlib.ExitStack() as stack:
+        yield None if text is None else _begun(text, device, stack)
+
+
+def _begun(text: str, device: str | None, stack: contextlib.ExitStack) -> Executor:
+    """An engine that answers, which ends with the stack."""
     kind, _, rest = text.partition(":")
     if kind not in ENGINES:
         rule = "processes:N, ray[:ADDRESS] or dask:ADDRESS"
         raise cc.errors.fail("--on", rule, text, "e.g. processes:2")
     try:
-        return ENGINES[kind](rest, device)
+        return stack.enter_context(ENGINES[kind](rest, device))
     except ImportError as error:
-        remedy = f"pip install 'cert-core[{kind}]'"
-        raise cc.errors.fail(
-            "--on", f"an engine that is installed ({error})", text, remedy
-        ) from error
+        rule, remedy = f"an engine that is installed ({error})", f"pip install 'cert-core[{kind}]'"
+        raise cc.errors.fail("--on", rule, text, remedy) from error
     except (OSError, RuntimeError) as error:  # TimeoutError is an OSError
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise cc.errors.fail(
-            "--on", f"an engine that answers ({reason[:200]})", text, "check its address"
-        ) from error
+        rule = f"an engine that answers ({reason[:200]})"
+        raise cc.errors.fail("--on", rule, text, "check its address") from error
 
 
 def visible_devices() -> list[str]:

@@ -277,7 +277,9 @@ class StoredRun:
         if self.path is None:
             return
         pattern = re.compile(re.escape(self.path.name) + r"\.worker-\d+")
-        left = sorted(p for p in self.path.parent.iterdir() if pattern.fullmatch(p.name))
+        folder = self.path.parent
+        names = sorted(folder.iterdir()) if folder.is_dir() else []
+        left = [path for path in names if pattern.fullmatch(path.name)]
         if left:
             with self.opened(self.path) as store:
                 store.merge(*left)

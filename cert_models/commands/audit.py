@@ -71,9 +71,7 @@ def run_audit(options: argparse.Namespace) -> int:
         )  # fmt: skip
         check_source(run, given)
         keep_memory()
-        executor = (
-            stack.enter_context(executor_on(options.on, options.device)) if options.on else None
-        )
+        executor = stack.enter_context(executor_on(options.on, options.device))
         sample = sampler_of(
             options.model if executor else model, run, data, device=options.device,
             executor=executor, loading=loading, autocast=autocast,

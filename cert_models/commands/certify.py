@@ -199,7 +199,7 @@ def run_certify(options: argparse.Namespace) -> int:
     }  # fmt: skip
     stored = StoredRun(path=path, name=options.run_name or "default", run=run, indices=indices)
     with contextlib.closing(stored), contextlib.ExitStack() as stack:
-        executor = stack.enter_context(executor_on(on, options.device)) if on else None
+        executor = stack.enter_context(executor_on(on, options.device))
         sampler = sampler_of(
             options.model if on else model, run, data, device=options.device, executor=executor,
             loading=loading, **forward,
