@@ -91,10 +91,10 @@ def check_row(row: Row) -> None:
 def _digests(table: str, about: tuple[Any, ...]) -> Callable[[tuple[Any, ...]], str]:
     """What the rows of a run are known by again: no bit of one, or of the run, changes unseen."""
     head = f"({table!r}, {about[1:]!r}, "  # a run's id differs from store to store
-    begun = hashlib.blake2b(head.encode(), digest_size=8)
+    copy = hashlib.blake2b(head.encode(), digest_size=8).copy
 
     def digest(row: tuple[Any, ...]) -> str:
-        told = begun.copy()
+        told = copy()
         told.update(f"{row!r})".encode())
         return told.hexdigest()
 

@@ -325,8 +325,9 @@ def test_processes_take_the_devices_in_turn_and_end_with_the_driver() -> None:
         pool.shutdown(wait=False)
         with contextlib.suppress(Exception):
             stuck.result(timeout=20)
-    assert time.monotonic() - begun < 20
-    assert number not in [child.pid for child in multiprocessing.active_children()]
+        while number in [child.pid for child in multiprocessing.active_children()]:
+            time.sleep(0.05)
+            assert time.monotonic() - begun < 20
 
 
 def test_progress_tells_of_the_workers() -> None:
