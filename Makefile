@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraint
 # A worker a core, each with one thread for arithmetic: half the time on two cores.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 8 --dist worksteal
 
-.PHONY: demo test test-all bench lint clean
+.PHONY: demo test test-all bench lint mutants mutants-tool clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.models
@@ -21,11 +21,21 @@ test: $(VENV)/.test
 test-all: test
 	$(PYTEST) -m slow
 
+# Ends with a table a subject, in docs/benchmarks.md too.
 bench: $(VENV)/.bench
-	$(BIN)/python -m pytest -q bench --benchmark-only --benchmark-disable-gc
+	$(BIN)/python -m pytest -q bench --benchmark-only --benchmark-disable-gc --benchmark-json=$(VENV)/bench.json
+	$(BIN)/python bench/tables.py $(VENV)/bench.json | tee docs/benchmarks.md
 
 lint: $(VENV)/.dev
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pre-commit run --all-files
+
+# Slips put into copies of the tree, two at a time (hours; goes on where it was stopped), and the
+# changes that cosmic-ray makes (days).  What they found stands in docs/mutants.md.
+mutants: $(VENV)/.mutants
+	PYTHONPATH=tests $(BIN)/python -m mutants
+
+mutants-tool: $(VENV)/.mutants
+	PYTHONPATH=tests $(BIN)/python -m mutants.tool
 
 clean:
 	rm -rf $(VENV) build dist

@@ -1,8 +1,9 @@
-"""Races: contestants interleaved in one process, medians of CPU time, one table at the end.
+"""Races: contestants interleaved in one process, medians of CPU time, one table a file at the end.
 
 The machine drifts by up to 1.4 over minutes, so only ratios within a race mean anything:
 each round runs every contestant once, the order flipped every round, and a ratio is the
-median over rounds.  pytest-benchmark times the project's own entry besides.
+median over rounds.  pytest-benchmark times the project's own entry besides, and keeps what was
+raced in its JSON, of which tables.py makes Markdown.
 """
 
 from __future__ import annotations
@@ -13,8 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-ROWS: dict[str, list[str]] = {}
+import tables
 
 
 class Race:
@@ -48,16 +48,13 @@ class Race:
                 times[name].append((timer() - begun) / values * scale)
             order.reverse()
         ours = next(iter(contestants))
-        lines = []
-        for name, taken in times.items():
-            ratio = float(np.median(np.array(taken) / np.array(times[ours])))
-            note = (notes or {}).get(name, "")
-            lines.append(
-                f"  {name:44} {np.median(taken):>10.3f} {unit:9} {ratio:>8.2f} x  {note}".rstrip()
-            )
-        ROWS[title] = lines
         result = {name: float(np.median(taken)) for name, taken in times.items()}
-        self._benchmark.extra_info.update(result)
+        ratio = {
+            name: float(np.median(np.array(taken) / np.array(times[ours])))
+            for name, taken in times.items()
+        }
+        race = {"title": title, "unit": unit, "times": result, "ratios": ratio}
+        self._benchmark.extra_info.setdefault("races", []).append(race | {"notes": notes or {}})
         if not self._timed:  # one timing a test, that of its first race
             self._benchmark.pedantic(contestants[ours], rounds=3, iterations=1)
             self._timed = True
@@ -69,11 +66,10 @@ def race(benchmark: Any) -> Race:
     return Race(benchmark)
 
 
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    if not ROWS:
-        return
-    terminalreporter.section("races: median CPU time; x: times the first entry's")
-    for title, lines in ROWS.items():
-        terminalreporter.write_line(title)
-        for line in lines:
-            terminalreporter.write_line(line)
+def pytest_terminal_summary(terminalreporter: Any, config: Any) -> None:
+    session = getattr(config, "_benchmarksession", None)
+    done = [(b.fullname, b.extra_info) for b in session.benchmarks] if session else []
+    text = tables.markdown(done)
+    if text:
+        terminalreporter.section("races: medians of CPU time")
+        terminalreporter.write_line(text)

@@ -2,8 +2,10 @@
 
     python bench/gpu.py [--out FOLDER]
 
-Times are medians of device events after warming up; "of the limit" is the share of that which
-binds, of writing memory or of making Philox words.
+Times are medians of device events after warming up.  "Of the limit" is the share of that which
+binds: of writing 4 bytes a value, or of making the one Philox word that a value of any family
+takes.  "Error" is the largest against the reference, over the largest of its row.  The table is
+written as it comes: what a run that is cut short measured is kept.
 """
 
 from __future__ import annotations
@@ -12,7 +14,6 @@ import argparse
 import datetime
 import re
 import statistics
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,15 +24,17 @@ import torch
 
 import cert_core as cc
 from cert_core import kernels
+from cert_core.kernels import reference
 from cert_core.kernels.gpu import launches
 from cert_models.networks.architectures import cifar_resnet110
 from cert_models.smooth import SmoothedClassifier
 
 DIM, ROWS = 3072, 1 << 18  # 3.2 GB of float32
 LINES: list[str] = []
+TABLE: list[Path] = []  # where it is written
 
 WORDS = """
-extern "C" __global__ void entry(int blocks, cc_u64 key, cc_u32* out) {
+extern "C" __global__ void words(int blocks, cc_u64 key, cc_u32* out) {
   cc_u32 mixed = 0;
   const cc_u64 sample = (cc_u64)blockIdx.x * CC_THREADS + threadIdx.x;
   for (int i = 0; i < blocks; ++i) {
@@ -40,12 +43,18 @@ extern "C" __global__ void entry(int blocks, cc_u64 key, cc_u32* out) {
   }
   if (mixed == 12345) out[0] = mixed;
 }
+extern "C" __global__ void store(float4* out) {  // 64 bytes a thread
+  out += (cc_u64)blockIdx.x * 4 * CC_THREADS + threadIdx.x;
+  for (int i = 0; i < 4; ++i) out[i * CC_THREADS] = make_float4(1, 2, 3, i);
+}
 """
 
 
 def say(line: str = "") -> None:
     print(line, flush=True)
     LINES.append(line)
+    for path in TABLE:
+        path.write_text("\n".join(LINES) + "\n", encoding="utf-8")
 
 
 def seconds(work: Callable[[], Any], *, warm: int = 2, rounds: int = 7) -> float:
@@ -65,14 +74,34 @@ def seconds(work: Callable[[], Any], *, warm: int = 2, rounds: int = 7) -> float
 
 def limits(out: Any) -> tuple[float, float]:
     """(values of 4 bytes written, Philox words made) a second."""
-    written = out.size / seconds(lambda: out.fill(1.0))
-    kernel = cupy.RawModule(
-        code=launches.source("threads.cuh") + WORDS, options=("-std=c++17",)
-    ).get_function("entry")
+    stream = cupy.cuda.get_current_stream().ptr
+    by = {
+        "cudaMemsetAsync": seconds(
+            lambda: cupy.cuda.runtime.memsetAsync(out.data.ptr, 1, out.nbytes, stream)
+        )
+    }
+    module = cupy.RawModule(code=launches.source("threads.cuh") + WORDS, options=("-std=c++17",))
+    store, words = module.get_function("store"), module.get_function("words")
+    block = (launches.THREADS,)
+    by["16-byte stores"] = seconds(lambda: store((out.nbytes // 64 // block[0],), block, (out,)))
     grid, blocks, sink = 4096, 1024, cupy.zeros(1, "uint32")
     arguments = (np.int32(blocks), np.uint64(7), sink)
-    taken = seconds(lambda: kernel((grid,), (launches.THREADS,), arguments))
-    return written, 4 * grid * launches.THREADS * blocks / taken
+    taken = seconds(lambda: words((grid,), block, arguments))
+    made = 4 * grid * block[0] * blocks / taken
+    said = ", ".join(f"{name} {out.nbytes / each / 1e12:.2f} TB/s" for name, each in by.items())
+    say(f"limits: {said}; Philox {made / 1e9:.0f} G words/s")
+    return out.size / min(by.values()), made
+
+
+def error(noise: cc.Noise, out: Any, center: Any) -> float:
+    """Of the first and the last rows drawn, over the largest value of a row."""
+    worst = 0.0
+    for start in (0, len(out) - 2):
+        rows = out[start : start + 2].get()
+        expected = reference.draw(noise, 2, 1, start=start, center=center.get())
+        size = np.abs(expected).max(axis=1, keepdims=True)
+        worst = max(worst, float((np.abs(rows - expected) / size).max()))
+    return worst
 
 
 def by_torch(family: str, noise: cc.Noise, out: Any, center: Any) -> Callable[[], Any]:
@@ -150,8 +179,11 @@ def draws(gpu: Any) -> None:
     out = cupy.empty((ROWS, DIM), "float32")
     center = cupy.linspace(0, 1, DIM, dtype="float32")
     written, words = limits(out)
-    say(f"write {4e-12 * written:.2f} TB/s, Philox {words / 1e9:.0f} G words/s")
-    say(f"draw, float32, d = {DIM}, center added{'G values/s':>14}  of the limit  over the best of")
+    binds = "writes" if written < words else "words"
+    say(
+        f"draw, float32, d = {DIM}, center added{'G values/s':>14}  of the limit ({binds})"
+        f"{'error':>9}  over the best of"
+    )
     for family in ("gaussian", "l2", "l1", "linf", "mixed"):
         noise = cc.NOISES[family].with_rms(DIM, 0.5, 0.0 if family == "gaussian" else DIM / 3)
 
@@ -159,14 +191,14 @@ def draws(gpu: Any) -> None:
             gpu.draw(noise, ROWS, 1, center=center, out=out)
 
         taken = seconds(ours)
-        rate, limit = out.size / taken, min(written, words)
+        rate, limit, wrong = out.size / taken, min(written, words), error(noise, out, center)
         others = {"torch": attempted(by_torch, family, noise, out, center)}
         if family != "mixed":
             others["CuPy"] = attempted(by_cupy, family, noise, out, center)
         best = min(others, key=lambda name: others[name])
         say(
-            f"  {family:36}{rate / 1e9:>13.0f}  {rate / limit:>11.0%}   "
-            f"{others[best] / taken:>6.1f} x {best}"
+            f"  {family:36}{rate / 1e9:>13.0f}  {rate / limit:>21.0%}"
+            f"{wrong:>9.0e}  {others[best] / taken:>5.1f} x {best}"
         )
 
 
@@ -203,6 +235,24 @@ def plain_loop(net: Any, x: Any, sigma: float, n: int, batch: int) -> Any:
     return counts
 
 
+def raced(contestants: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
+    """Times of contestants, one after the other in every round, the order flipped each time: the
+    clock of the device falls as it warms."""
+    times: dict[str, list[float]] = {name: [] for name in contestants}
+    order = list(contestants)
+    for _ in range(rounds + 1):
+        for name in order:
+            times[name].append(seconds(contestants[name], warm=0, rounds=1))
+        order.reverse()
+    return {name: taken[1:] for name, taken in times.items()}
+
+
+def spread(times: list[float], others: list[float]) -> float:
+    """Half the distance of the quartiles of their ratio to the others' median."""
+    ratios = np.array(times) / statistics.median(others)
+    return float(np.subtract(*np.quantile(ratios, (0.75, 0.25)))) / 2
+
+
 def overhead() -> None:
     torch.manual_seed(0)
     n, batch = 10_000, 1000
@@ -226,11 +276,15 @@ def overhead() -> None:
 
         if autocast is None:
             loops["as in Cohen et al."] = lambda net=net: plain_loop(net, x, 0.25, n, batch)
-        bare = seconds(forwards, rounds=5)
+        loops = {"forward passes": forwards} | loops
         name = "bfloat16, channels last" if channels_last else "float32"
-        say(f"  {name + ', forward passes':36}{bare:>10.3f} s")
-        for label, loop in loops.items():
-            say(f"    {label:34}{seconds(loop, warm=1, rounds=5) / bare - 1:>10.1%}")
+        taken = raced(loops, 12)
+        bare = taken.pop("forward passes")
+        middle, moved = statistics.median(bare), "from round to round"
+        say(f"  {name + ', forward passes':36}{middle:>10.3f} s, {spread(bare, bare):.1%} {moved}")
+        for label, each in taken.items():
+            over = statistics.median(a / b for a, b in zip(each, bare, strict=True)) - 1
+            say(f"    {label:34}{over:>10.1%}, {spread(each, bare):.1%} {moved}")
 
 
 def main() -> None:
@@ -240,15 +294,14 @@ def main() -> None:
     gpu = kernels.backend("gpu")
     name = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)["name"].decode()
     cuda = cupy.cuda.runtime.runtimeGetVersion()
+    options.out.mkdir(parents=True, exist_ok=True)
+    TABLE.append(options.out / (re.sub(r"\W+", "-", name.lower()) + ".txt"))
     say(f"{name}, {datetime.date.today()}, CUDA {cuda // 1000}.{cuda % 1000 // 10}, "
         f"CuPy {cupy.__version__}, torch {torch.__version__}")  # fmt: skip
-    say("command: " + " ".join(["python", *sys.argv]))
+    say("command: python bench/gpu.py")
     for part in (lambda: draws(gpu), lambda: ratios(gpu), overhead):
         part()
         cupy.get_default_memory_pool().free_all_blocks()
-    options.out.mkdir(parents=True, exist_ok=True)
-    file = re.sub(r"\W+", "-", name.lower()) + ".txt"
-    (options.out / file).write_text("\n".join(LINES) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

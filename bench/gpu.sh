@@ -8,15 +8,19 @@ cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-python3}
 OUT=${1:-bench/results}
 status=0
+summary=()
 
 step() {
   local name=$1
   shift
   local begun=$SECONDS
-  if "$@"; then echo "== $name: passed ($((SECONDS - begun)) s)"; else
-    echo "== $name: FAILED ($((SECONDS - begun)) s)"
+  local said=passed
+  if ! "$@"; then
+    said=FAILED
     status=1
   fi
+  summary+=("== $name: $said ($((SECONDS - begun)) s)")
+  echo "${summary[-1]}"
 }
 
 if ! "$PYTHON" -c "import cert_core, cert_core.native.drawing" 2> /dev/null; then
@@ -24,8 +28,8 @@ if ! "$PYTHON" -c "import cert_core, cert_core.native.drawing" 2> /dev/null; the
 fi
 # Warnings are errors of the project's own pins, not of whatever versions are here.
 TEST=("$PYTHON" -m pytest -q -W default -p no:cacheprovider)
-step "contract" timeout 110 "${TEST[@]}" tests/core/test_kernels.py -k "gpu"
-step "laws, indices, streams" timeout 130 "${TEST[@]}" tests/core/test_device.py
+step "contract" timeout 110 "${TEST[@]}" tests/core/test_kernels.py tests/core/test_lattice.py -k "gpu"
+step "laws, indices, streams" timeout 170 "${TEST[@]}" tests/core/test_device.py
 SANITIZER=$(command -v compute-sanitizer || ls /usr/local/cuda*/bin/compute-sanitizer 2> /dev/null | head -1)
 if [ -n "$SANITIZER" ]; then
   for tool in memcheck racecheck; do
@@ -33,7 +37,8 @@ if [ -n "$SANITIZER" ]; then
       "$PYTHON" bench/gpu_small.py
   done
 else
-  echo "== compute-sanitizer: not found"
+  summary+=("== compute-sanitizer: not found")
 fi
 step "bench" timeout 140 "$PYTHON" bench/gpu.py --out "$OUT"
+printf '%s\n' "${summary[@]}"
 exit $status

@@ -7,6 +7,7 @@ a Python loop over the predictions), as published code has it.
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from torch import nn
 import cert_core as cc
 from cert_models.data.datasets import Dataset
 from cert_models.run import StoredRun, certified_right, keep_memory, sampler_of
+from cert_models.smooth import SmoothedClassifier
 from cert_models.store.runs import FixedPlan, Run
 
 SHAPE = (3, 32, 32)
@@ -122,3 +124,35 @@ def test_overhead(race: Any, tmp_path: Path, stride: int, family: str) -> None:
         unit="ms",
         rounds=7,
     )
+
+
+@pytest.mark.parametrize("family", ["gaussian", "l2"])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_sound_mode(race: Any, stride: int, family: str) -> None:
+    """Votes of integer sums beside votes of float sums, with the share of copies that FAILed."""
+    dim, batch = int(np.prod(SHAPE)), 250
+    noise = cc.Gaussian(dim, 0.25) if family == "gaussian" else cc.L2Noise.with_rms(dim, 0.25, 1000)
+    image = np.random.default_rng(0).integers(0, 256, (1, *SHAPE)).astype(np.uint8)
+    fails: list[int] = []
+
+    def votes(sound: cc.Lattice | None) -> Callable[[], Any]:
+        net = SmoothedClassifier(network(stride), noise, 10, batch_size=batch, sound=sound)
+        x, starts = image if sound else image / np.float32(255), itertools.count(0, N)
+
+        def run() -> Any:
+            counts = net.counts(x, N, 0, start=next(starts))
+            fails.extend(counts.drawn[0].failed)
+            return counts
+
+        return run
+
+    pixel = cc.Lattice("1/255")
+    bound = f"FAILs: at most {pixel.failure_bound(noise):.1e} of the copies"
+    race(
+        f"votes of one input, n = {N}, 3 x 32 x 32, first stride {stride}, {family}",
+        {"sound mode, step 1/255": votes(pixel), "float mode": votes(None)},
+        unit="ms",
+        rounds=7,
+        notes={"sound mode, step 1/255": bound},
+    )
+    assert sum(fails) <= 1 + 10 * len(fails) * N * pixel.failure_bound(noise)

@@ -23,6 +23,7 @@ TOPICS = {
         "join_certificates",
         "predict_labels",
     ),
+    "channels": (),
     "confidence": (
         "betting_lower",
         "chernoff_lower",
@@ -45,6 +46,7 @@ TOPICS = {
         "selected_labels",
     ),
     "kernels": (),
+    "lattice": (),
     "laws": (
         "EmpiricalLaw",
         "LogRatioLaw",

@@ -4,6 +4,7 @@ from . import (
     bounds as bounds,
     calibration as calibration,
     certificates as certificates,
+    channels as channels,
     confidence as confidence,
     deterministic as deterministic,
     draws as draws,
@@ -11,6 +12,7 @@ from . import (
     executors as executors,
     joint as joint,
     kernels as kernels,
+    lattice as lattice,
     laws as laws,
     moments as moments,
     monte_carlo as monte_carlo,
@@ -41,17 +43,24 @@ from .certificates import (
     certified_accuracy as certified_accuracy,
     certify as certify,
 )
+from .channels import (
+    CHANNELS as CHANNELS,
+    Ablation as Ablation,
+    Flips as Flips,
+    SparseFlips as SparseFlips,
+    Splitting as Splitting,
+    Uniform as Uniform,
+    noise_from_dict as noise_from_dict,
+)
 from .confidence import binomial_lower as binomial_lower, binomial_upper as binomial_upper
 from .deterministic import certify_deterministic as certify_deterministic
-from .draws import draw as draw, log_ratio as log_ratio
+from .draws import draw as draw, draw_lattice as draw_lattice, log_ratio as log_ratio
 from .joint import certify_jointly as certify_jointly
+from .lattice import Lattice as Lattice
 from .laws import log_ratio_law as log_ratio_law
 from .monte_carlo import monte_carlo_bound as monte_carlo_bound
 from .noises import (
-    CHANNELS as CHANNELS,
     NOISES as NOISES,
-    Ablation as Ablation,
-    Flips as Flips,
     Gaussian as Gaussian,
     L1Noise as L1Noise,
     L2Noise as L2Noise,
@@ -60,10 +69,6 @@ from .noises import (
     MixedNoise as MixedNoise,
     Noise as Noise,
     RadialNoise as RadialNoise,
-    SparseFlips as SparseFlips,
-    Splitting as Splitting,
-    Uniform as Uniform,
-    noise_from_dict as noise_from_dict,
 )
 from .percentiles import mean_bounds as mean_bounds, percentile_bounds as percentile_bounds
 from .samples import CustomNoise as CustomNoise

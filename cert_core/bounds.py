@@ -12,8 +12,8 @@ from functools import cache
 from typing import Any, overload
 
 import numpy as np
-from scipy import special
 
+from cert_core.channels import Finite
 from cert_core.densities import OverlapRecord
 from cert_core.errors import (
     Float,
@@ -27,8 +27,13 @@ from cert_core.errors import (
 )
 from cert_core.laws import GaussianLaw, LaplaceLaw, log_ratio_law
 from cert_core.laws.atomic import overlap_reach
-from cert_core.noises import Finite, Noise
+from cert_core.laws.base import SearchedLaw
+from cert_core.laws.limits import PEAK, normal_score
+from cert_core.noises import Noise
 from cert_core.threats import law_shift
+
+SMALLEST, LARGEST = -690.0, 709.0  # log radii beyond which they are no floats
+TOGETHER = 10  # steps of a search in radius and lambda at once
 
 
 def _broadcast(function: Callable[..., float], **arguments: Float) -> Any:
@@ -246,13 +251,6 @@ def _rounded_up(excess: float, deficit: float) -> float:
     return min(math.nextafter(value, 2.0) if short else value, 1.0)
 
 
-def normal_score(excess: float, deficit: float) -> float:
-    """The z with Phi(z) = 1/2 + excess = 1 - deficit, right near 0 and in the tail."""
-    if excess < 0.25:
-        return math.sqrt(2) * float(special.erfinv(2 * excess))
-    return -float(special.ndtri(deficit)) if deficit > 0 else math.inf
-
-
 def largest_whole(holds: Callable[[int], bool], most: int) -> int:
     """The largest r in [0, most] with holds(r), which is true up to one place and at 0."""
     low, high = 0, 1
@@ -316,9 +314,97 @@ def closed_radius(noise: Noise, attack: str, p: float) -> float | None:
     return noise.scale_unit * value / unit * (1 - 1e-14)
 
 
+def _searched(noise: Noise, attack: str, radius: float) -> SearchedLaw:
+    law = log_ratio_law(noise, attack, radius)
+    assert isinstance(law, SearchedLaw)  # the others are closed or finite
+    return law
+
+
+class _Steps:
+    """Newton's steps to e(x) = 0 = r(x, y) with slopes learnt on the way: those of e, which y
+    does not move at the best lambda, by secants, those of r by Broyden's method."""
+
+    def __init__(self, slope: float, growth: float) -> None:
+        self.slope, self.growth, self.fall = slope, growth, 1.0  # de/dx, dr/dx, -dr/dy
+        self._before: tuple[float, float, float, float, float] | None = None
+
+    def next(self, x: float, y: float, e: float, r: float, doubt: float) -> tuple[float, float]:
+        """(dx, dy) from values at (x, y), and how far e is guessed."""
+        if self._before is not None and math.isfinite(doubt):
+            before_x, before_y, before_e, before_r, before_doubt = self._before
+            dx, dy = x - before_x, y - before_y
+            if abs(e - before_e) > 50.0 * (doubt + before_doubt) and abs(dx) > 1e-6:
+                slope = (e - before_e) / dx
+                self.slope = slope if slope > 0.0 else self.slope
+            if (square := dx * dx + dy * dy) > 1e-14:
+                share = (r - before_r - self.growth * dx + self.fall * dy) / square
+                self.growth += share * dx
+                self.fall = max(self.fall - share * dy, 0.1)
+        self._before = (x, y, e, r, doubt) if math.isfinite(doubt) else None
+        dx = -e / self.slope
+        return dx, (r + self.growth * dx) / self.fall
+
+
 def search_radius(noise: Noise, attack: str, p: float) -> float:
     """The radius certified by p in (1/2, 1): certified at the value returned, and not
-    within 3e-10 above it, relatively; 0 where p is so near 1/2 that the law cannot tell.
+    within 3e-10 above it, relatively (MixedNoise: 1e-6); 0 where p is so near 1/2 that the law
+    cannot tell."""
+    found = _search_together(noise, attack, p)
+    return _search_nested(noise, attack, p) if found is None else found
+
+
+def _search_together(noise: Noise, attack: str, p: float) -> float | None:
+    """The radius by a search in log radius x and log lambda y tau at once, from where they are
+    in the limit of many dimensions; None where that does not settle in a few steps.
+
+    The limit's link is about proportional to the radius, and P(l < -log lambda) = 1/2 at the
+    best lambda, where p_min does not move with it.  Any lambda certifies; that none does is said
+    only where this one is as good as the best.  The last steps go to either side of the root.
+    """
+    first = _searched(noise, attack, noise.scale_unit)
+    limit, width = first.limit, max(1e-10, 0.02 * first.resolution)
+    if not limit.close:
+        return None
+    apart = max(3e-10, 2.0 * first.resolution)
+    target = limit.link(p - 0.5, 1.0 - p)
+    shift, slope, tau, growth, rise = limit.start(target)
+    steps = _Steps(slope, growth)
+    low, high, x, y, near = -math.inf, math.inf, math.log(noise.scale_unit) + shift, 1.0, False
+    for _ in range(TOGETHER):
+        law = _searched(noise, attack, math.exp(x))
+        excess, deficit, gap, rough = law.bound(y * tau, near)
+        certified = excess <= p - 0.5 if excess < 0.25 else deficit >= 1.0 - p
+        # of them, what more digits would give, and what the best lambda
+        rough = min(rough, 0.9 * excess)
+        lost = 0.5 * math.exp(-y * tau) * gap * gap / (rise * steps.fall)
+        lost = rough + min(lost, 0.9 * (excess - rough))
+        value, known, best = (
+            math.log(max(limit.link(excess - part, deficit + part), 1e-300) / target)
+            for part in (0.0, rough, lost)
+        )
+        if certified:
+            low = max(low, x)
+        elif near and value <= 1.01 * best:
+            high = min(high, x)
+        if high - low < apart:
+            return math.exp(low)
+        if tau == 0.0 and gap > 0.0:
+            return None
+        # on a normal scale, which goes on where P is nearly 0 or 1
+        rest = normal_score(gap, 0.5 - gap) if gap > 0.0 else -normal_score(-gap, 0.5 + gap)
+        rest = PEAK * min(max(rest, -40.0), 40.0) / (rise * tau) if gap != 0.0 else 0.0
+        dx, dy = steps.next(x, y, best, rest, known - best)
+        if not abs(dx) < 2.0:
+            return None
+        near = abs(dx) < 1e-6 and abs(dy) < 1e-2 and known - best < 1e-7
+        if near:
+            dx += -width if low < x + dx - 2 * width else width
+        x, y = x + dx, min(4.0 * y, max(0.25 * y, y + dy))
+    return None
+
+
+def _search_nested(noise: Noise, attack: str, p: float) -> float:
+    """The radius by a search that finds the best lambda at each.
 
     log Phi^-1(p_min) is nearly linear in log radius: secants, kept inside the bracket
     [low certified, high not]; the last two steps go to either side of the root.
@@ -328,24 +414,27 @@ def search_radius(noise: Noise, attack: str, p: float) -> float:
     reach = law_shift(noise, attack, 1.0).norm(2.0, noise.dim)
     x, slope, loss = math.log(noise.rms / reach) + target, 1.0, 1e-12
     before: tuple[float, float] | None = None
-    nothing = x - 60.0
+    start = x
     for _ in range(200):
         excess, deficit = log_ratio_law(noise, attack, math.exp(x)).required(loss)
         certified = excess <= p - 0.5 if excess < 0.25 else deficit >= 1.0 - p
         low, high = (max(low, x), high) if certified else (low, min(high, x))
         if high - low < 3e-10:
             return math.exp(low)
-        if high < nothing:
+        if high <= SMALLEST:
             return 0.0
         value = math.log(max(normal_score(excess, deficit), 1e-300)) - target
         if before is not None and math.isfinite(value) and x != before[0] and value != before[1]:
             slope = (value - before[1]) / (x - before[0])
-        before = (x, value)
-        x, loss = _next_radius(x, x - value / slope, low, high)
+        if math.isfinite(value):
+            before = (x, value)
+        x, loss = _next_radius(x, x - value / slope, low, high, start)
     raise NoBracket(f"the radius at p = {p!r} was not enclosed: try a p further from 1/2 and 1")
 
 
-def _next_radius(x: float, root: float, low: float, high: float) -> tuple[float, float]:
+def _next_radius(
+    x: float, root: float, low: float, high: float, start: float
+) -> tuple[float, float]:
     """The next log radius to try, and the loss a search may allow there."""
     near = abs(root - x) < 1e-5
     if near:
@@ -354,5 +443,7 @@ def _next_radius(x: float, root: float, low: float, high: float) -> tuple[float,
         if math.isfinite(high - low):
             root = 0.5 * (low + high)
         else:
-            root = x + (2.0 if math.isinf(high) else -2.0)
+            step = max(2.0, abs(x - start))  # doubles the way from where the search began
+            root = x + (step if math.isinf(high) else -step)
+            root = min(max(root, SMALLEST), LARGEST)
     return root, (1e-17 if near else 1e-12)

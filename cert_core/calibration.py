@@ -21,10 +21,12 @@ import numpy as np
 from numpy.polynomial import chebyshev
 from scipy import special
 
-from cert_core.bounds import closed_radius, finite_radii, normal_score, search_radius
+from cert_core.bounds import closed_radius, finite_radii, search_radius
+from cert_core.channels import Finite
 from cert_core.errors import Float, Number, probabilities, scalar
 from cert_core.laws import log_ratio_law
-from cert_core.noises import Finite, Noise
+from cert_core.laws.limits import normal_score
+from cert_core.noises import Noise
 from cert_core.threats import attack_name
 
 DEGREE = 16

@@ -19,6 +19,7 @@ import numpy as np
 
 from cert_core.bounds import complement_above, complement_below, required_probability
 from cert_core.calibration import certified_radius
+from cert_core.channels import Finite, check_independent
 from cert_core.confidence import (
     Counts,
     betting_lower,
@@ -44,8 +45,9 @@ from cert_core.errors import (
     whole_numbers,
 )
 from cert_core.errors import alpha as alpha_value
-from cert_core.noises import Finite, Noise, checked_noise
-from cert_core.provenance import Drawn, check_apart
+from cert_core.lattice import Lattice
+from cert_core.noises import Noise, checked_noise
+from cert_core.provenance import Drawn, check_apart, failed_copies, one_mode
 from cert_core.rounding import in_full
 from cert_core.separation import radii_apart
 from cert_core.threats import COUNT, attack_name, is_tight
@@ -83,6 +85,11 @@ class Certificates:
         k-th largest other one); None where 1 - p_lower stands for it.
     drawn : tuple of Drawn
         The samples behind the votes; empty where those do not say.
+    sound : Lattice, or None
+        The lattice of sound mode, between whose points the radius holds for what runs; None:
+        float mode, whose radius is that of real-arithmetic semantics.
+    failed : (N,) int64, or None
+        Estimation copies that FAILed in sound mode, all counted against the class.
     """
 
     label: Counts
@@ -97,13 +104,15 @@ class Certificates:
     bound: str | None = None
     p_other: Float | None = None
     drawn: tuple[Drawn, ...] = field(default=(), repr=False)
+    sound: Lattice | None = None
+    failed: Counts | None = None
 
     def __len__(self) -> int:
         return len(self.label)
 
 
 def vote_counts(name: str, counts: Any) -> tuple[Counts, int]:
-    """counts as (N, C) int64 whose rows have one sum, and that sum."""
+    """counts as (N, C) int64 whose rows, with their FAILs, have one sum, and that sum."""
     given = to_numpy(name, counts)
     rule = "an (n_inputs, n_classes) array of vote counts"
     remedy = "pass what count_votes returned"
@@ -112,7 +121,7 @@ def vote_counts(name: str, counts: Any) -> tuple[Counts, int]:
     table = vote_table(name, given)
     if (table < 0).any():
         raise fail(name, "non-negative", int(table.min()), remedy)
-    sums = table.sum(axis=1)
+    sums = table.sum(axis=1) + failed_copies(counts, len(table))
     if (table.sum(axis=1, dtype=np.float64) > MOST_VOTES).any():
         raise fail(name, "of fewer than 2^53 votes per input", "more", remedy)
     if len(sums) and (sums.min() != sums.max() or sums[0] == 0):
@@ -175,6 +184,7 @@ def certify(
     return _certified(
         top, p_lower > 0.5, radius, noise, attack,
         p_lower=p_lower, bound=bound, alpha=level, n0=n0, n=n, drawn=drawn,
+        **mode_of(drawn, counts_estimation),
     )  # fmt: skip
 
 
@@ -188,6 +198,13 @@ def _certified(
     return Certificates(
         label=label, radius=radius, noise=noise, attack=attack, tight=tight, **values
     )
+
+
+def mode_of(drawn: tuple[Drawn, ...], estimation: Any) -> dict[str, Any]:
+    """What certificates say of the mode that these votes were drawn in."""
+    sound = one_mode("votes", drawn)
+    failed = None if sound is None else failed_copies(estimation, len(estimation))
+    return {"sound": sound, "failed": failed}
 
 
 def check_sampling(
@@ -245,6 +262,7 @@ def two_samples(
 def drawn_under(noise: Noise, *tables: Any) -> tuple[Drawn, ...]:
     """The samples that tables say they are of, all of which must be of this noise."""
     drawn = tuple(each for table in tables for each in getattr(table, "drawn", ()))
+    one_mode("votes", drawn)
     strange = [each.noise for each in drawn if not same_law(each.noise, noise)]
     if strange:
         rule = f"that of the votes, {strange[0]!r}"
@@ -330,7 +348,7 @@ def certify_top_k(
     p_lower = np.asarray(how.lower(_votes_of(estimation, top), n, how.share * level))
     others = estimation.copy()
     np.put_along_axis(others, top[:, None], -1, axis=1)
-    rival = np.sort(others, axis=1)[:, -k]
+    rival = np.sort(others, axis=1)[:, -k] + failed_copies(counts_estimation, len(others))
     by_votes = np.asarray(how.lower(n - rival, n, (1.0 - how.share) * level / k))
     share = np.nextafter(complement_above(p_lower) / k, 1.0)  # of the rest
     by_rest = complement_below(share) if k > 1 else p_lower
@@ -340,6 +358,7 @@ def certify_top_k(
     return _certified(
         top, p_lower > p_other, radius, noise, attack,
         p_lower=p_lower, p_other=p_other, bound=bound, alpha=level, n0=n0, n=n, drawn=drawn,
+        **mode_of(drawn, counts_estimation),
     )  # fmt: skip
 
 
@@ -388,6 +407,7 @@ def certify_scores(
     Zhang et al. 2020, Theorem 1, for f with values in [0, 1].
     """
     how, level = bound_named(bound, "scores"), alpha_value(alpha)
+    check_independent(noise)
     rows = to_numpy("scores", scores)
     selected = integer("n0", n0, 1, remedy="pass how many samples chose the labels")
     if rows.ndim != 2 or to_numpy("labels", labels).shape != rows.shape[:1]:
@@ -401,6 +421,7 @@ def certify_scores(
     return _certified(
         chosen, p_lower > 0.5, radius, noise, attack,
         p_lower=p_lower, bound=bound, alpha=level, n0=selected, n=rows.shape[1], drawn=drawn,
+        **mode_of(drawn, scores),
     )  # fmt: skip
 
 
@@ -416,7 +437,8 @@ def predict_labels(counts: Any, alpha: float) -> Counts:
     Returns
     -------
     (N,) int64
-        Labels, or ABSTAIN.
+        Labels, or ABSTAIN.  Copies that FAILed are votes for the second class: then the test
+        holds for the ideal noise, whatever the chance of a FAIL.
 
     Raises
     ------
@@ -429,7 +451,8 @@ def predict_labels(counts: Any, alpha: float) -> Counts:
     """
     table, _ = vote_counts("counts", counts)
     ordered = np.sort(table, axis=1)
-    p_value = majority_p_value(ordered[:, -1], ordered[:, -2])
+    second = ordered[:, -2] + failed_copies(counts, len(table))
+    p_value = majority_p_value(np.maximum(ordered[:, -1], second), second)
     return np.where(p_value <= alpha_value(alpha), table.argmax(axis=1), ABSTAIN).astype(np.int64)
 
 

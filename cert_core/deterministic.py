@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from cert_core.certificates import Certificates, drawn_under, vote_counts
+from cert_core.channels import Splitting
 from cert_core.errors import fail
 from cert_core.laws.atomic import rounded_down, rounded_up
-from cert_core.noises import Noise, Splitting
+from cert_core.noises import Noise
 
 
 def certify_deterministic(counts: Any, noise: Noise) -> Certificates:

@@ -6,6 +6,7 @@ from typing import Any
 
 from cert_core import kernels
 from cert_core.errors import fail
+from cert_core.lattice import Lattice
 from cert_core.noises import Noise, checked_noise
 from cert_core.threats import Shift
 
@@ -57,6 +58,56 @@ def draw(
     """
     return kernels.backend(backend).draw(
         checked_noise(noise), n, seed, start=start, center=center, out=out, dtype=dtype
+    )
+
+
+def draw_lattice(
+    noise: Noise,
+    n: int,
+    seed: int,
+    lattice: Lattice,
+    *,
+    start: int = 0,
+    center: Any = None,
+    backend: str = "cpu",
+) -> Any:
+    """Draw noise rounded to a lattice, as integers.
+
+    Parameters
+    ----------
+    noise : Noise
+        Added, unstretched and of a continuous law: one of NOISES, or Uniform.
+    n, seed, start
+        As in draw, from the same random words: K = floor(z/h + 1/2) of the float64 draws z.
+    lattice : Lattice
+        Its step h is in the noise's units.
+    center : array of dim integers below 2^30, optional
+        An input in steps, as of lattice.integers, added to every sample.
+    backend : "cpu", "reference" or "gpu"
+
+    Returns
+    -------
+    integers : (n, dim) int32
+        On "gpu" a CuPy array.
+    failed : (n,) bool
+        Rows of which float64 could not tell a coordinate's integer; what they hold is no draw.
+        Rarer than lattice.failure_bound(noise).  Count such a copy against what you certify:
+        then the law of the others is that of the ideal noise, exactly.
+
+    Raises
+    ------
+    ValueError
+        An argument out of its domain, or a step for which int32 is too small.
+    UnsupportedPair
+        Stretched noise, or one that adds nothing.
+    BackendMissing
+
+    References
+    ----------
+    Zhang et al. 2020, Eqs. 10-13; Mironov 2012 for why the last bits matter.
+    """
+    return kernels.backend(backend).draw_lattice(
+        checked_noise(noise), n, seed, lattice, start=start, center=center
     )
 
 

@@ -166,7 +166,7 @@ def _label_maps(
     n: int,
     seed: int,
     **options: Any,
-) -> Iterator[tuple[int, Counts]]:
+) -> Iterator[tuple[int, Counts, Any]]:
     """by_input of a function's labels."""
     check_callable("predict", predict)
 
@@ -196,7 +196,7 @@ def selected_labels(
     x, noise, num_classes, n, seed
         As in count_votes.
     **options
-        indices, batch_size, backend, start, as in count_votes.
+        indices, batch_size, backend, start, sound, as in count_votes.
 
     Returns
     -------
@@ -210,12 +210,13 @@ def selected_labels(
         An argument is out of its domain, or predict returns no labels.
     """
     classes, n = class_count(num_classes), sample_count("n", n, noise)
-    count = len(input_rows(x, noise))
+    count = len(input_rows(x, noise, options.get("sound")))
     drawn = drawn_by(noise, count, n, seed, stage="selection", **options)
     chosen: list[Counts] = []
     table, seen = np.zeros((0, classes), dtype=np.int64), 0
-    for _, maps in _label_maps(predict, x, noise, classes, n, seed, stage="selection", **options):
-        rows = maps.reshape(len(maps), -1)
+    how = {"stage": "selection", **options}
+    for _, maps, failed in _label_maps(predict, x, noise, classes, n, seed, **how):
+        rows = maps.reshape(len(maps), -1)[~failed]
         table = table if seen else np.zeros((rows.shape[1], classes), dtype=np.int64)
         cells = np.arange(rows.shape[1]) * classes + rows
         table += np.bincount(cells.reshape(-1), minlength=table.size).reshape(table.shape)
@@ -248,7 +249,8 @@ def label_votes(
     Returns
     -------
     (N, *outputs) int64
-        Votes out of n: what certify_labels_jointly needs, at any radius fixed beforehand.
+        Votes out of n, of which copies that FAILed in sound mode give none: what
+        certify_labels_jointly needs, at any radius fixed beforehand.
 
     Raises
     ------
@@ -256,16 +258,17 @@ def label_votes(
         An argument is out of its domain, or predict returns no labels.
     """
     classes, n = class_count(num_classes), sample_count("n", n, noise)
-    count = len(input_rows(x, noise))
+    count = len(input_rows(x, noise, options.get("sound")))
     drawn = drawn_by(noise, count, n, seed, stage="estimation", **options)
     remedy = "pass what selected_labels returned"
     chosen = whole_numbers("labels", labels, classes - 1, remedy=remedy)
     if chosen.shape[:1] != (count,):
         raise fail("labels", f"of the {count} inputs", chosen.shape, remedy)
     votes = np.zeros(chosen.shape, dtype=np.int64)
-    for i, maps in _label_maps(predict, x, noise, classes, n, seed, stage="estimation", **options):
+    how = {"stage": "estimation", **options}
+    for i, maps, failed in _label_maps(predict, x, noise, classes, n, seed, **how):
         if maps.shape[1:] != chosen.shape[1:]:
             rule = f"a label for each of the outputs {chosen.shape[1:]} of labels"
             raise fail("predict(batch)", rule, maps.shape[1:], "choose labels of this function")
-        votes[i] += (maps == chosen[i]).sum(axis=0)
+        votes[i] += (maps == chosen[i])[~failed].sum(axis=0)
     return counted(votes, drawn)

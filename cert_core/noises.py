@@ -6,9 +6,8 @@ log-ratio law (which laws turns into an engine), how its radius is drawn, and it
 normalised log density.  Each field says in its metadata which values it takes: what is checked,
 and what tests draw.  Command-line options and the tests follow from NOISES.
 
-NOISES are additive and have a density that is positive everywhere.  CHANNELS stand apart:
-their log ratio takes finitely many values, a copy is a function of the input and of random
-words, and what needs a density (log ratios of rows, norms, scales) refuses them by name.
+NOISES are additive and have a density that is positive everywhere; those that are not stand
+in channels.
 
 Zhang et al. 2020, Eqs. 10-13.  All scales are in input units; 0 <= k < dim.
 """
@@ -18,31 +17,24 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from dataclasses import field as dataclass_field
-from fractions import Fraction
 from functools import cached_property
-from typing import Any, ClassVar, NoReturn, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from cert_core.densities import (
-    AblationRecord,
-    AtomicRecord,
-    FlipsRecord,
     GaussianRecord,
     LaplaceRecord,
     LawRecord,
     MixedRecord,
-    OverlapRecord,
     RadialRecord,
-    SparseFlipsRecord,
     power_term,
 )
 from cert_core.errors import (
     EXACT,
     Float,
-    UnsupportedPair,
     array,
     choice,
     fail,
@@ -51,10 +43,9 @@ from cert_core.errors import (
     real,
     scalar,
     size,
-    to_numpy,
 )
 from cert_core.quantiles import LogQuantiles, gamma_log_quantiles, max_law, max_log_quantiles
-from cert_core.rounding import in_full, rounded_down
+from cert_core.rounding import in_full
 from cert_core.threats import Level
 
 NORMS = (1.0, 2.0, math.inf)
@@ -75,32 +66,39 @@ class Domain:
     usual: Callable[[float, int], Any]
 
 
-def _among(*values: Any) -> Callable[[float, int], Any]:
+def among(*values: Any) -> Callable[[float, int], Any]:
+    """These values, in their order."""
     return lambda share, _: values[round(share * (len(values) - 1))]
 
 
-def _between(low: float, high: float) -> Callable[[float, int], float]:
+def between(low: float, high: float) -> Callable[[float, int], float]:
+    """Floats from low to high."""
     return lambda share, _: low + share * (high - low)
 
 
-def _numbers(
+def numbers(
     rule: str, holds: Callable[[float], bool], remedy: str, usual: Callable[[float, int], Any]
 ) -> dict[str, Domain]:
+    """The metadata of a field of numbers."""
+
     def check(name: str, value: Any, _: int) -> float:
         return real(name, value, rule, holds, remedy=remedy)
 
     return {"domain": Domain(check, usual)}
 
 
-def _lengths(remedy: str, usual: Callable[[float, int], Any]) -> dict[str, Domain]:
+def lengths(remedy: str, usual: Callable[[float, int], Any]) -> dict[str, Domain]:
+    """The metadata of a field of numbers > 0, in input units."""
     return {"domain": Domain(lambda name, value, _: positive(name, value, remedy=remedy), usual)}
 
 
-def _integers(low: int, high: int, remedy: str, *usual: int) -> dict[str, Domain]:
+def integers(low: int, high: int, remedy: str, *usual: int) -> dict[str, Domain]:
+    """The metadata of a field of whole numbers."""
+
     def check(name: str, value: Any, _: int) -> int:
         return integer(name, value, low, high, remedy=remedy)
 
-    return {"domain": Domain(check, _among(*usual))}
+    return {"domain": Domain(check, among(*usual))}
 
 
 def _check_k(name: str, value: Any, dim: int) -> float:
@@ -109,9 +107,9 @@ def _check_k(name: str, value: Any, dim: int) -> float:
     return real(name, value, rule, lambda k: 0 <= k < dim, remedy=remedy)
 
 
-NORM = {"domain": Domain(lambda name, value, _: float(choice(name, value, NORMS)), _among(*NORMS))}
-POWER = _lengths("pass the noise's scale or power", _among(0.6, 1.0, 1.5, 2.0, 3.0))
-SCALE = _lengths("pass the noise's scale or power", _between(0.05, 20.0))
+NORM = {"domain": Domain(lambda name, value, _: float(choice(name, value, NORMS)), among(*NORMS))}
+POWER = lengths("pass the noise's scale or power", among(0.6, 1.0, 1.5, 2.0, 3.0))
+SCALE = lengths("pass the noise's scale or power", between(0.05, 20.0))
 K = {"domain": Domain(_check_k, lambda share, dim: share * (dim - 0.5))}
 
 
@@ -119,6 +117,8 @@ class Noise(ABC):
     """A symmetric noise on R^dim, non-increasing in every |z_i|."""
 
     name: ClassVar[str]
+    dense: ClassVar[bool] = True  # whether it has a density that is positive everywhere
+    categorical: ClassVar[bool] = False  # whether whole numbers are categories to it
     dim: int
 
     def __post_init__(self) -> None:
@@ -453,7 +453,7 @@ class Gaussian(_Radial):
 
     @classmethod
     def unit(cls, dim: int, k: float) -> Self:
-        return cls(_without_k(dim, k), 1.0)
+        return cls(without_k(dim, k), 1.0)
 
 
 @dataclass(frozen=True)
@@ -483,10 +483,11 @@ class Laplace(_Radial):
 
     @classmethod
     def unit(cls, dim: int, k: float) -> Self:
-        return cls(_without_k(dim, k), 1.0)
+        return cls(without_k(dim, k), 1.0)
 
 
-def _without_k(dim: int, k: float) -> int:
+def without_k(dim: int, k: float) -> int:
+    """dim, for a family that has no k."""
     if k != 0:
         raise fail("k", "0 for this noise", k, "use the family with a k instead")
     return dim
@@ -584,7 +585,7 @@ class Scaled(Noise):
 
     def __post_init__(self) -> None:
         base = checked_noise(self.base)
-        if isinstance(base, Finite):
+        if not base.dense:
             raise fail("noise", "one of NOISES, which have scales", base, "stretch such a one")
         scales = _scales(self.scales, base.dim)
         if isinstance(base, Scaled):
@@ -644,369 +645,6 @@ class Scaled(Noise):
         return {"noise": self.name, "base": self.base.to_dict(), "scales": list(self.scales)}
 
 
-class Finite(Noise):
-    """A noise whose log ratio takes finitely many values: laws of whole numbers."""
-
-    @property
-    @abstractmethod
-    def record(self) -> AtomicRecord:
-        """What the exact log-ratio law needs to know."""
-
-    def _refuse(self, what: str) -> NoReturn:
-        raise UnsupportedPair(
-            f"noise must have a density that is positive everywhere for {what}, got {self!r}: use "
-            "one of cert_core.NOISES, or the exact bounds, which need none"
-        )
-
-    @property
-    def radial(self) -> NoReturn:
-        self._refuse("log ratios and norms of its draws")
-
-    @property
-    def scale_unit(self) -> NoReturn:
-        self._refuse("a scale of lengths")
-
-    @property
-    def rms(self) -> float:
-        self._refuse("an rms a coordinate")
-
-    def log_density(self, z: Any) -> NoReturn:
-        self._refuse("log_density")
-
-    def log_radius(self) -> NoReturn:
-        self._refuse("a law of its radius")
-
-    def rescaled(self, factor: float) -> Self:
-        self._refuse("another scale")
-
-    @classmethod
-    def unit(cls, dim: int, k: float) -> Self:
-        raise UnsupportedPair(
-            f"noise must be one of cert_core.NOISES to be built from its rms, got {cls.__name__}: "
-            "pass its own parameters"
-        )
-
-
-class Channel(Finite):
-    """A noise that adds nothing: a copy is a function of the input and of random words."""
-
-    @abstractmethod
-    def checked(self, x: Any) -> np.ndarray[Any, np.dtype[Any]]:
-        """Inputs of any shape in the form that copies are drawn from: integers as integers,
-        others as float32.
-
-        Raises
-        ------
-        ValueError
-            A value that this noise does not know.
-        """
-
-
-def _as_they_are(x: Any) -> np.ndarray[Any, np.dtype[Any]]:
-    """Inputs as int64 where they are whole by type, else as they are."""
-    values = to_numpy("x", x)
-    return to_numpy("x", values, np.int64) if values.dtype.kind in "iu" else values
-
-
-def on_levels(values: Any, steps: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """j of values j/steps, j = 0 .. steps, each off by float32's rounding at most."""
-    wide = np.asarray(values, np.float64) * steps
-    with np.errstate(invalid="ignore"):
-        nearest = np.clip(np.rint(wide), 0, steps)
-        off = ~(np.abs(wide - nearest) <= steps * 2.0**-22)
-    if off.any():
-        rule = f"one of the {steps + 1} levels j/{steps} in [0, 1]"
-        remedy = "divide images by their largest level, pass categories as integers"
-        raise fail("x", rule, float(np.asarray(values)[off][0]), remedy)
-    return nearest.astype(np.int64)
-
-
-class _Categories(Channel):
-    """A channel on categories: integers 0 .. K - 1, or the K levels j/(K - 1) of an image.
-
-    Which of the two is told by the type of the inputs alone, never by their values, and copies
-    are in the same form.
-    """
-
-    categories: int
-
-    @property
-    def level_norm(self) -> Level:
-        return "entries"
-
-    def checked(self, x: Any) -> np.ndarray[Any, np.dtype[Any]]:
-        values = _as_they_are(x)
-        if values.dtype.kind == "f":
-            on_levels(values, self.categories - 1)
-            return values.astype(np.float32)
-        wrong = values[(values < 0) | (values >= self.categories)]
-        if wrong.size:
-            rule = f"one of the categories 0 .. {self.categories - 1}"
-            raise fail("x", rule, int(wrong[0]), "number the categories from 0")
-        return values
-
-    def codes(self, x: Any) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """The categories of checked inputs."""
-        return x if x.dtype.kind == "i" else on_levels(x, self.categories - 1)
-
-    def values(self, x: Any) -> Float:
-        """What a copy of checked inputs shows for each category."""
-        table = np.arange(self.categories, dtype=np.float64)
-        return table if x.dtype.kind == "i" else table / (self.categories - 1)
-
-    @abstractmethod
-    def change(self) -> tuple[Fraction, ...]:
-        """The probability that each category becomes another, any other alike."""
-
-
-MOST_LEVELS = 1 << 20  # that float32 keeps apart
-
-
-@dataclass(frozen=True)
-class Flips(_Categories):
-    """Each entry stays with probability keep, else becomes any other category alike.
-
-    Serves the attack "l0", the number of changed entries.
-
-    Parameters
-    ----------
-    dim : int >= 1
-        Entries of one input.
-    categories : int >= 2
-        K.  Inputs are integers 0 .. K - 1, and so are the copies; or floats at the levels
-        j/(K - 1) of an image, and so are the copies.
-    keep : float in (0, 1]
-
-    References
-    ----------
-    Lee et al. 2019, Tight certificates of adversarial robustness.
-    """
-
-    name: ClassVar[str] = "flips"
-    dim: int
-    categories: int = dataclass_field(
-        metadata=_integers(2, MOST_LEVELS, "pass how many values an entry takes", 2, 3, 256)
-    )
-    keep: float = dataclass_field(
-        metadata=_numbers(
-            "a number in (0, 1], at least 1e-9", lambda x: 1e-9 <= x <= 1,
-            "pass the probability that an entry stays", _between(0.05, 1.0),
-        )
-    )  # fmt: skip
-
-    @property
-    def record(self) -> FlipsRecord:
-        return FlipsRecord(self.categories, self.keep)
-
-    def change(self) -> tuple[Fraction, ...]:
-        return (1 - Fraction(self.keep),) * self.categories
-
-
-FLIP = _numbers(
-    "a number in [0, 1)", lambda x: 0 <= x < 1, "pass the probability of a flip", _between(0, 0.9)
-)
-
-
-@dataclass(frozen=True)
-class SparseFlips(_Categories):
-    """On zeros and ones: a zero becomes one with p_plus, a one zero with p_minus.
-
-    Serves the attack "l0" by the worst split into added and deleted ones;
-    sparse_lower_bound tells them apart.
-
-    Parameters
-    ----------
-    dim : int >= 1
-        Entries of one input, each 0 or 1.
-    p_plus, p_minus : float in [0, 1)
-
-    References
-    ----------
-    Bojchevski et al. 2020, Efficient robustness certificates for discrete data.
-    """
-
-    name: ClassVar[str] = "sparse-flips"
-    categories: ClassVar[int] = 2  # type: ignore[misc]
-    dim: int
-    p_plus: float = dataclass_field(metadata=FLIP)
-    p_minus: float = dataclass_field(metadata=FLIP)
-
-    @property
-    def record(self) -> SparseFlipsRecord:
-        return SparseFlipsRecord(self.p_plus, self.p_minus)
-
-    def change(self) -> tuple[Fraction, ...]:
-        return Fraction(self.p_plus), Fraction(self.p_minus)
-
-
-def _check_kept(name: str, value: Any, dim: int) -> int:
-    return integer(name, value, 1, dim, remedy="pass how many entries are seen")
-
-
-KEPT = {"domain": Domain(_check_kept, lambda share, dim: 1 + round(share * (dim - 1)))}
-
-
-@dataclass(frozen=True)
-class Ablation(Channel):
-    """`keep` entries of an input stay, every subset alike; the others are hidden.
-
-    Serves the attack "l0".
-
-    Parameters
-    ----------
-    dim : int >= 1
-        Entries of one input.
-    keep : int in [1, dim]
-        How many are seen.
-    null : float, exact in float32
-        What a hidden entry shows: a value that no input has, so that copy != null is the mask
-        of what is seen, for models that read one.
-
-    References
-    ----------
-    Levine and Feizi 2020, Robustness certificates for sparse adversarial attacks by randomized
-    ablation.
-    """
-
-    name: ClassVar[str] = "ablation"
-    dim: int
-    keep: int = dataclass_field(metadata=KEPT)
-    null: float = dataclass_field(
-        default=-1.0,
-        metadata=_numbers(
-            "a number that float32 holds exactly",
-            lambda x: abs(x) < 1e38 and float(np.float32(x)) == x,
-            "pass a value that no input has", _among(-1.0, 7.5),
-        ),
-    )  # fmt: skip
-
-    @property
-    def level_norm(self) -> Level:
-        return "entries"
-
-    @property
-    def record(self) -> AblationRecord:
-        return AblationRecord(self.dim, self.keep)
-
-    def checked(self, x: Any) -> np.ndarray[Any, np.dtype[Any]]:
-        with np.errstate(over="ignore"):
-            values = _as_they_are(x).astype(np.float32)
-        if not np.isfinite(values).all():
-            raise fail("x", "finite", "NaN or infinity", "clean the inputs first")
-        if (values == np.float32(self.null)).any():
-            rule = f"other than the null value {in_full(self.null)} of hidden entries"
-            raise fail("x", rule, self.null, "choose a null that no input has")
-        return values
-
-
-@dataclass(frozen=True)
-class Uniform(Finite):
-    """Independent uniform noise on [-scale, scale] in every coordinate.
-
-    Additive, but without a density everywhere: the log ratio is 0 or infinite.
-
-    Parameters
-    ----------
-    dim : int >= 1
-        Coordinates of one input.
-    scale : float > 0, in input units
-
-    References
-    ----------
-    Lee et al. 2019; Yang et al. 2020, Randomized smoothing of all shapes and sizes.
-    """
-
-    name: ClassVar[str] = "uniform"
-    dim: int
-    scale: float = dataclass_field(
-        metadata=_lengths("pass the noise's half width", _between(0.05, 3.0))
-    )
-
-    @property
-    def level_norm(self) -> Level:
-        return "cube"
-
-    @property
-    def rms(self) -> float:
-        return self.scale / math.sqrt(3)
-
-    @property
-    def record(self) -> OverlapRecord:
-        return OverlapRecord(self.dim, 2 * Fraction(self.scale))
-
-
-@dataclass(frozen=True)
-class Splitting(Channel):
-    """A copy tells of each coordinate only between which splits it lies, 2 scale apart.
-
-    It shows the middle of that cell, cut to [0, 1].  Where 2 scale levels is a whole number,
-    nothing is random: the splits of all coordinates move together, by fixed relative offsets,
-    through the `copies` positions there are, and any so many consecutive draws are all of
-    them (the seed says which comes first); certify_deterministic reads their votes.
-    Otherwise the offsets are independent and uniform.
-
-    Parameters
-    ----------
-    dim : int >= 1
-        Coordinates of one input, each at one of the levels j/levels in [0, 1].
-    scale : float > 0, in input units
-        Half the distance of two splits of one coordinate.
-    levels : int >= 1
-        Steps from 0 to 1: 255 for 8-bit images.
-
-    References
-    ----------
-    Levine and Feizi 2021, Improved, deterministic smoothing for l1 certified robustness.
-    """
-
-    name: ClassVar[str] = "splitting"
-    dim: int
-    scale: float = dataclass_field(
-        metadata=_lengths("pass half a cell's width", _among(0.0314, 0.5, 1.5))
-    )
-    levels: int = dataclass_field(
-        default=255,
-        metadata=_integers(
-            1, MOST_LEVELS, "pass the steps of an input from 0 to 1, e.g. 255", 1, 7, 255
-        ),
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.width > 1 << 40:
-            most = rounded_down(2.0**39 / self.levels, 0)
-            raise fail("scale", f"at most {most}", self.scale, "lower it")
-
-    @property
-    def level_norm(self) -> Level:
-        return "splits"
-
-    @property
-    def width(self) -> float:
-        """The distance of two splits, in steps of the input."""
-        width = 2.0 * self.scale * self.levels
-        whole = round(width)
-        return whole if whole >= 1 and abs(width - whole) <= 1e-12 * width else width
-
-    @property
-    def copies(self) -> int | None:
-        """How many copies of an input there are; None where they are random."""
-        return self.width if isinstance(self.width, int) else None
-
-    @property
-    def record(self) -> OverlapRecord:
-        return OverlapRecord(self.dim, Fraction(self.width) / self.levels)
-
-    def checked(self, x: Any) -> np.ndarray[Any, np.dtype[Any]]:
-        values = _as_they_are(x)
-        on_levels(values, self.levels)
-        return values.astype(np.float32)
-
-    def codes(self, x: Any) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """The steps of checked inputs."""
-        return on_levels(x, self.levels)
-
-
 NOISES: dict[str, type[Noise]] = {
     "l1": L1Noise,
     "l2": L2Noise,
@@ -1016,44 +654,3 @@ NOISES: dict[str, type[Noise]] = {
     "laplace": Laplace,
     "radial": RadialNoise,
 }
-
-CHANNELS: dict[str, type[Noise]] = {
-    "flips": Flips,
-    "sparse-flips": SparseFlips,
-    "ablation": Ablation,
-    "uniform": Uniform,
-    "splitting": Splitting,
-}
-
-
-def noise_from_dict(values: dict[str, Any]) -> Noise:
-    """Rebuild a noise from Noise.to_dict.
-
-    Parameters
-    ----------
-    values : dict
-
-    Returns
-    -------
-    Noise
-
-    Raises
-    ------
-    ValueError
-        Unknown family, or missing, extra or illegal parameters.
-    """
-    if not isinstance(values, dict):
-        raise fail("noise", "a dict that to_dict wrote", values, "write it with to_dict()")
-    parameters = dict(values)
-    families: dict[str, type[Noise]] = {**NOISES, **CHANNELS, Scaled.name: Scaled}
-    family = families[choice("noise", parameters.pop("noise", None), families)]
-    known = {f.name: f.default is MISSING for f in fields(family) if f.init}  # type: ignore[arg-type]
-    required = {key for key, needed in known.items() if needed}
-    if not required <= set(parameters) <= set(known):
-        rule = f"the fields {', '.join(known)} of {family.__name__}"
-        raise fail(
-            "noise parameters", rule, sorted(map(str, parameters)), "write them with to_dict()"
-        )
-    if "base" in parameters:
-        parameters["base"] = noise_from_dict(parameters["base"])
-    return family(**parameters)

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from cert_core.bounds import complement_above, complement_below, inverse_bound, lower_bound
+from cert_core.channels import check_independent
 from cert_core.confidence import betting_lower, binomial_lower
 from cert_core.errors import MOST_VOTES, Float, array, fail, real, scalar, size
 from cert_core.errors import alpha as alpha_value
@@ -177,6 +178,7 @@ def mean_bounds(
     values = array("samples", samples, inside, lambda x: (x >= 0) & (x <= 1), remedy=remedy)
     _samples_of(values)
     level, r = alpha_value(alpha) / 2, radius_value(radius)
+    check_independent(noise)
     means = betting_lower(values, level), betting_lower(complement_below(values), level)
     lower, rest = (np.asarray(lower_bound(mean, noise, attack, r)) for mean in means)
     return scalar(lower), scalar(complement_above(rest))

@@ -5,7 +5,8 @@ with it but the threat table and a lambda, which may be any: by Theorem 1, for e
 
     p_min <= (1/2 + D(lam))/lam,   D(lam) = lam P(l <= tau) - P(l >= -tau),  tau = log lam,
 
-and the two probabilities are enclosed by rigorous integration (balls.py; extra `proof`).
+and the two probabilities are enclosed by rigorous integration (balls.py; extra `proof`).  Where
+l takes finitely many values nothing is enclosed: p_min is a fraction, counted (exact.py).
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from cert_core import balls
+from cert_core import balls, exact
 from cert_core.balls import BITS, HALF, arb, ball, ctx, ends
+from cert_core.channels import Finite
 from cert_core.errors import MOST_VOTES, UnsupportedPair, fail, integer, positive, real, size
 from cert_core.laws import log_ratio_law
 from cert_core.noises import (
@@ -30,6 +32,7 @@ from cert_core.noises import (
     MixedNoise,
     Noise,
     RadialNoise,
+    Scaled,
     checked_noise,
 )
 from cert_core.threats import ORDER, Shift, law_shift
@@ -82,6 +85,8 @@ def _size(shift: Shift, attack: str, dim: int, radius: Fraction) -> arb:
 
 def _law(noise: Noise, attack: str, radius: Fraction) -> balls.Law:
     """The law of l at the shift that the threat table names."""
+    if isinstance(noise, Scaled):  # shifts are those of delta/scales
+        noise = noise.base
     dim, shift = noise.dim, law_shift(noise, attack, float(radius))
     size = _size(shift, attack, dim, radius)
     euclidean = size * arb(dim).sqrt() if shift.kind == "diagonal" else size
@@ -115,7 +120,7 @@ def discrepancy(
     ----------
     lam : number, fraction or decimal as text, > 0
     noise : Noise
-    attack : "l1", "l2" or "linf"
+    attack : "l1", "l2" or "linf"; "l0" for changed entries
     radius : number, fraction or decimal as text, > 0, in input units
     tolerance : float > 0
         The width to aim at, of D(lam)/max(lam, 1).
@@ -135,14 +140,26 @@ def discrepancy(
     lam = _exact("lam", lam, "a number > 0", lambda x: x > 0)
     radius = _exact("radius", radius, "a number in (0, 1e80]", lambda x: 0 < x <= FARTHEST)
     tolerance = positive("tolerance", tolerance, remedy="pass the width to aim at, e.g. 1e-12")
+    if isinstance(noise, Finite):
+        ends_of = [
+            max(exact.discrepancy(law, lam) for law in laws)
+            for laws in exact.worst(noise, attack, radius)
+        ]
+        return _down(ends_of[0]), -_down(-ends_of[1])
     with ctx.workprec(BITS):
         law = _law(checked_noise(noise), attack, radius)
         return ends(_discrepancy(law, ball(lam), tolerance / 100))
 
 
+def _down(value: Fraction) -> float:
+    """The largest float not above value."""
+    nearest = float(value)
+    return math.nextafter(nearest, -math.inf) if Fraction(nearest) > value else nearest
+
+
 @dataclass(frozen=True)
 class Proof:
-    """What ball arithmetic says of one certificate.
+    """What ball arithmetic, or rational arithmetic, says of one certificate.
 
     Attributes
     ----------
@@ -155,12 +172,16 @@ class Proof:
         What the balls leave open of it.
     lam : float
         The multiplier of Theorem 1 at which it was proved.
+    exact : bool
+        Whether it was proved by whole numbers alone: then nothing is left open, and False says
+        that the radius is not certified (by this ball, where the bound is not tight).
     """
 
     holds: bool
     required: float
     width: float
     lam: float
+    exact: bool = False
 
 
 def prove(p: Any, noise: Noise, attack: str, radius: Any, *, tau: float | None = None) -> Proof:
@@ -171,10 +192,11 @@ def prove(p: Any, noise: Noise, attack: str, radius: Any, *, tau: float | None =
     p : number, fraction or decimal as text, in [0, 1]
         (A lower bound of) the class probability; a float is taken for the number it is.
     noise : Noise
-    attack : "l1", "l2" or "linf"
+    attack : "l1", "l2" or "linf"; "l0" for changed entries
     radius : number, fraction or decimal as text, >= 0, in input units
     tau : float
-        log of the multiplier of Theorem 1 to try; by default the engine's.
+        log of the multiplier of Theorem 1 to try; by default the engine's.  Not needed where
+        l takes finitely many values.
 
     Returns
     -------
@@ -195,6 +217,8 @@ def prove(p: Any, noise: Noise, attack: str, radius: Any, *, tau: float | None =
     p = _exact("p", p, "a number in [0, 1]", lambda x: 0 <= x <= 1)
     radius = _exact("radius", radius, "a number in [0, 1e80]", lambda x: 0 <= x <= FARTHEST)
     checked_noise(noise)
+    if isinstance(noise, Finite):
+        return _counted(p, noise, attack, radius)
     with ctx.workprec(BITS):
         if radius == 0:
             law_shift(noise, attack, 0.0)
@@ -211,6 +235,13 @@ def prove(p: Any, noise: Noise, attack: str, radius: Any, *, tau: float | None =
                 break
         low, high = ends(required)
         return Proof(required < ball(p), min(1.0, high), high - low, float(lam))
+
+
+def _counted(p: Fraction, noise: Finite, attack: str, radius: Fraction) -> Proof:
+    """The answer for finitely many ratios: of the worst of the laws that may be it."""
+    _, laws = exact.worst(noise, attack, radius)
+    needed, lam = max(exact.required(law) for law in laws)
+    return Proof(p > needed, min(1.0, -_down(-needed)), 0.0, float(lam), True)
 
 
 @dataclass(frozen=True)

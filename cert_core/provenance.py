@@ -15,6 +15,7 @@ from typing import Any, Self
 import numpy as np
 
 from cert_core.errors import fail
+from cert_core.lattice import Lattice
 from cert_core.noises import Noise
 
 LIKE = (np.zeros_like, np.ones_like, np.empty_like, np.full_like)  # of other contents
@@ -22,7 +23,8 @@ LIKE = (np.zeros_like, np.ones_like, np.empty_like, np.full_like)  # of other co
 
 @dataclass(frozen=True, kw_only=True)
 class Drawn:
-    """Samples start, ..., stop - 1 of a stage, for inputs of these indices."""
+    """Samples start, ..., stop - 1 of a stage, for inputs of these indices; on the lattice
+    `sound` in sound mode, where `failed` copies of each input FAILed and gave no vote."""
 
     noise: Noise
     seed: int
@@ -30,11 +32,23 @@ class Drawn:
     start: int
     stop: int
     indices: tuple[int, ...]
+    sound: Lattice | None = None
+    failed: tuple[int, ...] = ()
 
     def of(self, rows: Any) -> Self:
         """The same of some of the inputs."""
-        chosen = np.asarray(self.indices, dtype=np.int64)[rows]
-        return replace(self, indices=tuple(chosen.tolist()))
+        indices, failed = (
+            tuple(np.asarray(values, dtype=np.int64)[rows].tolist()) if values else ()
+            for values in (self.indices, self.failed)
+        )
+        return replace(self, indices=indices, failed=failed)
+
+    def then(self, other: Self) -> Self | None:
+        """Both as one stretch, where the other goes on from this; else None."""
+        if other != replace(self, start=self.stop, stop=other.stop, failed=other.failed):
+            return None
+        failed = tuple(a + b for a, b in zip(self.failed, other.failed, strict=True))
+        return replace(self, stop=other.stop, failed=failed)
 
 
 def repeated(drawn: Iterable[Drawn]) -> str | None:
@@ -54,9 +68,9 @@ def _merged(drawn: Iterable[Drawn]) -> tuple[Drawn, ...]:
     """Stretches that go on from each other as one."""
     merged: list[Drawn] = []
     for each in sorted(drawn, key=lambda part: (part.seed, part.stage, part.start)):
-        last = merged[-1] if merged else None
-        if last and each == replace(last, start=last.stop, stop=each.stop):
-            merged[-1] = replace(last, stop=each.stop)
+        both = merged[-1].then(each) if merged else None
+        if both is not None:
+            merged[-1] = both
         else:
             merged.append(each)
     return tuple(merged)
@@ -67,6 +81,28 @@ def check_apart(name: str, rule: str, drawn: Iterable[Drawn], remedy: str) -> No
     twice = repeated(drawn)
     if twice is not None:
         raise fail(name, rule, twice, remedy)
+
+
+def one_mode(name: str, drawn: Iterable[Drawn]) -> Lattice | None:
+    """The lattice that all samples were drawn on, or None in float mode; votes of one mode are
+    never read with those of another."""
+    modes = list(dict.fromkeys(each.sound for each in drawn))
+    if len(modes) > 1:
+        rule, got = (
+            "drawn in one mode",
+            " and ".join("floats" if m is None else repr(m) for m in modes),
+        )
+        raise fail(name, rule, got, "count all of them with the same sound=")
+    return modes[0] if modes else None
+
+
+def failed_copies(table: Any, count: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """How many copies of each of `count` inputs FAILed and are in no column of the table."""
+    total = np.zeros(count, dtype=np.int64)
+    for each in getattr(table, "drawn", ()):
+        if each.failed:
+            total += np.array(each.failed, dtype=np.int64)
+    return total
 
 
 class CountedVotes(np.ndarray[Any, np.dtype[Any]]):
@@ -106,6 +142,7 @@ class CountedVotes(np.ndarray[Any, np.dtype[Any]]):
             rule = "of different samples to be added"
             remedy = "count on from where the first ended: start="
             check_apart("tables of votes", rule, drawn, remedy)
+            one_mode("tables of votes", drawn)
         written = options.get("out", ())
         if written:
             options["out"] = tuple(map(_plain, written))
@@ -140,9 +177,14 @@ def _below(tables: Sequence[Any]) -> tuple[Drawn, ...]:
     columns = [getattr(table, "drawn", ()) for table in tables]
     joined = []
     for parts in zip(*columns, strict=False):
-        if len({replace(part, indices=()) for part in parts}) != 1:
+        one_mode("tables of votes", parts)
+        if len({replace(part, indices=(), failed=()) for part in parts}) != 1:
             return ()
-        joined.append(replace(parts[0], indices=tuple(i for part in parts for i in part.indices)))
+        indices, failed = (
+            tuple(i for part in parts for i in getattr(part, name))
+            for name in ("indices", "failed")
+        )
+        joined.append(replace(parts[0], indices=indices, failed=failed))
     return tuple(joined) if len({len(column) for column in columns}) == 1 else ()
 
 

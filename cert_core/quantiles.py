@@ -28,27 +28,53 @@ NORMAL_SCORES = np.linspace(-REACH, REACH, INTERVALS + 1)
 @dataclass(frozen=True, eq=False)
 class LogQuantiles:
     """T on [-REACH, REACH]: cubics[i] holds the four coefficients, highest first, of
-    the interval i in x = (z - left edge) / width."""
+    the interval i in x = (z - left edge) / width; log_tails, where it is known, the logs of
+    P(radius <= e^y) and of P(radius > e^y) at y."""
 
     cubics: Float
+    log_tails: Callable[[Float], tuple[Float, Float]]
 
     def __call__(self, normal_scores: Float) -> Float:
         """log radius at normal scores, same shape."""
-        place = (np.clip(normal_scores, -REACH, REACH) + REACH) * (INTERVALS / (2 * REACH))
-        index = np.minimum(place.astype(np.int64), INTERVALS - 1)
-        x = place - index
-        c = self.cubics[index]
+        c, x = self._at(normal_scores)
         value: Float = ((c[..., 0] * x + c[..., 1]) * x + c[..., 2]) * x + c[..., 3]
         return value
 
+    def _at(self, normal_scores: Float) -> tuple[Float, Float]:
+        place = (np.clip(normal_scores, -REACH, REACH) + REACH) * (INTERVALS / (2 * REACH))
+        index = np.minimum(place.astype(np.int64), INTERVALS - 1)
+        return self.cubics[index], place - index
 
-def tabulate(values: Float) -> LogQuantiles:
+    def with_slope(self, normal_scores: Float) -> tuple[Float, Float]:
+        """log radius at normal normal_scores, and its derivative there."""
+        c, x = self._at(normal_scores)
+        slope = (3 * c[..., 0] * x + 2 * c[..., 1]) * x + c[..., 2]
+        return self(normal_scores), slope * (INTERVALS / (2 * REACH))
+
+    def refined(self, normal_scores: Float) -> tuple[Float, Float, Float]:
+        """(log radius by two steps of Newton's from the table's, its slope, the last step)."""
+        value, slope = self.with_slope(normal_scores)
+        upper = normal_scores >= 0
+        # the tail's mass over its density at the score
+        mills = np.sqrt(np.pi / 2) * special.erfcx(np.abs(normal_scores) / np.sqrt(2))
+        wanted = special.log_ndtr(-np.abs(normal_scores))
+        for _ in range(2):
+            below, above = self.log_tails(value)
+            step = np.where(upper, above - wanted, wanted - below) * mills * slope
+            value = value + step
+        return value, slope, np.abs(step)
+
+
+Tails = Callable[[Float], tuple[Float, Float]]
+
+
+def tabulate(values: Float, log_tails: Tails) -> LogQuantiles:
     """The table through T(NORMAL_SCORES) = values."""
     width = 2 * REACH / INTERVALS
     powers = width ** np.arange(3, -1, -1)
     cubics = np.ascontiguousarray(CubicSpline(NORMAL_SCORES, values).c.T * powers)
     cubics.flags.writeable = False
-    return LogQuantiles(cubics)
+    return LogQuantiles(cubics, log_tails)
 
 
 @lru_cache(maxsize=64)
@@ -63,7 +89,18 @@ def gamma_log_quantiles(shape: float, power: float) -> LogQuantiles:
     values = np.where(NORMAL_SCORES < 0, low, high)
     # P(shape, x) = x^shape / Gamma(shape + 1) as x -> 0
     small = (special.log_ndtr(NORMAL_SCORES) + special.gammaln(shape + 1)) / shape
-    return tabulate(np.where(small < -70.0, small, values) / power)
+
+    def log_tails(y: Float) -> tuple[Float, Float]:
+        with np.errstate(divide="ignore", over="ignore"):
+            x = np.exp(power * y)
+            below = np.log(special.gammainc(shape, x))
+            above = np.log(special.gammaincc(shape, x))
+        near = np.minimum(shape * power * y - special.gammaln(shape + 1), 0.0)
+        low = power * y < -70.0
+        with np.errstate(divide="ignore"):
+            return np.where(low, near, below), np.where(low, np.log(-np.expm1(near)), above)
+
+    return tabulate(np.where(small < -70.0, small, values) / power, log_tails)
 
 
 @lru_cache(maxsize=64)
@@ -72,7 +109,13 @@ def cosine_quantiles(dim: int) -> LogQuantiles:
     a = 0.5 * (dim - 1)
     half = special.betaincinv(a, a, special.ndtr(NORMAL_SCORES[: INTERVALS // 2]))  # (1 + c)/2
     left = 0.5 * np.log(half / (1.0 - half))
-    return tabulate(np.concatenate([left, [0.0], -left[::-1]]))
+
+    def log_tails(y: Float) -> tuple[Float, Float]:
+        with np.errstate(divide="ignore"):
+            low, high = (np.log(special.betainc(a, a, special.expit(2 * s * y))) for s in (1, -1))
+        return low, high
+
+    return tabulate(np.concatenate([left, [0.0], -left[::-1]]), log_tails)
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,4 +219,22 @@ def max_log_quantiles(dim: int, k: float) -> LogQuantiles:
     normal_scores = np.where(below < above, special.ndtri(below), -special.ndtri(above))
     inner = np.abs(normal_scores) < REACH + 0.5
     inner &= np.concatenate([[True], np.diff(normal_scores) > 0])
-    return tabulate(CubicSpline(normal_scores[inner], law.edges[inner])(NORMAL_SCORES))
+    x, w = np.polynomial.legendre.leggauss(10)
+
+    def log_tails(y: Float) -> tuple[Float, Float]:
+        y = np.clip(y, law.edges[0], law.edges[-1])
+        panel = np.clip(np.searchsorted(law.edges, y) - 1, 0, panels.size - 1)
+        left, right = law.edges[panel], law.edges[panel + 1]
+
+        def mass(low: Float, high: Float) -> Float:
+            half = 0.5 * (high - low)[..., None]
+            nodes = 0.5 * (high + low)[..., None] + half * x
+            density = np.exp(max_log_density(nodes, dim, k) - law.log_mass)
+            total: Float = np.sum(half * w * density, axis=-1)
+            return total
+
+        with np.errstate(divide="ignore"):
+            low = np.log(below[panel] + mass(left, y))
+            return low, np.log(above[panel + 1] + mass(y, right))
+
+    return tabulate(CubicSpline(normal_scores[inner], law.edges[inner])(NORMAL_SCORES), log_tails)

@@ -4,6 +4,7 @@
 | --- | --- | --- |
 | what was asked for or stated: radii asked at, alpha, rho, parameters | in_full | exact |
 | certified radii, and their averages | radius | down |
+| certified radii, of any attack | reach | down; under l0 a whole number |
 | bounds from below: p_lower, L(p), overlaps | lower | down |
 | bounds from above: probabilities needed | upper | up |
 | the confidence 1 - rho | confidence | exact, never 1 |
@@ -50,6 +51,11 @@ def radius(value: float, digits: int = 4) -> str:
     if 0 < value < 1:
         digits = max(digits, min(2 - math.floor(math.log10(value)), SMALLEST))
     return rounded_down(value, digits)
+
+
+def reach(attack: str, value: float, digits: int = 4) -> str:
+    """A certified radius; under l0 a number of entries."""
+    return rounded_down(value, 0) if attack == "l0" else radius(value, digits)
 
 
 def lower(value: float, digits: int = 6) -> str:

@@ -20,6 +20,7 @@ CHUNK = 1 << 20  # draws held at a time
 CHUNKS = {"gpu": 1 << 25}  # ... where more are needed to keep the backend busy
 KEEP = 1 << 23  # samples up to this size are kept, longer ones are drawn again
 ROUNDINGS = 256  # by how many of them a log density may be off, relatively
+VALUES = 1 << 22  # of a user's noise drawn at a time
 GRID = 4096  # lambdas (or bins) for samples that are not kept
 
 
@@ -107,7 +108,7 @@ class _CustomSource:
     blur: float = 0.0
 
     def chunks(self, n: int, seed: int, stream: int, shifted: bool) -> Iterator[Float]:
-        rows = max(1, (1 << 22) // self.noise.dim)
+        rows = max(1, VALUES // self.noise.dim)
         for block, start in enumerate(range(0, n, rows)):
             generator = block_generator(seed, stream, block)
             z = to_numpy("sampler", self.noise.sampler(rows, generator), np.float64)

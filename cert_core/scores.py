@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from cert_core.errors import Float, array, check_callable, fail, integers, to_numpy
+from cert_core.lattice import Lattice
 from cert_core.noises import Noise
 from cert_core.provenance import counted
 from cert_core.votes import (
@@ -16,8 +17,11 @@ from cert_core.votes import (
     class_count,
     drawn_by,
     input_rows,
+    new_flags,
     one_class_each,
+    rows_of,
     sample_count,
+    with_fails,
 )
 
 Scores = np.ndarray[Any, np.dtype[np.float32]]
@@ -69,6 +73,7 @@ def mean_scores(
     Returns
     -------
     (N, num_classes) float64
+        Copies that FAILed in sound mode score 0 for every class.
 
     Raises
     ------
@@ -77,13 +82,33 @@ def mean_scores(
     """
     classes = class_count(num_classes)
     check_callable("predict", predict)
-    inputs = input_rows(x, noise)
+    inputs = input_rows(x, noise, options.get("sound"))
     sums = np.zeros((len(inputs), classes))
-    for segments, said in answers(predict, inputs, noise, n, seed, **options):
-        scores = check_scores(said, sum(copies for _, copies in segments), classes)
-        rows = np.repeat([i for i, _ in segments], [size for _, size in segments])
-        np.add.at(sums, rows, scores.astype(np.float64))
+    for segments, said, failed in answers_and_fails(predict, inputs, noise, n, seed, **options):
+        scores = check_scores(said, len(failed), classes).astype(np.float64)
+        scores[failed] = 0.0
+        np.add.at(sums, rows_of(segments), scores)
     return sums / n
+
+
+def answers_and_fails(
+    predict: Callable[[Any], Any],
+    x: Any,
+    noise: Noise,
+    n: int,
+    seed: int,
+    *,
+    batch_size: int = 1000,
+    sound: Lattice | None = None,
+    **options: Any,
+) -> Iterator[tuple[list[tuple[int, int]], Any, Any]]:
+    """answers, with the rows of each batch that FAILed: none in float mode."""
+    count = len(input_rows(x, noise, sound))
+    flags = new_flags(batch_size, count * sample_count("n", n, noise))
+    how: dict[str, Any] = {"batch_size": batch_size, "sound": sound, **options}
+    given = flags if sound is not None else None
+    for segments, said in answers(predict, x, noise, n, seed, failed=given, **how):
+        yield segments, said, flags[: sum(copies for _, copies in segments)]
 
 
 def label_scores(
@@ -108,8 +133,8 @@ def label_scores(
     Returns
     -------
     (N, n) float32
-        Rounded down; what certify_scores needs, at any alpha and attack.  It remembers its
-        samples, as votes do.
+        Rounded down, 0 for copies that FAILed in sound mode; what certify_scores needs, at any
+        alpha and attack.  It remembers its samples, as votes do.
 
     Raises
     ------
@@ -117,7 +142,7 @@ def label_scores(
     """
     classes = class_count(num_classes)
     check_callable("predict", predict)
-    count = len(input_rows(x, noise))
+    count = len(input_rows(x, noise, options.get("sound")))
     chosen = one_class_each(labels, count, classes)
     n = sample_count("n", n, noise)
     drawn = drawn_by(noise, count, n, seed, **options)
@@ -126,21 +151,23 @@ def label_scores(
         return check_scores(predict(batch), len(batch), classes)
 
     kept = np.empty((count, n), dtype=np.float32)
-    filled = np.zeros(count, dtype=np.int64)
-    for i, scores in by_input(judge, x, noise, n, seed, **options):
-        kept[i, filled[i] : filled[i] + len(scores)] = scores[:, chosen[i]]
+    filled, lost = np.zeros((2, count), dtype=np.int64)
+    for i, scores, failed in by_input(judge, x, noise, n, seed, **options):
+        own = np.where(failed, np.float32(0), scores[:, chosen[i]])
+        kept[i, filled[i] : filled[i] + len(scores)] = own
         filled[i] += len(scores)
-    return counted(kept, drawn)
+        lost[i] += np.count_nonzero(failed)
+    return counted(kept, with_fails(drawn, lost))
 
 
 def by_input(
     judge: Callable[[Any], Any], x: Any, noise: Noise, n: int, seed: int, **options: Any
-) -> Iterator[tuple[int, Any]]:
-    """(i, what judge says of some noisy copies of x[i], (m, *outputs)), input by input, in the
-    order drawn; outputs are of one shape."""
+) -> Iterator[tuple[int, Any, Any]]:
+    """(i, what judge says of some noisy copies of x[i], (m, *outputs), which of them FAILed),
+    input by input, in the order drawn; outputs are of one shape."""
     outputs: tuple[int, ...] | None = None
-    for segments, said in answers(judge, x, noise, n, seed, **options):
-        rows = sum(copies for _, copies in segments)
+    for segments, said, failed in answers_and_fails(judge, x, noise, n, seed, **options):
+        rows = len(failed)
         outputs = said.shape[1:] if outputs is None else outputs
         if said.shape[:1] != (rows,) or said.shape[1:] != outputs:
             shape = (rows, *(outputs if said.ndim else ()))
@@ -148,21 +175,24 @@ def by_input(
             raise fail("predict(batch)", f"of shape {shape}", said.shape, remedy)
         low = 0
         for i, copies in segments:
-            yield i, said[low : low + copies]
+            yield i, said[low : low + copies], failed[low : low + copies]
             low += copies
 
 
 def _values(
     predict: Callable[[Any], Any], x: Any, noise: Noise, n: int, seed: int, **options: Any
 ) -> Iterator[tuple[int, Float]]:
-    """by_input of a function's values."""
+    """by_input of a function's values, in float mode."""
     check_callable("predict", predict)
+    if options.get("sound") is not None:
+        remedy = "count votes or scores, where a copy that FAILed has a worst value"
+        raise fail("sound", "None for values that have no worst one", options["sound"], remedy)
     remedy = "return real numbers, clipped where they may overflow"
 
     def judge(batch: Any) -> Float:
         return array("predict(batch)", predict(batch), "a number", lambda x: x == x, remedy=remedy)
 
-    return by_input(judge, x, noise, n, seed, **options)
+    return ((i, said) for i, said, _ in by_input(judge, x, noise, n, seed, **options))
 
 
 def sampled_values(
@@ -188,7 +218,7 @@ def sampled_values(
     ValueError
         An argument is out of its domain, or predict returns no such values.
     """
-    count = len(input_rows(x, noise))
+    count = len(input_rows(x, noise, options.get("sound")))
     n = sample_count("n", n, noise)
     kept: Float | None = None
     filled = np.zeros(count, dtype=np.int64)
@@ -273,7 +303,7 @@ def sampled_ranks(
     ValueError
         An argument is out of its domain, or predict returns no such values.
     """
-    count = len(input_rows(x, noise))
+    count = len(input_rows(x, noise, options.get("sound")))
     n = sample_count("n", n, noise)
     remedy = "pass ranks such as percentile_ranks returns"
     given = to_numpy("ranks", ranks).reshape(-1).tolist()

@@ -16,8 +16,9 @@ from scipy import optimize, special
 
 from cert_core.bounds import complement_above, complement_below, largest_whole, lower_bound
 from cert_core.calibration import certified_radius
+from cert_core.channels import Finite
 from cert_core.errors import Float, NoBracket, Number, broadcast, probabilities, scalar
-from cert_core.noises import Finite, Noise
+from cert_core.noises import Noise
 from cert_core.threats import COUNT
 
 SHRINK = 3e-10  # taken off a root, relatively; certified there or shrunk again

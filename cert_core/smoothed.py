@@ -22,12 +22,22 @@ from cert_core.certificates import (
     check_sampling,
     predict_labels,
 )
+from cert_core.channels import check_independent
 from cert_core.confidence import Counts, votes_needed
 from cert_core.errors import Float, check_callable, fail, integer
 from cert_core.executors import Crew
+from cert_core.joint import label_votes, selected_labels
+from cert_core.lattice import Lattice, checked_lattice
 from cert_core.noises import Noise, checked_noise
 from cert_core.provenance import CountedVotes
-from cert_core.scores import Scores, check_scores, label_scores, mean_scores, sampled_values
+from cert_core.scores import (
+    Scores,
+    check_scores,
+    label_scores,
+    mean_scores,
+    sampled_ranks,
+    sampled_values,
+)
 from cert_core.sequential.certificates import SequentialCertificates, gather, outcomes
 from cert_core.sequential.plans import checked_plan, plan_at, plan_until
 from cert_core.votes import (
@@ -76,7 +86,7 @@ class Smoothed:
     ----------
     predict : callable
         Maps a float32 array (m, *input_shape) to m integer labels (for `values`: to any real
-        numbers), each row judged by itself.
+        numbers, for `selected_labels` to maps of labels), each row judged by itself.
     noise : Noise, with dim the number of values of one input
     num_classes : int >= 2
         Not needed for `values`.
@@ -85,6 +95,9 @@ class Smoothed:
         votes, and for votes too where predict is not given.
     batch_size : int
         Rows given to them at a time; it changes no result.
+    sound : Lattice, optional
+        Draw in sound mode, as in count_votes: certificates then hold for what runs, between
+        inputs on the lattice.
 
     Notes
     -----
@@ -108,12 +121,16 @@ class Smoothed:
         *,
         scores: Callable[[Any], Any] | None = None,
         batch_size: int = 1000,
+        sound: Lattice | None = None,
     ) -> None:
         for name, function in (("predict", predict), ("scores", scores)):
             if function is not None or (predict is None and scores is None):
                 check_callable(name, function)
         self._predict, self._scored = predict, scores
         self.noise = checked_noise(noise)
+        self.sound = sound
+        if sound is not None:
+            checked_lattice("sound", sound).checked(self.noise)
         self._classes = None if num_classes is None else class_count(num_classes)
         self.batch_size: int | None = integer(
             "batch_size", batch_size, 1, remedy="pass the rows of a batch"
@@ -142,11 +159,15 @@ class Smoothed:
 
     def inputs(self, x: Any) -> Any:
         """The inputs, as an array that CPUs read."""
-        return input_rows(x, self.noise)
+        return input_rows(x, self.noise, self.sound)
 
     def filling(self, inputs: Any) -> dict[str, Any]:
         """How batches of such inputs are filled: options of count_votes and the like."""
         return {"batch_size": self.batch_size}
+
+    def _options(self, inputs: Any) -> dict[str, Any]:
+        """The same, with the mode."""
+        return {**self.filling(inputs), "sound": self.sound}
 
     def drawing(self) -> contextlib.AbstractContextManager[Any]:
         """The context in which they are filled."""
@@ -177,16 +198,17 @@ class Smoothed:
 
         Returns
         -------
-        (N, num_classes) int64, rows summing to n; the same for any batch size.
+        (N, num_classes) int64, rows summing to n, less what FAILed in sound mode; the same for
+        any batch size.
         """
         if executor is not None:
-            how = {"n": n, "seed": seed, "stage": stage, "start": start}
+            how: dict[str, Any] = {"n": n, "seed": seed, "stage": stage, "start": start}
             joined: CountedVotes = self._joined(executor, "counts", x, indices, **how)
             return joined
         inputs = self.inputs(x)
         return count_votes(
             self.labels, inputs, self.noise, self.num_classes, n, seed,
-            indices=indices, stage=stage, start=start, **self.filling(inputs),
+            indices=indices, stage=stage, start=start, **self._options(inputs),
         )  # fmt: skip
 
     def _parts(
@@ -219,6 +241,8 @@ class Smoothed:
         x: Any,
         indices: Sequence[int] | None,
         labels: Any = None,
+        *,
+        axis: int = 0,
         **how: Any,
     ) -> Any:
         """The rows of all parts, in order."""
@@ -228,7 +252,8 @@ class Smoothed:
         if not found:  # no inputs: no worker was asked
             of_each = {} if labels is None else {"labels": labels}
             found = [(0, getattr(self, verb)(x, indices=indices, **how, **of_each))]
-        return np.concatenate([rows for _, rows in found])
+        rows = [rows for _, rows in found]
+        return np.concatenate(rows, axis=axis) if axis else np.concatenate(rows)
 
     def probabilities(
         self,
@@ -259,14 +284,14 @@ class Smoothed:
         (N, num_classes) float64; arguments as in counts.
         """
         if executor is not None:
-            how = {"n": n, "seed": seed, "stage": stage}
+            how: dict[str, Any] = {"n": n, "seed": seed, "stage": stage}
             joined: Float = self._joined(executor, "mean_scores", x, indices, **how)
             return joined
         inputs = self.inputs(x)
         with self.drawing():
             return mean_scores(
                 self.scores, inputs, self.noise, self.num_classes, n, seed,
-                indices=indices, stage=stage, **self.filling(inputs),
+                indices=indices, stage=stage, **self._options(inputs),
             )  # fmt: skip
 
     def label_scores(
@@ -295,7 +320,7 @@ class Smoothed:
         with self.drawing():
             return label_scores(
                 self.scores, inputs, self.noise, self.num_classes, labels, n, seed,
-                indices=indices, **self.filling(inputs),
+                indices=indices, **self._options(inputs),
             )  # fmt: skip
 
     def values(
@@ -306,21 +331,87 @@ class Smoothed:
         *,
         indices: Sequence[int] | None = None,
         executor: Executor | None = None,
+        ranks: Sequence[int] | None = None,
     ) -> Float:
         """Keep what predict says of n noisy copies of every input, as real numbers.
 
+        Parameters
+        ----------
+        x, n, seed, indices : as in counts
+        ranks : as of percentile_ranks, to keep these alone: of each output of one input at a
+            time about twice the values beyond them are held, however large n is
+
         Returns
         -------
-        (N, *outputs, n) float64, for percentile_bounds and mean_bounds; arguments as in counts.
+        (N, *outputs, n) float64, for percentile_bounds and mean_bounds; with ranks the values of
+        these, (len(ranks), N, *outputs): the bounds themselves.
         """
         if executor is not None:
-            joined: Float = self._joined(executor, "values", x, indices, n=n, seed=seed)
+            joined: Float = self._joined(
+                executor, "values", x, indices, axis=0 if ranks is None else 1,
+                n=n, seed=seed, ranks=ranks,
+            )  # fmt: skip
+            return joined
+        inputs = self.inputs(x)
+        options = {"indices": indices, **self._options(inputs)}
+        with self.drawing():
+            if ranks is None:
+                return sampled_values(self.labels, inputs, self.noise, n, seed, **options)
+            return sampled_ranks(self.labels, inputs, self.noise, n, seed, ranks, **options)
+
+    def selected_labels(
+        self,
+        x: Any,
+        n: int,
+        seed: int,
+        *,
+        indices: Sequence[int] | None = None,
+        executor: Executor | None = None,
+    ) -> Counts:
+        """Choose the class of every component of every input, by the selection stage.
+
+        Returns
+        -------
+        (N, *outputs) int64; arguments as in counts, predict as in the module's selected_labels.
+        """
+        if executor is not None:
+            joined: Counts = self._joined(executor, "selected_labels", x, indices, n=n, seed=seed)
             return joined
         inputs = self.inputs(x)
         with self.drawing():
-            return sampled_values(
-                self.labels, inputs, self.noise, n, seed, indices=indices, **self.filling(inputs)
+            return selected_labels(
+                self.labels, inputs, self.noise, self.num_classes, n, seed,
+                indices=indices, **self._options(inputs),
+            )  # fmt: skip
+
+    def label_votes(
+        self,
+        x: Any,
+        labels: Any,
+        n: int,
+        seed: int,
+        *,
+        indices: Sequence[int] | None = None,
+        executor: Executor | None = None,
+    ) -> Counts:
+        """Count the votes for one class of every component of every input.
+
+        Returns
+        -------
+        (N, *outputs) int64 out of n, for certify_labels_jointly; arguments as in counts.
+        """
+        inputs = self.inputs(x)
+        if executor is not None:
+            given = np.asarray(labels)
+            joined: Counts = self._joined(
+                executor, "label_votes", x, indices, given, n=n, seed=seed
             )
+            return joined
+        with self.drawing():
+            return label_votes(
+                self.labels, inputs, self.noise, self.num_classes, labels, n, seed,
+                indices=indices, **self._options(inputs),
+            )  # fmt: skip
 
     def outcomes(
         self,
@@ -352,7 +443,7 @@ class Smoothed:
         return self._drawn(
             outcomes(
                 plan, self.labels, inputs, self.num_classes, seed,
-                indices=indices, **self.filling(inputs),
+                indices=indices, **self._options(inputs),
             )
         )  # fmt: skip
 
@@ -474,11 +565,13 @@ class Smoothed:
         """
         n0, n = integer("n0", n0, 1, remedy=SAMPLES), integer("n", n, 1, remedy=SAMPLES)
         check_sampling(self.noise, attack, n, alpha, bound=bound)
-        which: dict[str, Any] = {"indices": indices, "executor": executor}
-        labels = self.mean_scores(x, n0, seed, stage="selection", **which).argmax(axis=1)
-        scores = self.label_scores(x, labels, n, seed, **which)
+        check_independent(self.noise)
+        by: dict[str, Any] = {"indices": indices, "executor": executor}
+        labels = self.mean_scores(x, n0, seed, stage="selection", **by).argmax(axis=1)
+        scores = self.label_scores(x, labels, n, seed, **by)
         made = certify_scores(labels, scores, self.noise, attack, n0=n0, alpha=alpha, bound=bound)
-        chosen = drawn_by(self.noise, len(labels), n0, seed, indices=indices, stage="selection")
+        which: dict[str, Any] = {"indices": indices, "stage": "selection", "sound": self.sound}
+        chosen = drawn_by(self.noise, len(labels), n0, seed, **which)
         return replace(made, drawn=(chosen, *made.drawn))
 
     def _stages(

@@ -9,11 +9,12 @@ from typing import Any, overload
 import numpy as np
 
 from cert_core.bounds import largest_whole
+from cert_core.channels import SparseFlips
 from cert_core.errors import Float, Number, array, fail, probabilities, real, scalar
 from cert_core.laws import LogRatioLaw
 from cert_core.laws.atomic import sparse_law
 from cert_core.laws.closed import PointLaw
-from cert_core.noises import Noise, SparseFlips
+from cert_core.noises import Noise
 
 Pairs = np.ndarray[Any, np.dtype[np.int64]]
 MOST = 4096  # changed entries: a law of so many takes some milliseconds

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from cert_core import kernels
+from cert_core.channels import Channel, Splitting
 from cert_core.confidence import Counts
 from cert_core.errors import EXACT, check_callable, fail, inputs, integer, integers, size, to_numpy
-from cert_core.noises import Channel, Noise, Splitting, checked_noise
+from cert_core.lattice import Lattice, checked_lattice
+from cert_core.noises import Noise, checked_noise
 from cert_core.provenance import CountedVotes, Drawn, counted
 from cert_core.rounding import nearest
 
@@ -31,6 +33,8 @@ class Votes:
         Its true class, where that is known.
     selection, estimation : (num_classes,) int64
         Votes of the two stages.
+    failed : int
+        Estimation copies that FAILed in sound mode: no votes, but among the samples.
     looks : tuple of int, or None
         Where a plan stopped the sampling: estimation votes for the selected class at every look.
     scores : tuple of int, or None
@@ -49,6 +53,7 @@ class Votes:
     label: int | None = None
     selection: Counts
     estimation: Counts
+    failed: int = 0
     looks: tuple[int, ...] | None = None
     scores: tuple[int, ...] | None = None
     seconds: float = 0.0
@@ -62,15 +67,21 @@ class Votes:
         return int(self.selection.argmax())
 
 
-def input_rows(x: Any, noise: Noise) -> np.ndarray[Any, np.dtype[Any]]:
+def input_rows(
+    x: Any, noise: Noise, sound: Lattice | None = None
+) -> np.ndarray[Any, np.dtype[Any]]:
     """x of shape (N, *input_shape) with noise.dim values an input: as float32 where that holds
-    all of them, else as float64; for a channel in the form that it copies."""
+    all of them, else as float64; for a channel in the form that it copies; in sound mode as
+    given, on the lattice."""
     checked_noise(noise)
+    if sound is not None:
+        checked_lattice("sound", sound).checked(noise)
+        given = to_numpy("x", x)
+        _check_shape(given, noise)
+        sound.integers(given)
+        return given
     given = noise.checked(x) if isinstance(noise, Channel) else _added_to(x)
-    values = int(np.prod(given.shape[1:])) if given.ndim else 0
-    if given.ndim < 2 or values != noise.dim:
-        rule = f"of shape (n_inputs, ...) with noise.dim = {noise.dim} values an input"
-        raise fail("x", rule, given.shape, "add the axis of inputs, or use a noise of that dim")
+    values = _check_shape(given, noise)
     if not np.isfinite(given).all():
         raise fail("x", "finite", "NaN or infinity", "clean the inputs first")
     if isinstance(noise, Channel):  # adds nothing that float32 could swallow
@@ -87,6 +98,15 @@ def input_rows(x: Any, noise: Noise) -> np.ndarray[Any, np.dtype[Any]]:
     return given
 
 
+def _check_shape(given: Any, noise: Noise) -> int:
+    """The values of one input, of which there must be noise.dim."""
+    values = int(np.prod(given.shape[1:])) if given.ndim else 0
+    if given.ndim < 2 or values != noise.dim:
+        rule = f"of shape (n_inputs, ...) with noise.dim = {noise.dim} values an input"
+        raise fail("x", rule, given.shape, "add the axis of inputs, or use a noise of that dim")
+    return values
+
+
 def _added_to(x: Any) -> np.ndarray[Any, np.dtype[Any]]:
     """Inputs that noise is added to."""
     given = to_numpy("x", x)
@@ -96,9 +116,40 @@ def _added_to(x: Any) -> np.ndarray[Any, np.dtype[Any]]:
     return inputs("x", given)
 
 
+@dataclass(frozen=True)
+class Copies:
+    """How noisy copies of inputs are made: in floats, or on a lattice."""
+
+    noise: Noise
+    backend: str
+    sound: Lattice | None = None
+
+    def center(self, row: Any) -> Any:
+        """One of the inputs as the center of its copies."""
+        if self.sound is not None:
+            return self.sound.integers(row).reshape(-1)
+        return placed_input(row, self.noise, self.backend)
+
+    def fill(
+        self, out: Any, failed: Any, key: int, center: Any, *, start: int, stream: int
+    ) -> None:
+        """Write copies into rows of a float32 batch, and in sound mode which of them FAIL."""
+        place: dict[str, Any] = {"start": start, "stream": stream}
+        if self.sound is None:
+            fill_copies(out, self.noise, key, center, backend=self.backend, **place)
+            return
+        kernel = kernels.backend(self.backend)
+        whole, failed[...] = kernel.draw_lattice(
+            self.noise, len(out), key, self.sound, center=center, **place
+        )
+        kernel.write_values(self.sound, whole, out)
+
+
 def placed_input(row: Any, noise: Noise, backend: str) -> Any:
     """One of the inputs as the center of its copies, where the backend reads it."""
-    center = row if isinstance(noise, Channel) else inputs("x", row)
+    if isinstance(noise, Channel):  # its recipe is made on the host
+        return row
+    center = inputs("x", row)
     return kernels.placed(backend, center) if center.dtype == np.float32 else center
 
 
@@ -143,13 +194,13 @@ def input_indices(indices: Sequence[int] | None, count: int) -> list[int]:
 
 def drawn_by(
     noise: Noise, count: int, n: int, seed: int, *, indices: Sequence[int] | None = None,
-    stage: str = "estimation", start: int = 0, **_: Any,
+    stage: str = "estimation", start: int = 0, sound: Lattice | None = None, **_: Any,
 ) -> Drawn:  # fmt: skip
     """The samples that answers takes of `count` inputs with these options."""
     n, begin = kernels.span(n, start)
     return Drawn(
         noise=noise, seed=seed, stage=stage, start=begin, stop=begin + n,
-        indices=tuple(input_indices(indices, count)),
+        indices=tuple(input_indices(indices, count)), sound=sound,
     )  # fmt: skip
 
 
@@ -196,6 +247,17 @@ def batch_buffer(buffer: Any, rows: int, dim: int) -> Any:
     return buffer[:rows]
 
 
+def fail_flags(failed: Any, rows: int, sound: Lattice | None) -> Any:
+    """Room for the FAILs of `rows` rows of a batch, which sound mode must be given."""
+    if failed is None and sound is None:
+        return np.zeros(rows, dtype=bool)
+    good = isinstance(failed, np.ndarray) and failed.ndim == 1 and failed.dtype == bool
+    if not good or len(failed) < rows or not failed.flags.writeable:
+        rule = f"a writeable NumPy array of {rows} or more bool, in sound mode"
+        raise fail("failed", rule, failed, "pass numpy.zeros(batch_size, bool), and heed it")
+    return failed[:rows]
+
+
 class DrawAgain(Exception):
     """Raised by predict where it could not answer: the batch, which it may have changed, is
     drawn anew from its counters and given once more."""
@@ -225,6 +287,8 @@ def answers(
     backend: str = "cpu",
     buffer: Any = None,
     start: int = 0,
+    sound: Lattice | None = None,
+    failed: Any = None,
 ) -> Iterator[tuple[list[tuple[int, int]], Any]]:
     """Yield what a classifier says of noisy copies of inputs, batch by batch.
 
@@ -233,7 +297,7 @@ def answers(
     predict : callable
         Maps a batch (m, *input_shape), which it may change, to anything.  It may raise
         DrawAgain, for want of memory say: then it gets the same rows anew.
-    x, noise, n, seed, indices, batch_size, stage, backend, buffer, start
+    x, noise, n, seed, indices, batch_size, stage, backend, buffer, start, sound, failed
         As in noisy_batches.
 
     Yields
@@ -246,22 +310,23 @@ def answers(
     ValueError, BackendMissing
     """
     check_callable("predict", predict)
-    rows = input_rows(x, noise)
+    rows = input_rows(x, noise, sound)
     chosen = input_indices(indices, len(rows))
     n = sample_count("n", n, noise)
     batch_rows = integer("batch_size", batch_size, 1, remedy="pass the rows of a batch")
     begin, stream = kernels.span(n, start)[1], kernels.stream_of(stage)
     keys = [kernels.input_seed(seed, index) for index in chosen]
     buffer = batch_buffer(buffer, min(batch_rows, n * len(rows)), noise.dim)
+    flags, copies = fail_flags(failed, len(buffer), sound), Copies(noise, backend, sound)
     segments: list[tuple[int, int]] = []
     draws: list[Callable[[], Any]] = []
     filled = 0
     for i, row in enumerate(rows):
-        drawn, center = 0, placed_input(row, noise, backend)
+        drawn, center = 0, copies.center(row)
         while drawn < n:
-            out = buffer[filled : filled + min(n - drawn, batch_rows - filled)]
-            how: dict[str, Any] = {"start": begin + drawn, "stream": stream, "backend": backend}
-            draws.append(partial(fill_copies, out, noise, keys[i], center, **how))
+            part = slice(filled, filled + min(n - drawn, batch_rows - filled))
+            out, place = buffer[part], {"start": begin + drawn, "stream": stream}
+            draws.append(partial(copies.fill, out, flags[part], keys[i], center, **place))
             segments.append((i, len(out)))
             drawn, filled = drawn + len(out), filled + len(out)
             last = i == len(rows) - 1 and drawn == n
@@ -282,12 +347,16 @@ def noisy_batches(
     buffer : (batch_size, dim) float32 array, optional
         What is filled, of any framework whose memory the backend writes: a NumPy array
         (default), for "gpu" one on the device.
+    failed : (batch_size,) bool array of NumPy, with `sound` only and then needed
+        Which rows of the batch FAILed: what is said of them must count against whatever is
+        certified.
 
     Yields
     ------
     (segments, batch)
         batch, (m, *input_shape) float32 with m <= batch_size, holds for each (i, count)
-        of segments, in order, count copies of x[i].  The array is reused: copy to keep.
+        of segments, in order, count copies of x[i].  Both arrays are reused: copy to keep.
+        With `sound` each value is one function of an integer sum, lattice.values.
 
     Raises
     ------
@@ -309,6 +378,7 @@ def count_votes(
     stage: str = "estimation",
     backend: str = "cpu",
     start: int = 0,
+    sound: Lattice | None = None,
 ) -> CountedVotes:
     """Count the classes a classifier gives to noisy copies of inputs.
 
@@ -340,11 +410,18 @@ def count_votes(
     start : int
         Samples start, ..., start + n - 1 of each input: to count on from where other
         votes of the seed ended.
+    sound : Lattice, optional
+        Draw in sound mode: x lies on the lattice (images of uint8 on that of step 1/255 are
+        their integers), noise is rounded to it, and predict sees a function of the integer sum
+        alone, so that a certificate holds for what runs, between inputs on the lattice.  The
+        first batch is given to predict again among other rows: it must not tell.
 
     Returns
     -------
     (N, num_classes) int64
-        Each row sums to n.  The table remembers its samples: added to votes of the same ones
+        Each row sums to n, less the copies that FAILed in sound mode, which the table remembers:
+        they are votes for no class, and certify counts them for the runner-up.  The table
+        remembers its samples: added to votes of the same ones
         it is refused, and so by certify as the other stage of them.
 
     Raises
@@ -354,15 +431,67 @@ def count_votes(
     """
     classes = class_count(num_classes)
     check_callable("predict", predict)
-    given = input_rows(x, noise)
+    given = input_rows(x, noise, sound)
     counts = np.zeros((len(given), classes), dtype=np.int64)
     chosen = input_indices(indices, len(given))
-    which: dict[str, Any] = {"indices": chosen, "stage": stage, "start": start}
+    which: dict[str, Any] = {"indices": chosen, "stage": stage, "start": start, "sound": sound}
     drawn = drawn_by(noise, len(given), n, seed, **which)
+    how: dict[str, Any] = {"batch_size": batch_size, "backend": backend}
+    failed = new_flags(batch_size, len(given) * sample_count("n", n, noise))
+    lost = np.zeros(len(given), dtype=np.int64)
+    judge = predict if sound is None else Alone(predict)
     for segments, said in answers(
-        predict, given, noise, n, seed, batch_size=batch_size, backend=backend, **which
+        judge, given, noise, n, seed, failed=failed if sound else None, **how, **which
     ):
         labels = check_labels(said, sum(count for _, count in segments), classes)
-        rows = np.repeat([i for i, _ in segments], [size for _, size in segments])
-        np.add.at(counts, (rows, labels), 1)
-    return counted(counts, drawn)
+        rows, fails = rows_of(segments), failed[: len(labels)]
+        np.add.at(counts, (rows[~fails], labels[~fails]), 1)
+        np.add.at(lost, rows[fails], 1)
+    return counted(counts, with_fails(drawn, lost))
+
+
+class Alone:
+    """A function of batches, refused once its labels of some rows hang on the rows beside them,
+    or on chance: the first batch is given again, most of its rows changed.
+
+    In sound mode, where a certificate is of what runs: of a function of one noisy copy.
+    """
+
+    def __init__(self, predict: Callable[[Any], Any]) -> None:
+        self._predict, self._looked = predict, False
+
+    def __call__(self, batch: Any) -> Any:
+        if self._looked or len(batch) < 3:
+            return self._predict(batch)
+        rows = batch.copy()  # predict may change what it is given
+        said = self._predict(batch)
+        labels, kept = to_numpy("predict(batch)", said), slice(1, None, 3)
+        for shift in (-0.7, 0.7):  # the mean of all goes to either side, and the spread grows
+            others = shift - 2 * rows
+            others[kept] = rows[kept]
+            again = to_numpy("predict(batch)", self._predict(others))
+            if labels.shape == again.shape and not np.array_equal(labels[kept], again[kept]):
+                rule = "the label of each row by itself, and the same one each time"
+                got = "other labels for rows of a batch among other rows"
+                remedy = "take out what averages over the batch, and what is random"
+                raise fail("predict(batch)", rule, got, remedy)
+        self._looked = True
+        return said
+
+
+def new_flags(batch_size: Any, copies: int) -> Any:
+    """Room for the FAILs of a batch, of which there are no more than these copies."""
+    rows = integer("batch_size", batch_size, 1, remedy="pass the rows of a batch")
+    return np.zeros(min(rows, copies), dtype=bool)
+
+
+def rows_of(segments: Sequence[tuple[int, int]]) -> Counts:
+    """Of which input each row of a batch is a copy."""
+    return np.repeat([i for i, _ in segments], [size for _, size in segments])
+
+
+def with_fails(drawn: Drawn, failed: Counts) -> Drawn:
+    """The samples, in sound mode with how many of each input FAILed."""
+    if drawn.sound is None:
+        return drawn
+    return replace(drawn, failed=tuple(int(count) for count in failed))

@@ -29,6 +29,7 @@ from cert_core.errors import integer
 from cert_models.store.counts import CountStore
 from cert_models.store.runs import (
     SCORE_UNIT,
+    AllPlan,
     Counts,
     FixedPlan,
     LogPlan,
@@ -186,7 +187,7 @@ def differing(stored: Votes, counted: Votes, plan: Plan) -> int:
     Votes at the looks of different classes, and beyond the look at which either stopped, have
     nothing to be compared with and count as different.
     """
-    if isinstance(plan, FixedPlan):
+    if isinstance(plan, FixedPlan | AllPlan):
         first = _moved(stored.selection, counted.selection)
         return first + _moved(stored.estimation, counted.estimation)
     same = stored.selected == counted.selected

@@ -137,16 +137,16 @@ class Sampler:
 
     def _handed_out(self, indices: Sequence[int]) -> Iterator[list[Votes]]:
         crew = self._crew = Crew(self._executor, Counting(self._make, self._count), count_whole)
-        parts: dict[int, list[Votes]] = {}
+        parts: dict[int, list[tuple[int, Votes]]] = {}  # samples and votes
         for stretch, answer in crew.results(self._stretches(indices)):
             self._learn(stretch, answer.seconds)
             if stretch.stop is None:
                 yield answer.value
                 continue
             of_it = parts.setdefault(stretch.indices[0], [])
-            of_it += answer.value
-            if sum(int(part.estimation.sum()) for part in of_it) == self._samples:
-                yield [joined(parts.pop(stretch.indices[0]))]
+            of_it.append((stretch.stop - stretch.start, *answer.value))
+            if sum(samples for samples, _ in of_it) == self._samples:
+                yield [joined([votes for _, votes in parts.pop(stretch.indices[0])])]
 
     def _learn(self, stretch: Stretch, seconds: float) -> None:
         """Take the time of a stretch for that of the next ones."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import filecmp
+import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,6 +25,20 @@ NUMBER = re.compile(
 )
 LONGEST = datetime.timedelta.max.total_seconds()
 WORDS = {"true": 1, "false": 0}  # of the column correct
+SCALES = "scales"  # column of a row whose radius is a norm of delta/scales: their digest
+
+
+def scales_digest(noise: cc.Noise | None) -> str:
+    """What tells the scales of a stretched noise; "" where nothing is stretched."""
+    if noise is None or noise.stretch is None:
+        return ""
+    return hashlib.sha256(noise.stretch.tobytes()).hexdigest()[:8]
+
+
+def scales_column(noise: cc.Noise | None) -> dict[str, str]:
+    """The column of a log that says of what its radii are norms; none where of delta itself."""
+    digest = scales_digest(noise)
+    return {SCALES: digest} if digest else {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,6 +207,25 @@ def read_log(path: str | Path) -> list[Row]:
         raise ValueError(f"log must have a row an input, got none in {str(path)!r}: leave it out")
     _check_correct(told)
     return rows
+
+
+def check_scales(path: str | Path, rows: Iterable[Row], noise: cc.Noise | None) -> None:
+    """Refuse a log whose radii are norms of delta/scales where a noise without these is stated,
+    or none at all.
+
+    Raises
+    ------
+    ValueError
+    """
+    own = scales_digest(noise)
+    for row in rows:
+        told = row.extra.get(SCALES, own)
+        if told.strip() != own:
+            raise ValueError(
+                f"--scales must be those of digest {told!r} that column {SCALES!r} of "
+                f"{str(path)!r} names, got {own or 'none'}: pass their file, with --noise (its "
+                "radii are norms of delta/scales)"
+            )
 
 
 def check_stated(path: str | Path, rows: Iterable[Row], given: Mapping[str, float]) -> None:

@@ -27,6 +27,7 @@ from cert_models.store.readings import read_run, result_of
 from cert_models.store.results import Result
 from cert_models.store.runs import (
     SCORE_UNIT,
+    AllPlan,
     FixedPlan,
     Plan,
     Run,
@@ -172,6 +173,17 @@ def count_inputs(
         )  # fmt: skip
 
 
+def count_all(smoothed: cc.Smoothed, run: Run, plan: AllPlan, stretch: Stretch) -> Iterator[Votes]:
+    """Count the votes of all copies of inputs, one by one."""
+    for index, label, x in stretch.inputs():
+        begun = time.monotonic()
+        counts = np.asarray(smoothed.counts(x, plan.n, run.seed, indices=[index]))[0]
+        yield Votes(
+            index=index, label=label, selection=np.zeros_like(counts),
+            estimation=counts, seconds=time.monotonic() - begun,
+        )  # fmt: skip
+
+
 def decide_inputs(
     smoothed: cc.Smoothed, run: Run, plan: SequentialPlan, stretch: Stretch
 ) -> Iterator[Votes]:
@@ -214,6 +226,7 @@ def score_inputs(
 
 SAMPLERS: dict[type[Plan], Callable[..., Iterator[Votes]]] = {
     FixedPlan: count_inputs,
+    AllPlan: count_all,
     SequentialPlan: decide_inputs,
     ScorePlan: score_inputs,
 }

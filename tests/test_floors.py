@@ -22,6 +22,7 @@ FLOORS = [
     {"cert_core.errors", "cert_core.rounding"},
     {
         "cert_core.balls",
+        "cert_core.copies",
         "cert_core.densities",
         "cert_core.native",
         "cert_core.quantiles",
@@ -29,7 +30,15 @@ FLOORS = [
         "cert_core.threats",
     },
     {"cert_core.confidence", "cert_core.noises"},
-    {"cert_core.kernels", "cert_core.laws", "cert_core.moments", "cert_core.provenance"},
+    {"cert_core.channels"},
+    {"cert_core.lattice"},
+    {
+        "cert_core.exact",
+        "cert_core.kernels",
+        "cert_core.laws",
+        "cert_core.moments",
+        "cert_core.provenance",
+    },
     {
         "cert_core.bounds",
         "cert_core.draws",
@@ -61,7 +70,7 @@ FLOORS = [
     {"cert_models.counts", "cert_models.networks", "cert_models.reports"},
     {"cert_models.engines"},
     {"cert_models.run"},
-    {"cert_models.audit"},
+    {"cert_models.audit", "cert_models.tasks"},
     {"cert_models.commands"},
     {"cert_models.cli"},
 ]

@@ -12,6 +12,16 @@ log_ratio(noise, z, shift)
 draw_log_ratio(noise, shift, n, seed, *, start=0, stream=PI0)
     (n,) float64 draws of the log ratio under pi0, never holding (n, dim); O(1) a draw
     where the law of |z - delta| given |z| is closed, O(dim) otherwise.
+draw_lattice(noise, n, seed, lattice, *, start=0, center=None, out=None, stream=DRAW)
+    ((n, dim) int32, (n,) bool): floor(z/h + 1/2) of the float64 draws, added to a center of
+    integers, and which rows FAIL (see integers).  Where no FAIL is, the integers are those of the
+    ideal noise that begins with the words drawn: the same on every backend and machine.  Where
+    one is, they are any.  On one machine all backends FAIL the same rows, those of the
+    reference, to which they give what they cannot decide; another machine's mathematical library
+    may move a row whose margin is within rounding of the bound to the other side, which the
+    bound allows.
+write_values(lattice, integers, out)
+    lattice.values of integers that the backend drew, into rows of float32.
 hinge_bound(log_ratio, p, alpha, sides=2)
     The Monte-Carlo lower bound of Section 4.2 in closed form.
 
@@ -42,6 +52,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from cert_core.channels import Channel
 from cert_core.errors import (
     EXACT,
     BackendMissing,
@@ -51,10 +62,12 @@ from cert_core.errors import (
     probabilities,
     scalar,
     size,
+    to_numpy,
 )
 from cert_core.errors import alpha as alpha_value
 from cert_core.errors import seed as seed_value
-from cert_core.noises import Channel, Noise
+from cert_core.lattice import MOST, Integers, Lattice, checked_lattice
+from cert_core.noises import Noise
 from cert_core.rounding import in_full
 from cert_core.threats import Shift
 
@@ -111,6 +124,23 @@ class Backend(Protocol):
     ) -> Any:
         """(n, dim) rows, in out where there is one: what it may be is the backend's to check."""
 
+    def draw_lattice(
+        self,
+        noise: Noise,
+        n: int,
+        seed: int,
+        lattice: Lattice,
+        *,
+        start: int,
+        center: Any,
+        out: Any,
+        stream: int,
+    ) -> tuple[Any, Any]:
+        """((n, dim) integers, center of NumPy's added; (n,) which FAIL, of NumPy)."""
+
+    def write_values(self, lattice: Lattice, integers: Any, out: Any) -> None:
+        """lattice.values of integers that the backend drew, into rows of float32."""
+
     def log_ratio(self, noise: Noise, z: Any, shift: Shift) -> Any:
         """(n,) log ratios of rows, or zeros for no shift."""
 
@@ -165,6 +195,30 @@ class Kernels:
             noise, n, key, start=start, center=center, out=out, dtype=dtype, stream=stream
         )
 
+    def draw_lattice(
+        self,
+        noise: Noise,
+        n: int,
+        seed: int,
+        lattice: Lattice,
+        *,
+        start: int = 0,
+        center: Any = None,
+        out: Any = None,
+        stream: int = DRAW,
+    ) -> tuple[Any, Any]:
+        """See the head of this module."""
+        n, start = span(n, start)
+        key, noise = seed_value(seed), checked_lattice("lattice", lattice).checked(noise)
+        middle = None if center is None else _whole_center(center, noise.dim)
+        return self.module.draw_lattice(
+            noise, n, key, lattice, start=start, center=middle, out=out, stream=stream
+        )
+
+    def write_values(self, lattice: Lattice, integers: Any, out: Any) -> None:
+        """See the head of this module."""
+        self.module.write_values(lattice, integers, out)
+
     def log_ratio(self, noise: Noise, z: Any, shift: Shift) -> Any:
         """See the head of this module."""
         rows = self.module.given("z", z)
@@ -205,6 +259,19 @@ class Kernels:
         order, sums = self.module.smallest(sample, m)
         value = np.clip(np.exp(order) * (shares - m / n) + sums / n, 0.0, points.ravel())
         return scalar(np.where(shares > 0, value, 0.0).reshape(points.shape))
+
+
+def _whole_center(center: Any, dim: int) -> Integers:
+    """center, one input in steps, as int32."""
+    remedy = "pass lattice.integers(x) of one input"
+    given = to_numpy("center", center)
+    if given.dtype.kind not in "iu":
+        raise fail("center", "integers, in steps of the lattice", str(given.dtype), remedy)
+    if given.size != dim:
+        raise fail("center", f"an array of {dim} integers", given.shape, remedy)
+    if given.size and max(-int(given.min()), int(given.max())) >= MOST:
+        raise fail("center", "integers below 2^30", int(given.flat[0]), remedy)
+    return np.ascontiguousarray(given.reshape(dim).astype(np.int32))
 
 
 def hinge_width(n: int, alpha: float, sides: int) -> float:

@@ -8,6 +8,7 @@ import numpy as np
 
 from cert_core.densities import MixedRecord, normal_log_ratio, radial_log_ratio
 from cert_core.errors import Float, fail, to_numpy
+from cert_core.lattice import Integers
 from cert_core.noises import Noise
 from cert_core.threats import Shift
 
@@ -35,6 +36,19 @@ def output(
         rule, remedy = "contiguous and writeable", "pass a plain array, and copy from it"
         raise fail("out", rule, "a strided or read-only view", remedy)
     return out
+
+
+def whole_output(out: Any, shape: tuple[int, int]) -> Integers:
+    """out, where it is an array that draw_lattice can fill, or a new one."""
+    if out is None:
+        return np.empty(shape, np.int32)
+    good = isinstance(out, np.ndarray) and out.shape == shape and out.dtype == np.int32
+    if not good or not (out.flags.c_contiguous and out.flags.writeable):
+        have = getattr(out, "shape", None), str(getattr(out, "dtype", type(out).__name__))
+        rule = f"a plain, writeable array of shape {shape} and int32"
+        raise fail("out", rule, have, "match it")
+    written: Integers = out
+    return written
 
 
 def by_sorting(values: Float, m: Any) -> tuple[Float, Float]:

@@ -10,14 +10,28 @@ from typing import Any
 import numpy as np
 from scipy import special
 
+from cert_core.channels import Channel, Splitting, Uniform
+from cert_core.copies import Codes, Words, split_places, split_steps
 from cert_core.densities import RadialRecord, radial_log_ratio
 from cert_core.errors import Float
 from cert_core.kernels import BLOCKS, DRAW, OFFSETS, PI0
-from cert_core.kernels.copies import Codes, Words, recipe, split_places, split_steps
 from cert_core.kernels.host import add as add
-from cert_core.kernels.host import by_sorting, log_ratio_of_changes, output
+from cert_core.kernels.host import by_sorting, log_ratio_of_changes, output, whole_output
 from cert_core.kernels.host import given as given
-from cert_core.noises import Channel, Noise, Splitting, Uniform
+from cert_core.kernels.integers import (
+    CELL,
+    RELATIVE,
+    SLACK,
+    Flags,
+    direction_error,
+    exponential_error,
+    normal_error,
+    radius_error,
+    rounded,
+    truncated_error,
+)
+from cert_core.lattice import Integers, Lattice
+from cert_core.noises import Noise
 from cert_core.quantiles import cosine_quantiles
 from cert_core.threats import Shift
 
@@ -42,8 +56,9 @@ def philox(counter: list[Any], key: int) -> list[np.ndarray[Any, np.dtype[np.uin
     return [x0, x1, x2, x3]
 
 
-def _samples(start: int, n: int) -> list[Any]:
-    index = np.arange(start, start + n, dtype=U64)
+def _samples(start: Any, n: int) -> list[Any]:
+    """The counters of samples start, start + 1, ..., or of those that an array lists."""
+    index = start if isinstance(start, np.ndarray) else np.arange(start, start + n, dtype=U64)
     return [(index & MASK)[:, None], (index >> U64(32))[:, None]]
 
 
@@ -136,7 +151,7 @@ def _layout(
     raw: Any,
     slots: int,
     key: int,
-    start: int,
+    start: Any,
     stream: int,
     values: Callable[[list[Any]], list[Any]],
 ) -> None:
@@ -155,7 +170,7 @@ def _layout(
 
 
 def _fill(
-    kind: str, n: int, dim: int, key: int, start: int, stream: int, wide: bool, rho: Any = None
+    kind: str, n: int, dim: int, key: int, start: Any, stream: int, wide: bool, rho: Any = None
 ) -> Float:
     """(n, dim) raw coordinates in the contract's layout."""
     raw = np.empty((n, dim))
@@ -179,7 +194,7 @@ def row_normals(n: int, key: int, start: int, stream: int) -> tuple[Float, Float
     return first, second
 
 
-def row_uniforms(n: int, key: int, start: int, stream: int) -> tuple[Float, Float, Any]:
+def row_uniforms(n: int, key: int, start: Any, stream: int) -> tuple[Float, Float, Any]:
     """Two uniforms in (0, 1] a sample, and a sign bit."""
     low, high = (c[:, 0] for c in _samples(start, n))
     w = philox([low, high, U64(1), U64(stream + 1)], key)
@@ -199,7 +214,7 @@ def draw(
 ) -> Any:
     """See cert_core.kernels."""
     out = output(out, (n, noise.dim), dtype)
-    copied = recipe(noise, center, dtype) if isinstance(noise, Channel) else None
+    copied = noise.recipe(center, dtype) if isinstance(noise, Channel) else None
     for low in range(0, n, max(1, CHUNK // noise.dim)):
         high = min(n, low + max(1, CHUNK // noise.dim))
         if copied is not None:
@@ -271,12 +286,125 @@ def _column(noise: Noise, radius: Float) -> Float:
     return (radius / noise.scale_unit)[:, None]
 
 
-def _on_face(raw: Float, radius: Float, n: int, key: int, start: int, stream: int) -> Float:
+def _on_face(raw: Float, radius: Float, n: int, key: int, start: Any, stream: int) -> Float:
     """One coordinate, chosen uniformly, moved to +-radius."""
     u, _, sign = row_uniforms(n, key, start, stream)
     face = np.minimum((u * raw.shape[1]).astype(np.int64), raw.shape[1] - 1)
     raw[np.arange(n), face] = np.where(sign == 1, -radius, radius)
     return raw
+
+
+# ---- noise on a lattice (see integers.py for the errors) ----
+
+
+def draw_lattice(
+    noise: Noise,
+    n: int,
+    seed: int,
+    lattice: Any,
+    *,
+    start: int = 0,
+    center: Any = None,
+    out: Any = None,
+    stream: int = DRAW,
+) -> tuple[Integers, Flags]:
+    """See cert_core.kernels."""
+    out = whole_output(out, (n, noise.dim))
+    every = np.arange(start, start + n, dtype=U64)
+    return out, decide(noise, seed, lattice, every, center, stream, out, np.arange(n))
+
+
+def decide(
+    noise: Noise, key: int, lattice: Lattice, samples: Any, center: Any, stream: int, out: Any,
+    rows: Any,
+) -> Flags:  # fmt: skip
+    """Draw samples into these rows of out; which of them FAIL."""
+    middle = 0 if center is None else center
+    failed, chunk = np.empty(len(rows), dtype=bool), max(1, CHUNK // noise.dim)
+    for low in range(0, len(rows), chunk):
+        part = slice(low, low + chunk)
+        bounded = _bounded_rows(noise, len(rows[part]), key, samples[part], stream)
+        whole, failed[part] = rounded(*bounded, float(lattice.step))
+        out[rows[part]] = whole + middle
+    return failed
+
+
+def write_values(lattice: Lattice, integers: Any, out: Any) -> None:
+    """See cert_core.kernels."""
+    out[...] = lattice.values(integers, np.float32)
+
+
+def radii(noise: Noise, n: int, key: int, start: Any, stream: int) -> tuple[Float, Float]:
+    """Radii of samples, in input units, and their relative errors: inf where a radius, or the
+    face of a max-norm that its coordinate is on, is not known."""
+    low, high = (c[:, 0] for c in _samples(start, n))
+    w = philox([low, high, U64(0), U64(stream + 1)], key)
+    radius, error = radius_error(noise, _normals64(w)[0], normal_error(_unit(w[0], w[1])))
+    if noise.radial is None or noise.radial.norm == math.inf:
+        place = row_uniforms(n, key, start, stream)[0] * noise.dim
+        edge = np.clip(np.rint(place), 1, noise.dim - 1)
+        error = np.where(np.abs(place - edge) > 4 * noise.dim * CELL, error, math.inf)
+    return radius, error
+
+
+def _coordinate_errors(kind: str, words: list[Any], rho: Any) -> list[Float]:
+    """Bounds of the errors of _coordinates, a list over its two slots."""
+    uniforms = [_unit(words[0], words[1]), _unit(words[2], words[3])]
+    if kind == "normal":
+        return [normal_error(uniforms[0])] * 2
+    if kind == "exponential":
+        return [exponential_error(u) for u in uniforms]
+    if kind == "uniform":
+        return [np.full(u.shape, 2 * CELL) for u in uniforms]
+    return [truncated_error(u, rho) for u in uniforms]
+
+
+def _bounded(
+    kind: str, shape: tuple[int, int], key: int, start: Any, stream: int, rho: Any = None
+) -> tuple[Float, Float]:
+    """Raw coordinates, and bounds of their errors."""
+    errors = np.empty(shape)
+    _layout(errors, 2, key, start, stream, lambda w: _coordinate_errors(kind, w, rho))
+    return _fill(kind, *shape, key, start, stream, wide=True, rho=rho), errors
+
+
+def _bounded_rows(noise: Noise, n: int, key: int, start: Any, stream: int) -> tuple[Float, Float]:
+    """Noise in float64, and bounds of its distance from the ideal one."""
+    place, shape = (key, start, stream), (n, noise.dim)
+    if isinstance(noise, Uniform):
+        raw, errors = _bounded("uniform", shape, *place)
+        return raw * noise.scale, errors * noise.scale
+    record = noise.radial
+    if record is not None and record.coordinate_scale is not None:
+        raw, errors = _bounded(DIRECTIONS[record.norm], shape, *place)
+        return raw * record.coordinate_scale, errors * record.coordinate_scale
+    radius, relative = radii(noise, n, *place)
+    with np.errstate(divide="ignore", invalid="ignore"):  # what is not known is inf or NaN
+        if record is None:
+            return _bounded_mixed(noise, shape, place, radius, relative)
+        raw, errors = _bounded(DIRECTIONS[record.norm], shape, *place)
+        factor = radius
+        if record.norm < math.inf:
+            size = np.linalg.norm(raw, ord=record.norm, axis=1)
+            factor, relative = radius / size, relative + direction_error(errors, record.norm, size)
+        rows = raw * factor[:, None]
+        if record.norm == math.inf:
+            rows = _on_face(rows, radius, n, *place)
+        share = np.where(relative < RELATIVE, relative, math.inf)[:, None]
+        return rows, SLACK * (errors * factor[:, None] + np.abs(rows) * share)
+
+
+def _bounded_mixed(
+    noise: Noise,
+    shape: tuple[int, int],
+    place: tuple[int, Any, int],
+    radius: Float,
+    relative: Float,
+) -> tuple[Float, Float]:
+    """_bounded_rows of the mixed family: truncated normals follow the radius in value too."""
+    raw, errors = _bounded("truncated", shape, *place, _column(noise, radius))
+    rows = _on_face(raw * noise.scale_unit, radius, shape[0], *place)
+    return rows, SLACK * (errors * noise.scale_unit + (radius * relative)[:, None])
 
 
 # ---- log ratios ----

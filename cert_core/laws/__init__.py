@@ -31,6 +31,7 @@ from cert_core.laws.atomic import atomic_law
 from cert_core.laws.base import LogRatioLaw
 from cert_core.laws.closed import GaussianLaw, LaplaceLaw, PointLaw
 from cert_core.laws.empirical import EmpiricalLaw
+from cert_core.laws.limits import radial_limit
 from cert_core.laws.mixed import MixedLaw
 from cert_core.laws.quadrature import QuadratureLaw
 from cert_core.native import RadialLaw
@@ -68,7 +69,7 @@ def _radial_law(record: RadialRecord, shift: Shift) -> LogRatioLaw:
     if record.power == 1.0 and record.k == 0.0 and geometry != "sphere":
         jumps = (-reach, *jumps, reach)
     engine = RadialLaw(geometry, float(record.dim), record.power, record.k, reach)
-    return QuadratureLaw(engine, jumps)
+    return QuadratureLaw(engine, radial_limit(geometry, record, reach), jumps)
 
 
 def build_law(record: LawRecord, shift: Shift, dim: int) -> LogRatioLaw:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from cert_core.errors import Float, array, probabilities, scalar
+from cert_core.laws.limits import Limit
 
 EPS = float(np.finfo(np.float64).eps)
 
@@ -95,6 +96,18 @@ class LogRatioLaw(ABC):
     @abstractmethod
     def discrepancy(self, lam: float) -> float:
         """D(lam), not below the truth, lam > 0."""
+
+
+class SearchedLaw(LogRatioLaw):
+    """A law whose radii are searched for: radius and lambda at once."""
+
+    limit: Limit
+
+    @abstractmethod
+    def bound(self, tau: float, fine: bool = True) -> tuple[float, float, float, float]:
+        """(excess, deficit) as of `required` at lam = exp(tau), tau >= 0; P(l < -tau) - 1/2,
+        which is 0 at the best lambda; what excess may lose with more digits than those of
+        searches, unless it is `fine`."""
 
 
 def _thresholds(name: str, values: Any) -> Float:

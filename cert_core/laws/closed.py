@@ -102,7 +102,8 @@ class LaplaceLaw(LogRatioLaw):
         if survival in (0.0, 1.0):
             return value, value
         slack = 4 * EPS * survival * (1.0 + self.m)
-        return max(value - slack, 0.5), min(value + slack, 1.0)
+        low, high = math.nextafter(value - slack, 0.0), math.nextafter(value + slack, 1.0)
+        return max(low, 0.5), min(high, 1.0)
 
     def _quantile(self, p: float, q: float) -> float:
         if p <= 0.0:

@@ -16,19 +16,21 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from cert_core.laws.base import EPS, LogRatioLaw
+from cert_core.laws.base import EPS, SearchedLaw
+from cert_core.laws.limits import SumLimit
 from cert_core.laws.quadrature import root
 from cert_core.laws.sums import LEFT_OUT, tables
 from cert_core.native import NODES, panel_integral
 
-FINE, COARSE = 1e-8, 2e-2  # tolerances of the integrals: of answers, of searches
+FINE, SEARCH, COARSE = 1e-8, 1e-4, 2e-2  # tolerances of the integrals: of answers, of searches
 ROUNDING = 16 * EPS  # of the density of log rho, times dim: the terms of its logarithm
+SEEN = 2e-3  # of the peak of the density of log rho: below, F given rho needs fewer digits
 LOSS = 1e-9  # what a bound may lose by its lambda
 SHARP = math.log(1e-13)  # what rho/r may add to l unseen
 RESOLVED = 1e-7  # quantiles nearer to 0 or 1 are not told apart
 
 
-class MixedLaw(LogRatioLaw):
+class MixedLaw(SearchedLaw):
     """The law under delta = (r, ..., r), r in units of sigma; any dim >= 2, 0 <= k < dim.
 
     F is known to about 1e-9, so sf and the bounds have no digits of their own where they are
@@ -39,6 +41,8 @@ class MixedLaw(LogRatioLaw):
 
     def __init__(self, dim: int, k: float, reach: float) -> None:
         self._tables, self._r = tables(dim, float(k)), reach
+        pull, spread = self._tables.pull, self._tables.spread
+        self.limit = SumLimit(reach * pull, reach * math.sqrt(dim - k), spread, dim - k >= 1.0)
         self._seen: dict[tuple[float, float], tuple[float, float]] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -99,8 +103,11 @@ class MixedLaw(LogRatioLaw):
         half, middle = 0.5 * (high - low), 0.5 * (high + low)
         y = middle + half * NODES
         y[0], y[-1] = low, high  # shared with the neighbours
-        density = half * self._tables.density(y)
-        found = np.array([self._given(float(x), t, tolerance, seen) for x in y])
+        density = self._tables.density(y)
+        enough = tolerance * np.maximum(1.0, SEEN * self._tables.peak / np.maximum(density, 1e-300))
+        pairs = zip(y.tolist(), enough.tolist(), strict=True)
+        found = np.array([self._given(x, t, share, seen) for x, share in pairs])
+        density *= half
         value, miss = panel_integral(density * found[:, 0])
         return value, miss, panel_integral(density * found[:, 1])[0]
 
@@ -130,6 +137,13 @@ class MixedLaw(LogRatioLaw):
         if q <= 0.0:
             return math.inf
         p = min(max(p, RESOLVED), 1 - RESOLVED)  # further out F is not known
+        if p == 0.5 and rough_is_enough and self.limit.close:
+            tau, rise = self.limit.median()
+            off = self.probability(-tau, COARSE)[0] - p
+            if abs(off) < 0.2:
+                step = (1.25 * abs(off) + 1e-6) / rise
+                tolerance = 0.5 * COARSE
+                return root(lambda t: self.probability(t, tolerance)[0] - p, -tau, step, LOSS, off)
         at_zero = self.probability(0.0, COARSE)[0]
         mu = 2 * float(special.ndtri(min(max(at_zero, 0.5 + 1e-9), 1 - 1e-9)))
         normal_score = float(special.ndtri(p))
@@ -143,13 +157,17 @@ class MixedLaw(LogRatioLaw):
         return root(lambda t: self.probability(t)[0] - p, rough, 1e-5 * mu, 1e-11)
 
     def required(self, loss: float = 1e-17) -> tuple[float, float]:
-        tau = max(-self._quantile(0.5, 0.5, rough_is_enough=True), 0.0)
-        ahead, error = self.probability(tau)
-        back, back_error = self.probability(-tau)
+        return self.bound(max(-self._quantile(0.5, 0.5, rough_is_enough=True), 0.0))[:2]
+
+    def bound(self, tau: float, fine: bool = True) -> tuple[float, float, float, float]:
+        tolerance = FINE if fine else SEARCH
+        ahead, error = self.probability(tau, tolerance)
+        back, back_error = self.probability(-tau, tolerance)
         share = math.exp(-tau)
         excess = (ahead + error - 0.5) + (back + back_error - 0.5) * share
         excess = min(max(excess, 0.0), 0.5)
-        return excess, 0.5 - excess
+        rough = 0.0 if fine else min(error + back_error * share, excess)
+        return excess, 0.5 - excess, back - 0.5, rough
 
     def lower(self, p: float) -> float:
         tau = self._quantile(p, 1.0 - p, rough_is_enough=True)

@@ -10,7 +10,8 @@ from typing import Protocol
 from scipy import special
 
 from cert_core.errors import NoBracket
-from cert_core.laws.base import EPS, LogRatioLaw, down, up
+from cert_core.laws.base import EPS, SearchedLaw, down, up
+from cert_core.laws.limits import Limit
 
 FAR = 600.0  # a log lambda at which bounds have nothing left
 COARSE = 1e-9  # tolerance of searches, whose error enters a bound to second order
@@ -23,7 +24,9 @@ class Engine(Protocol):
         self, t: float, tolerance: float = ...
     ) -> tuple[float, float, float, float]: ...
 
-    def bounds(self, tau: float, tolerance: float = ...) -> tuple[list[float], list[float]]: ...
+    def bounds(
+        self, tau: float, tolerance: float = ..., parts: int = ...
+    ) -> tuple[list[float], list[float]]: ...
 
 
 def margin(value: float, error: float) -> float:
@@ -33,14 +36,16 @@ def margin(value: float, error: float) -> float:
     return error + EPS * value * (16.0 + 3.0 * abs(math.log(value)))
 
 
-class QuadratureLaw(LogRatioLaw):
+class QuadratureLaw(SearchedLaw):
     """A law evaluated by the compiled core (engine.pyx): the radial families."""
 
-    def __init__(self, engine: Engine, jumps: tuple[float, ...] = ()) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, limit: Limit, jumps: tuple[float, ...] = ()) -> None:
+        self._engine, self.limit = engine, limit
         self._jumps = jumps  # atoms of l, where F jumps and a bound's best lambda may sit
         bounded = len(jumps) > 1  # h is linear: l stays between its outer atoms
         self._support = (min(jumps), max(jumps)) if bounded else (-math.inf, math.inf)
+        # the best lambda of p_min is no less: F(0) >= 1/2, and half of a flat cone is one atom
+        self._lowest = max(jumps) if len(jumps) == 2 else 0.0
 
     def _pair(self, t: float) -> tuple[float, float]:
         low, high = self._support
@@ -72,6 +77,13 @@ class QuadratureLaw(LogRatioLaw):
             before = jump - max(EPS * abs(jump), 1e-250)
             if self._gap(jump, p, q) >= -10 * COARSE and self._gap(before, p, q) < 0:
                 return jump
+        if p == 0.5 and self.limit.close:
+            tau, rise = self.limit.median()
+            off = self._gap(-tau, p, q)
+            if abs(off) < 0.5:
+                step = (0.625 * abs(off) + 1e-9) / rise  # the slope of _gap is 2 rise
+                least = loss * min(self.limit.size, 1.0)
+                return root(lambda t: self._gap(t, p, q), -tau, step, least, off)
         # As for a Gaussian of the same F(0) = Phi(mu/2)
         mu = 2 * float(special.ndtri(min(self._at_zero, 1 - 1e-15)))
         guess = mu * (float(special.ndtri(p)) - 0.5 * mu)
@@ -99,6 +111,10 @@ class QuadratureLaw(LogRatioLaw):
         return self._gap(-FAR, p, q) > 0
 
     def required(self, loss: float = 1e-17) -> tuple[float, float]:
+        if self._jumps:
+            excess, deficit, gap, _ = self.bound(self._lowest)
+            if gap == 0.0:
+                return excess, deficit
         try:
             median = self._quantile(0.5, 0.5, loss)
         except NoBracket:
@@ -107,12 +123,19 @@ class QuadratureLaw(LogRatioLaw):
             raise
         best = (0.5, 0.0)
         for tau in {max(-m, 0.0) for m in self._thresholds(median)}:
-            (excess, overlap, _, _), errors = self._engine.bounds(tau)
-            up = excess + margin(excess, errors[0])
-            half = 0.5 * math.exp(-tau)
-            down = overlap - half - margin(overlap, errors[1]) - 2 * EPS * half
-            best = (min(best[0], up), max(best[1], down))
+            excess, deficit, *_ = self.bound(tau)
+            best = (min(best[0], excess), max(best[1], deficit))
         return best
+
+    def bound(self, tau: float, fine: bool = True) -> tuple[float, float, float, float]:
+        tau = max(self._lowest, tau)
+        (excess, overlap, gap), errors = self._engine.bounds(tau, 4e-15 if fine else COARSE, 2)
+        half = 0.5 * math.exp(-tau)
+        above, below = margin(excess, errors[0]), margin(overlap, errors[1]) + 2 * EPS * half
+        if tau == self._lowest:  # no smaller one is better
+            gap = max(gap, 0.0)
+        rough = 0.0 if fine else above if excess < 0.25 else below
+        return excess + above, overlap - half - below, gap, rough
 
     def lower(self, p: float) -> float:
         q = 1.0 - p
@@ -162,11 +185,11 @@ class QuadratureLaw(LogRatioLaw):
 
 
 def _bracket(
-    gap: Callable[[float], float], guess: float, step: float
+    gap: Callable[[float], float], guess: float, step: float, at_guess: float
 ) -> tuple[float, float, float, float]:
     """(low, gap there, high, gap there) around a root, by expansion from a guess."""
     low = high = guess
-    at_low = at_high = gap(guess)
+    at_low = at_high = at_guess
     for _ in range(200):
         if at_low <= 0 < at_high:
             return low, at_low, high, at_high
@@ -183,15 +206,26 @@ def _bracket(
     )
 
 
-def root(gap: Callable[[float], float], guess: float, step: float, loss: float) -> float:
+def root(
+    gap: Callable[[float], float],
+    guess: float,
+    step: float,
+    loss: float,
+    at_guess: float | None = None,
+) -> float:
     """Where an increasing function of t crosses 0, to |gap| times bracket below loss.
 
-    That product is what a bound loses at lam = exp(t), whose derivative in t is the gap.
+    That product is what a bound loses at lam = exp(t), whose derivative in t is the gap.  A
+    guess whose gap is given lies where the function is smooth: there 16 times the step of a
+    secant will do for the bracket, which need not close from both sides.
     Chandrupatla's method: inverse quadratic steps where they are safe, else halving.
     """
-    far, at_far, near, at_near = _bracket(gap, guess, step)
+    far, at_far, near, at_near = _bracket(
+        gap, guess, step, gap(guess) if at_guess is None else at_guess
+    )
     other, at_other = far, at_far
-    share = 0.5
+    share = 0.5 if at_guess is None else at_near / (at_near - at_far)
+    share = min(max(share, 1e-3), 1 - 1e-3)
     for _ in range(200):
         middle = near + share * (far - near)
         value = gap(middle)
@@ -204,6 +238,10 @@ def root(gap: Callable[[float], float], guess: float, step: float, loss: float) 
         width = abs(far - near)
         if best * width <= loss or width <= 4 * EPS * abs(near):
             break
+        if at_guess is not None and at_near != at_other:
+            step = at_near * (near - other) / (at_near - at_other)
+            if 16 * abs(at_near * step) <= loss:
+                return near
         x = (near - far) / (other - far)
         y = (at_near - at_far) / (at_other - at_far)
         share = 0.5

@@ -56,17 +56,15 @@ class Piece:
 
     def table(self, y: float) -> Float:
         """The table at log rho = y, by barycentric interpolation."""
-        nodes = _points(RADII)
-        x = (2 * y - self.low - self.high) / (self.high - self.low)
-        gap = x - nodes
-        if np.any(gap == 0):
+        nodes, signs = _barycentric(RADII)
+        gap = (2 * y - self.low - self.high) / (self.high - self.low) - nodes
+        if not gap.all():
             exact: Float = self.tables[int(np.argmin(np.abs(gap)))]
             return exact
-        angle = np.arccos(nodes)
-        weights = np.sin(angle) * (-1.0) ** np.arange(RADII) / gap
+        weights = signs / gap
         weights /= weights.sum()
-        result: Float = np.tensordot(weights, self.tables, axes=1)
-        return result
+        result: Float = weights.dot(self.tables.reshape(RADII, -1))
+        return result.reshape(self.tables.shape[1:])
 
 
 def _trimmed(tables: Float) -> tuple[Float, float]:
@@ -95,6 +93,13 @@ class Tables:
         self.low = float(self.law.edges[first])
         self.high = float(self.law.edges[min(last + 1, len(self.law.edges) - 1)])
         middle = float(self.law.edges[int(np.searchsorted(cumulative, 0.5))])
+
+        self.peak = float(self.density(self.law.nodes).max())
+        # of the limit of many dimensions: k log rho and the largest coordinate move by so much
+        rho = math.exp(max(middle, -700.0))
+        self.pull = k / rho + rho
+        mean = float(np.sum(self.law.weights * self.law.nodes))
+        self.spread = math.sqrt(float(np.sum(self.law.weights * (self.law.nodes - mean) ** 2)))
 
         def at(end: float, *shares: float) -> list[float]:
             return [share * end + (1 - share) * middle for share in shares]
@@ -333,6 +338,13 @@ class Tables:
 
 def _points(terms: int) -> Float:
     return np.polynomial.chebyshev.chebpts1(terms)
+
+
+@lru_cache(maxsize=1)
+def _barycentric(terms: int) -> tuple[Float, Float]:
+    """Chebyshev points and the weights of interpolation between them."""
+    nodes = _points(terms)
+    return nodes, np.sin(np.arccos(nodes)) * (-1.0) ** np.arange(terms)
 
 
 @lru_cache(maxsize=8)

@@ -15,6 +15,7 @@ typedef struct {
 /* What truncates a normal: erf and erfc of rho/sqrt 2, and rho, in its standard deviations. */
 typedef struct {
   double inside, outside, rho;
+  cc_u32 least; /* doubles from a high word below it are NaN; 0: none are */
 } cc_bounds;
 
 /* Philox4x32-10 (Salmon et al. 2011). */
@@ -22,11 +23,13 @@ CC_FN cc_words cc_philox(cc_u32 c0, cc_u32 c1, cc_u32 c2, cc_u32 c3, cc_u64 key)
   cc_u32 k0 = (cc_u32)key, k1 = (cc_u32)(key >> 32);
   CC_UNROLL
   for (int round = 0; round < 10; ++round) {
-    cc_u64 p0 = (cc_u64)c0 * 0xD2511F53u, p1 = (cc_u64)c2 * 0xCD9E8D57u;
-    c0 = (cc_u32)(p1 >> 32) ^ c1 ^ k0;
-    c2 = (cc_u32)(p0 >> 32) ^ c3 ^ k1;
-    c1 = (cc_u32)p1;
-    c3 = (cc_u32)p0;
+    cc_u32 high0, high1, low0, low1;
+    cc_wide(c0, 0xD2511F53u, &high0, &low0);
+    cc_wide(c2, 0xCD9E8D57u, &high1, &low1);
+    c0 = high1 ^ c1 ^ k0;
+    c2 = high0 ^ c3 ^ k1;
+    c1 = low1;
+    c3 = low0;
     k0 += 0x9E3779B9u;
     k1 += 0xBB67AE85u;
   }
@@ -41,46 +44,44 @@ CC_FN cc_words cc_block(cc_u64 sample, cc_u32 block, cc_u32 stream, cc_u64 key) 
 
 /* ---- single precision ---- */
 
-/* -log u, absolute error 1e-7 max(1, -log u), for 2^-42 <= u <= 1. */
-CC_FN float cc_minus_log32(float u) {
-  /* exponent of u relative to sqrt(1/2): mantissa in [sqrt(1/2), sqrt 2) */
-  cc_u32 shifted = cc_bits32(u) - 0x3F3504F3u;
-  float exponent = (float)((cc_i32)shifted >> 23);
-  float f = cc_float((shifted & 0x7FFFFFu) + 0x3F3504F3u) - 1.0f;
-  float p = -0.08305568942f;
-  p = fmaf(p, f, 0.1279896138f);
-  p = fmaf(p, f, -0.1294338941f);
-  p = fmaf(p, f, 0.1419023013f);
-  p = fmaf(p, f, -0.166434899f);
-  p = fmaf(p, f, 0.2000188006f);
-  p = fmaf(p, f, -0.2500028083f);
-  p = fmaf(p, f, 0.3333332654f);
-  p = fmaf(p, f, -0.5f);
-  return -fmaf(exponent, 0.693147182f, fmaf(f * f, p, f));
+/* -log v of v = u 2^-power in [2^-42, 1]: error 1.5e-7 max(1, -log v), and 4e-7 of itself. */
+CC_FN float cc_minus_log32(float u, cc_u32 power) {
+  /* exponent of it relative to sqrt(1/2), times 2^23: mantissa in [sqrt(1/2), sqrt 2) */
+  cc_u32 exponent = (cc_bits32(u) - (0x3F3504F3u + (power << 23))) & 0xFF800000u;
+  float f = cc_float(cc_bits32(u) - exponent - (power << 23)) - 1.0f;
+  /* 2 artanh of -f/(2 + f) */
+  float t = f * cc_inverse32(fmaf(f, -0.5f, -1.0f)), y = t * t;
+  float p = fmaf(t * y, fmaf(y, 0.0129023530f, 0.0833167806f), t);
+  return fmaf((float)(cc_i32)exponent, -0.693147182f * 0x1p-23f, p);
 }
 
-/* cos and sin of an angle of 24 bits, the word's high ones. */
+/* cos and sin of an angle of 24 bits, the word's high ones, over root 1/2 and without the sign that
+ * the highest gives to both: error 3e-7. */
 CC_FN void cc_turn32(cc_u32 word, float* x, float* z) {
-  float t = (float)(cc_i32)((word >> 8) & 0x3FFFFFu) + (0.5f - 0x1p21f);
-  t *= 1.5707963267948966f * 0x1p-22f;
+  /* in units of pi/2^31, and then less a quarter of pi: within half pi of 0 */
+  const float unit = 3.14159265358979f * 0x1p-31f;
+  float t = fmaf((float)(cc_i32)cc_masked_or(word, 0x7FFFFF00u, 0x80u), unit, -0x1p30f * unit);
   float y = t * t;
-  float s = fmaf(y, -0.00019588008863627f, 0.008332748998598587f);
-  s = fmaf(y, s, -0.16666664667931576f);
+  float s = fmaf(y, 2.60893194e-06f, -0.000198111127f);
+  s = fmaf(y, s, 0.0083330879f);
+  s = fmaf(y, s, -0.166666612f);
   s = fmaf(t * y, s, t);
-  float c = fmaf(y, 2.45480405430595e-05f, -0.001388830364336445f);
-  c = fmaf(y, c, 0.04166666466418916f);
-  c = fmaf(y, c, -0.5f);
+  float c = fmaf(y, 2.31943795e-05f, -0.00138559274f);
+  c = fmaf(y, c, 0.0416639894f);
+  c = fmaf(y, c, -0.499999315f);
   c = fmaf(y, c, 1.0f);
-  /* quadrants: (c, s), (-s, c), (-c, -s), (s, -c) */
-  cc_u32 odd = word & 0x40000000u, flip = word & 0x80000000u;
-  *x = cc_float(cc_bits32(odd ? s : c) ^ flip ^ (odd << 1));
-  *z = cc_float(cc_bits32(odd ? c : s) ^ flip);
+  *x = c - s;
+  *z = c + s;
 }
 
-/* (0, 1] from 31 bits of a word and, below them, 8 of its neighbour. */
+/* The low 8 bits of a word and a half, over 2^8. */
+CC_FN float cc_low32(cc_u32 word) {
+  return cc_float(cc_masked_or(word, 255u, 0x47000000u)) - (0x1p15f - 0x1p-9f);
+}
+
+/* (0, 2^31] from 31 bits of a word and, below them, 8 of its neighbour. */
 CC_FN float cc_uniform32(cc_u32 word, cc_u32 neighbour) {
-  float low = (float)(cc_i32)(neighbour & 255u) + 0.5f;
-  return fmaf(low, 0x1p-8f, (float)(cc_i32)(word >> 1)) * 0x1p-31f;
+  return (float)(cc_i32)(word >> 1) + cc_low32(neighbour);
 }
 
 /* The magnitude with the sign of the word's lowest bit. */
@@ -90,18 +91,22 @@ CC_FN float cc_signed32(float magnitude, cc_u32 word) {
 
 /* Two normals: radius from a word and the low 8 bits of the next, angle from its others. */
 CC_FN void cc_normals32(cc_u32 a, cc_u32 b, float* out) {
-  float low = (float)(cc_i32)(b & 255u) + 0.5f;
-  float u = fmaf(low, 0x1p-8f, (float)a) * 0x1p-32f;
-  float radius = sqrtf(2.0f * cc_minus_log32(u)), x, z;
+  float radius = cc_root32(cc_minus_log32((float)a + cc_low32(b), 32)), x, z;
+  radius = cc_float(cc_bits32(radius) ^ (b & 0x80000000u));
   cc_turn32(b, &x, &z);
   out[0] = radius * x;
   out[1] = radius * z;
 }
 
-/* |x| with P(|x'| > x) = outside + inside u for a standard normal; relative error 5e-7. */
-CC_FN float cc_truncated_from(float u, float inside, float outside) {
-  float y = inside * (1.0f - u);
-  float w = cc_minus_log32(fmaf(inside, u, outside) * (1.0f + y));
+/* For a standard normal, |x| with P(|x'| > x) = outside + share u, share up to inside/u: (w, y)
+ * with y = erf(x/root 2), w = -log(1 - y^2). */
+CC_FN float cc_level32(float u, float share, float inside, float outside, float* y) {
+  *y = fmaf(-share, u, inside);
+  return cc_rough_log32(fmaf(share, u, outside) * (1.0f + *y));
+}
+
+/* x/y for w below CC_FAR; relative error 5e-7 of x. */
+CC_FN float cc_near32(float w) {
   float v = w - 2.5f;
   float p = 4.035374175e-08f;
   p = fmaf(p, v, 4.861047459e-07f);
@@ -111,8 +116,12 @@ CC_FN float cc_truncated_from(float u, float inside, float outside) {
   p = fmaf(p, v, -0.001773010118f);
   p = fmaf(p, v, -0.005908170884f);
   p = fmaf(p, v, 0.3488026599f);
-  p = fmaf(p, v, 2.123313567f);
-  v = sqrtf(w > 0.0f ? w : 0.0f) - 4.0f;
+  return fmaf(p, v, 2.123313567f);
+}
+
+/* x/y for the others. */
+CC_FN float cc_far32(float w) {
+  float v = cc_root32(w) - 4.0f;
   float q = 9.0904838e-06f;
   q = fmaf(q, v, 5.273342949e-05f);
   q = fmaf(q, v, -0.0001370267416f);
@@ -122,8 +131,29 @@ CC_FN float cc_truncated_from(float u, float inside, float outside) {
   q = fmaf(q, v, -0.001297559385f);
   q = fmaf(q, v, 0.001754470819f);
   q = fmaf(q, v, 1.427648975f);
-  q = fmaf(q, v, 5.430275853f);
-  return y * (w < 5.0f ? p : q);
+  return fmaf(q, v, 5.430275853f);
+}
+
+#define CC_FAR 5.0f
+
+/* Four of them, u in (0, 2^31]: the far ones are few, and most blocks have none. */
+CC_FN void cc_truncated32(const float* u, cc_bounds bounds, float* out) {
+  const float inside = (float)bounds.inside, outside = (float)bounds.outside;
+  float w[4], y[4], most = 0.0f;
+  CC_UNROLL
+  for (int slot = 0; slot < 4; ++slot) {
+    w[slot] = cc_level32(u[slot], 0x1p-31f * inside, inside, outside, &y[slot]);
+    most = fmaxf(most, w[slot]);
+    out[slot] = y[slot] * cc_near32(w[slot]);
+  }
+  if (most >= CC_FAR) {
+    CC_UNROLL
+    for (int slot = 0; slot < 4; ++slot) {
+      if (w[slot] >= CC_FAR) out[slot] = y[slot] * cc_far32(w[slot]);
+    }
+  }
+  CC_UNROLL
+  for (int slot = 0; slot < 4; ++slot) out[slot] = fminf(out[slot], (float)bounds.rho);
 }
 
 /* The four coordinates of a block. */
@@ -135,13 +165,13 @@ CC_FN void cc_values32(int kind, cc_words words, cc_bounds bounds, float* out) {
     return;
   }
   CC_UNROLL
+  for (int slot = 0; slot < 4; ++slot) out[slot] = cc_uniform32(w[slot], w[slot ^ 1]);
+  if (kind == CC_TRUNCATED) cc_truncated32(out, bounds, out);
+  CC_UNROLL
   for (int slot = 0; slot < 4; ++slot) {
-    float u = cc_uniform32(w[slot], w[slot ^ 1]);
-    if (kind == CC_EXPONENTIAL) u = cc_minus_log32(u);
-    if (kind == CC_TRUNCATED) {
-      u = cc_truncated_from(u, (float)bounds.inside, (float)bounds.outside);
-      u = fminf(u, (float)bounds.rho);
-    }
+    float u = out[slot];
+    if (kind == CC_UNIFORM) u *= 0x1p-31f;
+    if (kind == CC_EXPONENTIAL) u = cc_minus_log32(u, 31);
     out[slot] = cc_signed32(u, w[slot]);
   }
 }
@@ -216,7 +246,8 @@ CC_FN void cc_normals64(cc_words words, double* first, double* second) {
 /* |x| of a truncated normal: the single-precision value, and one Halley step. */
 CC_FN double cc_truncated64(double u, cc_bounds bounds) {
   double inside = bounds.inside, tail = bounds.outside + inside * u;
-  double x = cc_truncated_from((float)u, (float)inside, (float)bounds.outside);
+  float y, w = cc_level32((float)u, (float)inside, (float)inside, (float)bounds.outside, &y);
+  double x = y * (w < CC_FAR ? cc_near32(w) : cc_far32(w));
   double scaled = x * 0.70710678118654752440;
   double gap = tail > 0.5 ? erf(scaled) - inside * (1.0 - u) : tail - erfc(scaled);
   double newton = gap / (0.79788456080286535588 * exp(-0.5 * x * x));
@@ -228,6 +259,8 @@ CC_FN void cc_values64(int kind, cc_words words, cc_bounds bounds, double* out) 
   const cc_u32* w = words.w;
   if (kind == CC_NORMAL) {
     cc_normals64(words, out, out + 1);
+    int lost = bounds.least > 0 && (w[0] < bounds.least || w[0] == 0xFFFFFFFFu);
+    if (lost) out[0] = out[1] = NAN;
     return;
   }
   CC_UNROLL
@@ -235,7 +268,7 @@ CC_FN void cc_values64(int kind, cc_words words, cc_bounds bounds, double* out) 
     double u = cc_uniform64(w[2 * slot], w[2 * slot + 1]);
     if (kind == CC_EXPONENTIAL) u = cc_minus_log64(u);
     if (kind == CC_TRUNCATED) u = cc_truncated64(u, bounds);
-    out[slot] = cc_signed64(u, w[2 * slot + 1]);
+    out[slot] = w[2 * slot] < bounds.least ? NAN : cc_signed64(u, w[2 * slot + 1]);
   }
 }
 #endif

@@ -15,6 +15,7 @@ cdef extern from "ratios.h" nogil:
         cc_u32 w[4]
     ctypedef struct cc_bounds:
         double inside, outside, rho
+        cc_u32 least
     ctypedef struct cc_choices:
         double u, v
         int sign
@@ -34,9 +35,9 @@ def philox(counter, key):
     return [words.w[i] for i in range(4)]
 
 
-def coordinates(int kind, const cc_u32[:, ::1] words, bint wide, bounds):
+def coordinates(int kind, const cc_u32[:, ::1] words, bint wide, bounds, cc_u32 least=0):
     """(n, slots) values of n blocks of words, (n, 4); bounds: erf, erfc of rho/sqrt 2, and rho."""
-    cdef cc_bounds limits = cc_bounds(bounds[0], bounds[1], bounds[2])
+    cdef cc_bounds limits = cc_bounds(bounds[0], bounds[1], bounds[2], least)
     cdef Py_ssize_t i, n = words.shape[0]
     cdef cc_words block
     single = np.empty((n, 4), np.float32)

@@ -46,7 +46,8 @@ cdef enum:
     MISSES = LOW + HIGH - 1 - DEGREE
     CUTS = 200
     PANELS = 900
-    PARTS = 4
+    PARTS = 5
+    SEARCHED = 4  # the part of a bound that only steers a search: no error is kept
     SPHERE = 0
     CONE = 1
     EDGE = 2
@@ -91,7 +92,7 @@ cdef struct Panel:
 
 cdef struct Job:
     const Law *law
-    bint dual            # the three integrals of a bound, else cdf and sf
+    bint dual            # the integrals of a bound, else cdf and sf
     double t
     double tolerance
     int parts
@@ -280,7 +281,8 @@ cdef void bounds(
     """Given s, for lam = exp(tau) >= 1 and by the symmetry z -> delta - z:
     0: D(lam)/lam + 1/(2 lam) - 1/2, the excess of p_min over 1/2;
     1: 1 - D(lam)/lam = E min(1, W/lam);
-    2, 3: two positive parts whose difference is lam D(1/lam) = E (1 - lam W)_+."""
+    2, 3: two positive parts whose difference is lam D(1/lam) = E (1 - lam W)_+;
+    4: P(l < -tau) - 1/2, for searches: 0 at the best lambda of p_min."""
     cdef Split near, far
     cdef double inverse = exp(-tau), outer, ratio, hinge = 0.0
     split(law, tau, v, w, False, &near)
@@ -289,13 +291,17 @@ cdef void bounds(
     out[1] = near.below + inverse * far.below
     out[2] = far.above
     out[3] = exp(tau) * near.below
+    out[4] = far.small
     noise[0] = 2.0 * EPS * (fabs(near.small) + inverse * fabs(far.small))
     if law.paired > 0.0:
         if near.base != 0.0:  # base is 1 above, -1 beyond
             out[0] += (0.5 - law.paired) * -expm1(-tau)
+        out[4] += far.base * (0.5 - law.paired)
         outer = outer_change(law, v, w)
         ratio = exp(-outer)
         out[1] += law.paired * inverse * ratio
+        if outer <= tau:
+            out[4] -= law.paired
         if outer < tau:
             hinge = law.paired * inverse * expm1(tau - outer)
             out[1] += law.paired * inverse
@@ -452,6 +458,7 @@ cdef void integrate(Job *job, Panel *panel) noexcept nogil:
     cdef double[PARTS] noise
     cdef double[PARTS][MISSES] miss
     cdef int i, j, n
+    panel.value[SEARCHED] = 0.0
     for j in range(job.parts):
         panel.value[j] = panel.coarse[j] = panel.noise[j] = 0.0
         for n in range(MISSES):
@@ -467,6 +474,8 @@ cdef void integrate(Job *job, Panel *panel) noexcept nogil:
         else:
             distribution(law, job.t, v, w, here, noise)
         mass = scale * WEIGHTS[i]
+        if job.dual and i >= LOW:
+            panel.value[SEARCHED] += mass * here[SEARCHED]
         for j in range(job.parts):
             for n in range(MISSES):
                 miss[j][n] += scale * here[j] * MISS[i, n]
@@ -496,6 +505,9 @@ cdef double excess(const Job *job, const Panel *panel, int parts) noexcept nogil
 
 cdef void total(Job *job, const Panel *panels, int count) noexcept nogil:
     cdef int i, j
+    job.value[SEARCHED] = 0.0
+    for i in range(count):
+        job.value[SEARCHED] += panels[i].value[SEARCHED]
     for j in range(job.parts):
         job.value[j] = job.error[j] = 0.0
         for i in range(count):
@@ -596,25 +608,27 @@ cdef class RadialLaw:
     def __reduce__(self):
         return RadialLaw, self.arguments
 
-    cdef void prepare(self, Job *job, bint dual, double t, double tolerance) noexcept nogil:
+    cdef void prepare(
+        self, Job *job, bint dual, double t, double tolerance, int parts
+    ) noexcept nogil:
         cdef int j
         job.law = &self.law
         job.dual, job.t, job.tolerance = dual, t, tolerance
-        job.parts = 4 if dual else 2
+        job.parts = parts
         for j in range(job.parts):
             job.floor[j] = FLOOR
         if dual:
             job.floor[1] *= exp(-t)
 
-    cdef Job run(self, bint dual, double t, double tolerance) noexcept nogil:
+    cdef Job run(self, bint dual, double t, double tolerance, int parts) noexcept nogil:
         cdef Job job
         cdef Panel[PANELS] panels
         cdef int count, j
-        self.prepare(&job, dual, t, tolerance)
+        self.prepare(&job, dual, t, tolerance, parts)
         count = cover(&job, OMITTED + t if dual else OMITTED, panels)
         count = refine(&job, panels, count, 2)
-        if dual:
-            refine(&job, panels, count, job.parts)
+        if parts > 2:
+            refine(&job, panels, count, parts)
         for j in range(job.parts):
             job.error[j] += 2.0 * exp(-OMITTED) * (job.floor[j] / FLOOR)
         return job
@@ -623,15 +637,18 @@ cdef class RadialLaw:
         """(F, S, error of F, error of S) with F = P(l <= t), S = P(l > t)."""
         cdef Job job
         with nogil:
-            job = self.run(False, t, tolerance)
+            job = self.run(False, t, tolerance, 2)
         return job.value[0], job.value[1], job.error[0], job.error[1]
 
-    def bounds(self, double tau, double tolerance=4e-15):
-        """(values, errors) of the four integrals of `bounds` at tau >= 0."""
+    def bounds(self, double tau, double tolerance=4e-15, int parts=4):
+        """(values, errors) of the integrals of `bounds` at tau >= 0: of the first two or four,
+        and the last, which has no error."""
         cdef Job job
         with nogil:
-            job = self.run(True, tau, tolerance)
-        return [job.value[j] for j in range(4)], [job.error[j] for j in range(4)]
+            job = self.run(True, tau, tolerance, parts)
+        values = [job.value[j] for j in range(parts)]
+        values.append(job.value[SEARCHED])
+        return values, [job.error[j] for j in range(parts)]
 
     def first_panels(self, bint dual, double t):
         """[(value, value by fewer nodes, error)] of the first integral on the panels that
@@ -639,7 +656,7 @@ cdef class RadialLaw:
         cdef Job job
         cdef Panel[PANELS] panels
         cdef int count
-        self.prepare(&job, dual, t, 0.0)
+        self.prepare(&job, dual, t, 0.0, 2)
         count = cover(&job, OMITTED + t if dual else OMITTED, panels)
         return [(panels[i].value[0], panels[i].coarse[0], panels[i].error[0])
                 for i in range(count)]

@@ -20,7 +20,10 @@
 CC_FN double cc_phi(double v) {
   if (fabs(v) > 0.5) return expm1(v) - v;
   double sum = 1.0;
-  for (int n = 15; n >= 3; --n) sum = 1.0 + sum * v / n;
+#define CC_TERM(n) sum = 1.0 + sum * (v * (1.0 / n))
+  CC_TERM(15), CC_TERM(14), CC_TERM(13), CC_TERM(12), CC_TERM(11), CC_TERM(10), CC_TERM(9);
+  CC_TERM(8), CC_TERM(7), CC_TERM(6), CC_TERM(5), CC_TERM(4), CC_TERM(3);
+#undef CC_TERM
   return 0.5 * v * v * sum;
 }
 
@@ -55,6 +58,7 @@ CC_FN double cc_threshold(double k, double power, double g, double log_g, double
     double bend = 1.0 - 0.5 * newton * power * power * (rise + g) / slope;
     double step = newton / (bend > 0.5 ? (bend < 2.0 ? bend : 2.0) : 0.5);
     u -= step;
+    /* of third order: what is left is below the cube of the last step */
     if (fabs(step) <= 1e-6 * fabs(u)) return u;
   }
   return NAN;
@@ -111,8 +115,14 @@ CC_FN void cc_cap(const double* polynomial, double m, double c, double* central,
   double sum = 0.0;
   for (int i = 2 * CC_CAP_TERMS - 1; i >= 0; --i) sum = sum * square + polynomial[i];
   double correction = 0.3989422804014326779 * exp(-0.5 * square) * zeta * sum;
-  *central = 0.5 * erf(zeta * 0.70710678118654752440) - correction;
-  *upper = 0.5 * erfc(zeta * 0.70710678118654752440) + correction;
+  /* the smaller one in its own digits; the larger is at least 1/4, and loses none by it */
+  if (square < 0.4) {
+    *central = 0.5 * erf(zeta * 0.70710678118654752440) - correction;
+    *upper = 0.5 - *central;
+  } else {
+    *upper = 0.5 * erfc(zeta * 0.70710678118654752440) + correction;
+    *central = 0.5 - *upper;
+  }
 }
 
 /* Coefficients of cc_cap's polynomial in zeta^2 for M = m. */

@@ -135,20 +135,33 @@ cdef class MixedNode:
             after = 2.0 * y * now - before
             before, now = now, after
 
-    cdef double _series(self, double u) noexcept nogil:
-        """P(U <= ...) at u standard deviations, by the table's row now in work."""
-        cdef double angle = 3.141592653589793 * u / self.window
-        cdef double c1 = cos(angle), s1 = sin(angle), c = c1, s = s1, next_c
-        cdef double total = 0.5 + 0.5 * u / self.window + self.work[3]
+    cdef void _series(self, const double *u, double *result) noexcept nogil:
+        """P(U <= ...) at two u in standard deviations, by the table's row now in work; at
+        infinite ones it is sure."""
+        cdef double[2] c1
+        cdef double[2] s1
+        cdef double[2] c
+        cdef double[2] s
+        cdef double[2] total
+        cdef double angle, next_c
         cdef const double *a = &self.work[4]
         cdef const double *b = &self.work[4] + self.harmonics
-        cdef Py_ssize_t j
+        cdef Py_ssize_t i, j
+        for i in range(2):
+            angle = 3.141592653589793 * u[i] / self.window if fabs(u[i]) != INFINITY else 0.0
+            c[i] = c1[i] = cos(angle)
+            s[i] = s1[i] = sin(angle)
+            total[i] = 0.5 + 0.15915494309189535 * angle + self.work[3]
         for j in range(self.harmonics):
-            total += a[j] * s - b[j] * c
-            next_c = c * c1 - s * s1
-            s = s * c1 + c * s1
-            c = next_c
-        return min(max(total, 0.0), 1.0)
+            for i in range(2):
+                total[i] += a[j] * s[i] - b[j] * c[i]
+                next_c = c[i] * c1[i] - s[i] * s1[i]
+                s[i] = s[i] * c1[i] + c[i] * s1[i]
+                c[i] = next_c
+        for i in range(2):
+            result[i] = min(max(total[i], 0.0), 1.0)
+            if fabs(u[i]) == INFINITY:
+                result[i] = 1.0 if u[i] > 0.0 else 0.0
 
     cdef double _between(self, double x, double v) noexcept nogil:
         """P(U <= ...) at v lengths of [m, 1] above its lowest value."""
@@ -204,10 +217,12 @@ cdef class MixedNode:
         if self.degree == 0:
             if fabs(point.moved[0]) != INFINITY or fabs(point.moved[1]) != INFINITY:
                 self._look(x, 3, self.rows - 3)
+                self._series(point.moved, threshold)
+                total = threshold[0] + threshold[1]
+            else:
+                total = (point.moved[0] > 0.0) + (point.moved[1] > 0.0)
             for i in range(2):
-                u = point.moved[i]
-                total += 1.0 if u == INFINITY else 0.0 if u == -INFINITY else self._series(u)
-                point.moved[i] = min(max(u, -8.0), 8.0)
+                point.moved[i] = min(max(point.moved[i], -8.0), 8.0)
         point.value = 0.5 * weight * total
         return point
 

@@ -16,7 +16,7 @@ import numpy as np
 from cert_core.certificates import ABSTAIN, Certificates
 from cert_core.confidence import Counts
 from cert_core.errors import fail, items, shown
-from cert_core.provenance import check_apart
+from cert_core.provenance import check_apart, one_mode
 from cert_core.sequential.plans import Plan, Trial, answer_to, checked_plan
 from cert_core.sequential.votes import votes_until
 from cert_core.threats import is_tight
@@ -119,8 +119,10 @@ def gather(plan: Plan, results: Iterable[Votes]) -> SequentialCertificates:
         raise fail("results", "one result an input", f"position {twice[0]} twice", remedy)
     drawn = tuple(each for row in rows for each in row.drawn)
     check_apart("results", "of inputs with samples of their own", drawn, "pass indices")
+    sound = one_mode("results", drawn)
+    failed = np.array([row.failed for row in rows], dtype=np.int64)
     label = [row.selected if radius > 0 else ABSTAIN for row, radius, _, _ in found]
-    samples = [plan.n0 + int(row.estimation.sum()) for row in rows]
+    samples = [plan.n0 + int(row.estimation.sum()) + row.failed for row in rows]
     return SequentialCertificates(
         label=np.array(label, dtype=np.int64),
         radius=np.array([radius for _, radius, _, _ in found], dtype=np.float64),
@@ -128,6 +130,7 @@ def gather(plan: Plan, results: Iterable[Votes]) -> SequentialCertificates:
         alpha=plan.alpha, n0=plan.n0, n=plan.looks[-1], noise=plan.noise, attack=plan.attack,
         tight=is_tight(plan.noise, plan.attack), samples=np.array(samples, dtype=np.int64),
         decided=np.array([decided for *_, decided in found], dtype=bool), plan=plan, drawn=drawn,
+        sound=sound, failed=None if sound is None else failed,
     )  # fmt: skip
 
 

@@ -19,10 +19,11 @@ import numpy as np
 
 from cert_core.bounds import required_probability
 from cert_core.calibration import certified_radius
+from cert_core.channels import noise_from_dict
 from cert_core.errors import EXACT, fail, items, radii, real, size
 from cert_core.errors import alpha as alpha_value
 from cert_core.laws import log_ratio_law
-from cert_core.noises import Noise, checked_noise, noise_from_dict
+from cert_core.noises import Noise, checked_noise
 from cert_core.sequential.tests import (
     Boundaries,
     FixedSequence,

@@ -14,20 +14,21 @@ from typing import Any
 import numpy as np
 
 from cert_core import kernels
+from cert_core.confidence import Counts
 from cert_core.errors import check_callable, integer
+from cert_core.lattice import Lattice
 from cert_core.noises import Noise
 from cert_core.provenance import Drawn
 from cert_core.sequential.tests import looks_of
 from cert_core.votes import (
+    Copies,
     Votes,
     answer,
     batch_buffer,
     check_labels,
     class_count,
-    fill_copies,
     input_indices,
     input_rows,
-    placed_input,
     sample_count,
 )
 
@@ -43,19 +44,26 @@ class _Sampling:
         self.position, self.index, self.key, self.row = position, index, key, row
         self.center: Any = None  # the row, where the backend reads it
         self.counts = np.zeros((2, classes), dtype=np.int64)  # selection, estimation
+        self.failed = [0, 0]
         self.stage, self.drawn, self.target = 0, 0, n0
         self.label = -1
         self.taken: list[int] = []  # votes at the looks
 
-    def draw(self, out: Any, noise: Noise, backend: str) -> Callable[[], Any]:
+    def draw(self, out: Any, failed: Any, copies: Copies) -> Callable[[], Any]:
         """What fills the rows with its next copies."""
         if self.center is None:
-            self.center = placed_input(self.row, noise, backend)
+            self.center = copies.center(self.row)
         start, self.drawn = self.drawn, self.drawn + len(out)
         return partial(
-            fill_copies, out, noise, self.key, self.center, start=start,
-            stream=kernels.stream_of(STAGES[self.stage]), backend=backend,
+            copies.fill, out, failed, self.key, self.center, start=start,
+            stream=kernels.stream_of(STAGES[self.stage]),
         )  # fmt: skip
+
+    def count(self, labels: Counts, failed: Any) -> None:
+        """Take the labels of its rows, of which some FAILed."""
+        votes = np.bincount(labels[~failed], minlength=self.counts.shape[1])
+        self.counts[self.stage] += votes
+        self.failed[self.stage] += int(np.count_nonzero(failed))
 
     def advance(self, looks: Sequence[int], stop: Callable[[int, int, int], bool]) -> bool:
         """Go on to the next look, all samples up to the target counted; whether to stop."""
@@ -70,15 +78,20 @@ class _Sampling:
         self.target = looks[len(self.taken)]
         return False
 
-    def votes(self, noise: Noise, seed: int, n0: int) -> Votes:
+    def votes(self, copies: Copies, seed: int, n0: int) -> Votes:
         """What was counted, once stopped."""
         drawn = tuple(
-            Drawn(noise=noise, seed=seed, stage=stage, start=0, stop=stop, indices=(self.index,))
-            for stage, stop in zip(STAGES, (n0, self.target), strict=True)
-        )
+            Drawn(
+                noise=copies.noise, seed=seed, stage=stage, start=0, stop=stop,
+                indices=(self.index,), sound=copies.sound,
+                failed=() if copies.sound is None else (failed,),
+            )
+            for stage, stop, failed in zip(STAGES, (n0, self.target), self.failed, strict=True)
+        )  # fmt: skip
         return Votes(
             index=self.index, position=self.position, selection=self.counts[0],
             estimation=self.counts[1], looks=tuple(self.taken), drawn=drawn,
+            failed=self.failed[1],
         )  # fmt: skip
 
 
@@ -96,6 +109,7 @@ def votes_until(
     batch_size: int = 1000,
     backend: str = "cpu",
     buffer: Any = None,
+    sound: Lattice | None = None,
 ) -> Iterator[Votes]:
     """Count votes until a rule says stop, many inputs at a time in full batches.
 
@@ -114,6 +128,8 @@ def votes_until(
         Selection samples an input.
     buffer : (batch_size, dim) float32 array, optional
         What is filled and given to predict, as in noisy_batches.
+    sound : Lattice, optional
+        As in count_votes; a copy that FAILed is no success of those that `stop` is told.
 
     Yields
     ------
@@ -127,7 +143,7 @@ def votes_until(
     """
     classes = class_count(num_classes)
     check_callable("predict", predict)
-    inputs = input_rows(x, noise)
+    inputs = input_rows(x, noise, sound)
     chosen = input_indices(indices, len(inputs))
     looks = looks_of(looks)
     check_callable("stop", stop)
@@ -142,17 +158,18 @@ def votes_until(
     active: list[_Sampling] = []
     size = min(size, len(inputs) * (first + looks[-1]))
     buffer = batch_buffer(buffer, size, noise.dim)
+    failed, copies = np.zeros(size, dtype=bool), Copies(noise, backend, sound)
     while active or waiting:
         pieces = list(_pieces(active, waiting, size))
         filled = pieces[-1][-1]
         batch = buffer[:filled].reshape(-1, *inputs.shape[1:])
-        draws = [each.draw(buffer[a:b], noise, backend) for each, a, b in pieces]
+        draws = [each.draw(buffer[a:b], failed[a:b], copies) for each, a, b in pieces]
         labels = check_labels(answer(predict, draws, batch), filled, classes)
         for each, low, high in pieces:
-            each.counts[each.stage] += np.bincount(labels[low:high], minlength=classes)
+            each.count(labels[low:high], failed[low:high])
             if each.drawn == each.target and each.advance(looks, stop):
                 active.remove(each)
-                yield each.votes(noise, seed, first)
+                yield each.votes(copies, seed, first)
 
 
 def _pieces(

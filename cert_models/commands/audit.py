@@ -58,7 +58,7 @@ def run_audit(options: argparse.Namespace) -> int:
         store = stack.enter_context(CountStore(options.store, readonly=True))
         name = store.only(options.run_name)
         run = counted_run(store, name)
-        data = load(options.data)
+        data = load(options.data, categorical=run.noise.categorical)
         classes = options.classes if options.classes is not None else run.num_classes
         loading = {key: getattr(options, key) for key in LOADING}
         place = None if options.on else options.device

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 import cert_core as cc
-from cert_core.rounding import in_full, percent, radius, samples
+from cert_core.rounding import in_full, nearest, percent, reach, samples
 from cert_models.commands.options import (
+    FAMILIES,
     UsageError,
     add_attack,
     add_bound,
@@ -21,41 +22,48 @@ from cert_models.commands.options import (
     add_model,
     add_noise,
     add_output,
+    add_scales,
     bound_of,
+    chosen_inputs,
     emit,
     listed,
-    listed_indices,
     noise_of,
+    option,
 )
 from cert_models.commands.progress import progress
+from cert_models.commands.tasks import add_task, check_single, run_task
 from cert_models.engines import Sampler, executor_on, visible_devices
-from cert_models.logs import LogWriter, check_new, write_log
+from cert_models.logs import LogWriter, check_new, scales_column, write_log
 from cert_models.run import StoredRun, certified_right, keep_memory, sampler_of
 from cert_models.store.fingerprints import data_fingerprint, model_fingerprint
 from cert_models.store.readings import result_of
 from cert_models.store.results import Result
 from cert_models.store.runs import (
+    AllPlan,
     FixedPlan,
     Plan,
     Run,
     ScorePlan,
     SequentialPlan,
     Votes,
-    bound_column,
+    columns_of,
 )
 
 LOADING = ("arch", "normalize", "weights")  # options of a model that is a checkpoint
+SAMPLING: dict[str, Any] = {"n0": 100, "n": 10_000, "alpha": 0.001}  # unless told
 
 
 def add(commands: Any) -> None:
     """The parser of this group."""
     parser = commands.add_parser("certify", help="certify a data set")
     add_noise(parser)
+    add_scales(parser)
     add_attack(parser)
     add_output(parser)
     add_data(parser)
     add_model(parser)
     add_run(parser)
+    add_task(parser)
     parser.add_argument(
         "--autocast", choices=("bfloat16", "float16"), help="precision of a torch module's passes"
     )
@@ -79,9 +87,10 @@ def add_on(parser: argparse.ArgumentParser) -> None:
 
 def add_run(parser: argparse.ArgumentParser) -> None:
     """How much to draw, and of which inputs."""
-    parser.add_argument("--n0", type=int, default=100, help="selection samples an input")
-    parser.add_argument("--n", type=int, default=10_000, help="estimation samples an input")
-    parser.add_argument("--alpha", type=float, default=0.001, help="failure probability an input")
+    parser.add_argument("--n0", type=int, help="selection samples an input")
+    parser.add_argument("--n", type=int, help="estimation samples an input")
+    parser.add_argument("--alpha", type=float, help="failure probability an input")
+    parser.set_defaults(**SAMPLING)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--max", type=int, help="inputs to process")
     parser.add_argument("--skip", type=int, default=1, help="process every SKIP-th input")
@@ -111,14 +120,6 @@ def add_forward(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--compile", action="store_true", help="compile it (torch.compile)")
 
 
-def chosen_inputs(options: argparse.Namespace, count: int) -> list[int]:
-    """Indices that --indices, --skip and --max leave of count inputs."""
-    if options.skip < 1 or (options.max is not None and options.max < 1):
-        raise UsageError("--skip and --max must be at least 1: they count inputs")
-    places = range(count) if options.indices is None else listed_indices(options.indices, count)
-    return list(places[:: options.skip])[: options.max]
-
-
 def add_tests(parser: argparse.ArgumentParser) -> None:
     """Sampling that stops early, for decisions fixed before it."""
     rule = parser.add_mutually_exclusive_group()
@@ -133,8 +134,29 @@ def add_tests(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--votes", choices=("hard", "soft"), help=argparse.SUPPRESS)
 
 
+def all_of(options: argparse.Namespace, noise: cc.Splitting) -> AllPlan:
+    """All copies, counted: whatever says how many to draw, or to stop, has no place."""
+    if noise.copies is None:
+        near = max(round(noise.width), 1) / (2 * noise.levels)
+        raise UsageError(
+            "--scale must be such that 2 scale levels is a whole number, that of all copies, got "
+            f"{in_full(noise.scale)} with {noise.levels} levels ({nearest(noise.width)}): e.g. "
+            f"{in_full(near)}"
+        )
+    for name, usual in (*SAMPLING.items(), ("at", None), ("until", None), ("bound", None)):
+        if (given := getattr(options, name)) != usual:
+            raise UsageError(
+                f"{option(name)} must not be given for --noise splitting, got {given}: all "
+                f"{noise.copies} copies are counted, at alpha 0"
+            )
+    options.alpha, options.n = 0.0, noise.copies
+    return AllPlan(noise.copies)
+
+
 def plan_of(options: argparse.Namespace, noise: cc.Noise) -> Plan:
     """The sampling that the options ask for; refuses what could certify nothing."""
+    if isinstance(noise, cc.Splitting):
+        return all_of(options, noise)
     stops = options.at is not None or options.until is not None
     if stops and options.bound is not None:
         raise UsageError(
@@ -160,6 +182,10 @@ def plan_of(options: argparse.Namespace, noise: cc.Noise) -> Plan:
 
 def run_certify(options: argparse.Namespace) -> int:
     """cert certify."""
+    check_alone()
+    if options.task != "classification":
+        return run_task(options)
+    check_single(options)
     from cert_models.data.datasets import load
     from cert_models.networks.models import check_accuracy, check_noise, load_model
 
@@ -168,13 +194,13 @@ def run_certify(options: argparse.Namespace) -> int:
     if log is not None and log == path:
         raise UsageError(f"--out must be another file than --store, got {options.out!r}: name two")
     options.bound = bound_of(options)
-    data = load(options.data)
-    noise = noise_of(options, int(np.prod(data.x.shape[1:])))
+    data = load(options.data, categorical=FAMILIES[options.noise].categorical)
+    noise = noise_of(options, int(np.prod(data.x.shape[1:])), data.x)
+    data.check_known(noise)
     indices = chosen_inputs(options, len(data))
     classes = options.classes if options.classes is not None else data.num_classes
     data.check_classes(classes)
     plan = plan_of(options, noise)
-    check_alone()
     if options.store is None and options.run_name is not None:
         raise UsageError("--store must be given for --run: name a file")
     on = engine_of(options)
@@ -268,7 +294,7 @@ def _how_to_go_on(stored: StoredRun) -> str:
 
 def _log_each(counted: Iterable[Votes], log: Path, options: argparse.Namespace, run: Run) -> None:
     """Write the row of each input as it is done."""
-    extra = tuple(bound_column(options.bound))
+    extra = tuple(columns_of(options.bound, run.alpha) | scales_column(run.noise))
     with contextlib.closing(LogWriter(log, extra)) as writer:
         for votes in counted:
             said = result_of([votes], run, attack=run.attack, alpha=run.alpha, bound=options.bound)
@@ -281,18 +307,22 @@ def _report(options: argparse.Namespace, result: Result) -> None:
     if isinstance(certificates, cc.sequential.SequentialCertificates):
         drawn = float(certificates.samples.mean())
     top = float(certificates.radius.max(initial=0.0))
-    radii = sorted({float(radius(top * i / 8, 3)) for i in range(9)})
+    radii = sorted({float(reach(options.attack, top * i / 8, 3)) for i in range(9)})
     if options.at is not None:
         radii = sorted(listed("--at", options.at))
     shares = cc.certified_accuracy(certificates, labels, radii)
     abstained = int((certificates.label == cc.ABSTAIN).sum())
-    lines = [f"{options.attack} radius       " + "".join(f"{in_full(r):>8}" for r in radii)]
+    heads = result.measure, "certified accuracy"
+    width = max(map(len, heads))
+    lines = [heads[0].ljust(width) + "".join(f"{in_full(r):>8}" for r in radii)]
     cells = (percent(round(len(labels) * s), len(labels)) for s in shares)
-    lines.append("certified accuracy" + "".join(f"{cell:>8}" for cell in cells))
+    lines.append(heads[1].ljust(width) + "".join(f"{cell:>8}" for cell in cells))
     lines.append(
         f"{len(labels)} inputs, {abstained} abstained; alpha {in_full(certificates.alpha)} "
         f"an input, n {certificates.n}; abstentions count as wrong"
     )
+    if certificates.alpha == 0:
+        lines[-1] = f"{len(labels)} inputs, alpha 0: all {certificates.n} copies of each counted"
     if options.at is not None or options.until is not None:
         lines[-1] += f"; {samples(drawn)} samples an input on average"
     if options.out:
@@ -304,6 +334,7 @@ def _report(options: argparse.Namespace, result: Result) -> None:
         "abstained": abstained, "alpha": certificates.alpha, "n": certificates.n,
         "samples": drawn,
         "noise": certificates.noise.to_dict(), "attack": certificates.attack,
+        "measure": result.measure,
         "tight": certificates.tight, "out": options.out,
         "store": options.store,
     }  # fmt: skip

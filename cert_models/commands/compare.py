@@ -7,19 +7,22 @@ import math
 from typing import Any
 
 import cert_core as cc
-from cert_core.rounding import in_full, nearest, radius, upper
+from cert_core.rounding import in_full, nearest, reach, upper
 from cert_models.commands import compare_runs
 from cert_models.commands.options import (
+    FAMILIES,
     UsageError,
     add_attack,
     add_table,
     check_targets,
     emit_table,
     listed,
+    noise_from,
+    rms_of,
     target,
 )
 
-FAMILIES = "gaussian,laplace,l1:0.5,l2:0.5,linf,linf:0.5,mixed:0.1,mixed:0.5"
+SHOWN = "gaussian,laplace,l1:0.5,l2:0.5,linf,linf:0.5,mixed:0.1,mixed:0.5"
 PROBABILITIES = "0.6,0.8,0.9,0.99,0.999"
 NORM = {"l1": 1.0, "l2": 2.0, "linf": math.inf}
 OF_FAMILIES = ("dim", "rms", "mean_norm", "noises", "p", "radius")
@@ -45,7 +48,8 @@ def add(commands: Any) -> None:
     )
     group.add_argument(
         "--noises", metavar="NAME[:SHARE],...",
-        help=f"families, each with k/dim after a colon (default: {FAMILIES})",
+        help=f"families, each with k/dim after a colon (default: {SHOWN}); those without a density "
+        "with their own parameters, as flips:CATEGORIES:KEEP or ablation:KEEP",
     )  # fmt: skip
     points = group.add_mutually_exclusive_group()
     points.add_argument(
@@ -83,7 +87,7 @@ def _run_families(options: argparse.Namespace) -> int:
     """Noise families at one level."""
     from cert_models.reports import tables as report
 
-    listed_noises = (FAMILIES if options.noises is None else options.noises).split(",")
+    listed_noises = (SHOWN if options.noises is None else options.noises).split(",")
     if len(set(listed_noises)) < len(listed_noises):
         raise cc.errors.fail("--noises", "distinct", options.noises, "drop the repeated")
     noises = [_noise(item, options) for item in listed_noises]
@@ -121,7 +125,9 @@ def _level(options: argparse.Namespace) -> tuple[str, float]:
     return "rms", 1.0 if options.rms is None else options.rms
 
 
-def _level_in_words(options: argparse.Namespace) -> str:
+def _level_in_words(options: argparse.Namespace, noises: Named) -> str:
+    if all(rms_of(noise) is None for _, noise in noises):
+        return f"d = {options.dim}"
     level, value = _level(options)
     if level == "rms":
         return f"d = {options.dim}, rms {in_full(value)} a coordinate"
@@ -140,11 +146,14 @@ def _table(
         what, corner = "certified radius at each p", "p"
     cells = []
     for (name, values), (_, noise) in zip(rows.items(), noises, strict=True):
-        numbers = [upper(v) if options.radius is not None else radius(v, 5) for v in values]
-        cells.append((name, nearest(noise.rms, 5), *numbers))
+        numbers = [
+            upper(v) if options.radius is not None else reach(options.attack, v, 5) for v in values
+        ]
+        rms = rms_of(noise)
+        cells.append((name, "-" if rms is None else nearest(rms, 5), *numbers))
     loose = any(name.endswith("*") for name in rows)
     return Table(
-        f"{_level_in_words(options)}, {options.attack} attack: {what}",
+        f"{_level_in_words(options, noises)}, {options.attack} attack: {what}",
         (corner, "rms", *map(in_full, points)),
         tuple(cells),
         ("* by inclusion in another ball: sound, not tight",) if loose else (),
@@ -153,11 +162,13 @@ def _table(
 
 def _noise(item: str, options: argparse.Namespace) -> tuple[str, cc.Noise]:
     """A family at the level asked for, from "name" or "name:k/dim"."""
-    name, _, share = item.partition(":")
-    if name not in cc.NOISES or name == "radial":
-        known = ", ".join(sorted(set(cc.NOISES) - {"radial"}))
+    name, colon, share = item.partition(":")
+    if name not in FAMILIES or name == "radial":
+        known = ", ".join(sorted(set(FAMILIES) - {"radial"}))
         raise UsageError(f"--noises must name families of {known}, got {name!r}: choose from them")
     dim = cc.errors.size("dim", options.dim, 1, cc.errors.EXACT, remedy="pass the coordinates")
+    if name in cc.CHANNELS and (colon or name != "uniform"):
+        return item, noise_from(item, dim)
     try:
         k = float(share or 0) * dim
     except ValueError:
@@ -167,9 +178,9 @@ def _noise(item: str, options: argparse.Namespace) -> tuple[str, cc.Noise]:
     label = f"{name} k={in_full(k)}" if k else name
     level, value = _level(options)
     if level == "rms":
-        return label, cc.NOISES[name].with_rms(options.dim, value, k)
+        return label, FAMILIES[name].with_rms(options.dim, value, k)
     value = cc.errors.positive("--mean-norm", value, remedy="pass input units")
-    noise = cc.NOISES[name].with_rms(options.dim, 1.0, k)
+    noise = FAMILIES[name].with_rms(options.dim, 1.0, k)
     return label, noise.rescaled(value / cc.moments.norm_moments(noise, NORM[options.attack])[0])
 
 
@@ -194,6 +205,8 @@ def _drawn(options: argparse.Namespace, noises: Named) -> Any:
         end = cc.certified_radius(0.999, noise, options.attack)
         # dense at both ends: p may rise as sqrt r, and steeply where no radius is left
         radii = [end * math.sin(math.pi * j / 80) ** 2 for j in range(1, 41)]
+        if options.attack == "l0":
+            radii = sorted({math.ceil(r) for r in radii})
         needed = [cc.required_probability(noise, options.attack, r) for r in radii]
         scores = [0.0, *(float(ndtri(min(p, 1 - 1e-16))) for p in needed)]
         mark = "" if cc.is_tight(noise, options.attack) else " *"
@@ -202,9 +215,10 @@ def _drawn(options: argparse.Namespace, noises: Named) -> Any:
     axes.set_yticks([float(ndtri(p)) for p in marks], list(map(in_full, marks)))
     axes.set_ylim(0.0, float(ndtri(0.999)))
     axes.set_xlim(left=0.0)
-    axes.set_xlabel(f"{options.attack} radius, input units")
+    entries = options.attack == "l0"
+    axes.set_xlabel("changed entries" if entries else f"{options.attack} radius, input units")
     axes.set_ylabel("class probability needed")
-    axes.set_title(_level_in_words(options))
+    axes.set_title(_level_in_words(options, noises))
     axes.grid(alpha=0.3)
     loose = any(not cc.is_tight(noise, options.attack) for _, noise in noises)
     axes.legend(fontsize="small", title="* sound, not tight" if loose else None)

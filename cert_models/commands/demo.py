@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import cert_core as cc
 from cert_core.rounding import in_full, radius
-from cert_models.commands.certify import add_run, chosen_inputs
-from cert_models.commands.options import UsageError, add_force
+from cert_models.commands.certify import add_run
+from cert_models.commands.options import UsageError, add_force, chosen_inputs
 from cert_models.commands.progress import progress
 
 if TYPE_CHECKING:

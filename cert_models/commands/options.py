@@ -15,6 +15,9 @@ import cert_core as cc
 from cert_models.files.names import plain
 from cert_models.files.outputs import refused, written
 
+FAMILIES: dict[str, type[cc.Noise]] = {**cc.NOISES, **cc.CHANNELS}
+ATTACKS = (*cc.ATTACKS, cc.threats.COUNT)
+
 
 class UsageError(Exception):
     """Wrong arguments: one line on stderr, exit status 2."""
@@ -22,52 +25,126 @@ class UsageError(Exception):
 
 def add_noise(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
     """--noise and one option for every field of every noise."""
-    parser.add_argument(
-        "--noise", required=required, choices=sorted(cc.NOISES), help="noise family"
-    )
+    parser.add_argument("--noise", required=required, choices=sorted(FAMILIES), help="noise family")
     helps = {
         "dim": "number of input coordinates",
         "k": "exponent of the singularity, 0 <= k < dim (default 0)",
         "norm": "norm of the general family: 1, 2 or inf",
         "power": "power of the general family",
+        "categories": "of flips: values that an entry takes",
+        "keep": "of flips: probability that an entry stays; of ablation: how many entries are seen",
+        "p_plus": "of sparseflips: probability that a zero becomes one",
+        "p_minus": "of sparseflips: probability that a one becomes zero",
+        "null": "of ablation: what a hidden entry shows (default -1)",
+        "levels": "of splitting: steps of an input from 0 to 1 (default 255)",
     }
-    names = {f.name for family in cc.NOISES.values() for f in dataclasses.fields(family)}  # type: ignore[arg-type]
-    for name in sorted(names):
+    for name in sorted({name for family in FAMILIES.values() for name in _fields(family)}):
         kind = int if name == "dim" else float
-        parser.add_argument(f"--{name}", type=kind, help=helps.get(name, "scale, input units"))
+        text = helps.get(name, "scale, input units")
+        parser.add_argument(option(name), type=kind, dest=name, help=text)
 
 
-def noise_of(options: argparse.Namespace, dim: int | None = None) -> cc.Noise:
-    """The noise that the options describe; dim from the data where it is given."""
-    family = cc.NOISES[options.noise]
+def option(name: str) -> str:
+    """The option of a field."""
+    return f"--{name.replace('_', '-')}"
+
+
+def _fields(family: type[cc.Noise]) -> dict[str, dataclasses.Field[Any]]:
+    """The parameters of a family by name, in their order."""
+    return {field.name: field for field in dataclasses.fields(family)}  # type: ignore[arg-type]
+
+
+def in_kind(field: dataclasses.Field[Any], value: float) -> float:
+    """A number as the field has it: as an integer where it is a whole one of these."""
+    return int(value) if field.type == "int" and float(value).is_integer() else value
+
+
+def add_scales(parser: argparse.ArgumentParser) -> None:
+    """--scales, which noise_of reads."""
+    parser.add_argument(
+        "--scales", metavar="FILE|std",
+        help="stretch the noise a coordinate: numbers of a file, or the deviations of the data's "
+        "features; radii are then norms of delta/scales",
+    )  # fmt: skip
+
+
+def _scales(given: str, x: Any) -> Any:
+    from cert_models.data.scales import deviations, read_scales
+
+    if given != "std":
+        return read_scales(given)
+    if x is None:
+        raise UsageError("--scales std must come with --data: pass it, or a file of the scales")
+    return deviations(x)
+
+
+def noise_of(options: argparse.Namespace, dim: int | None = None, x: Any = None) -> cc.Noise:
+    """The noise that the options describe; dim from the data x where they are given."""
+    noise = _unscaled(options, dim)
+    scales = getattr(options, "scales", None)
+    return noise if scales is None else noise.scaled(_scales(scales, x))
+
+
+def _unscaled(options: argparse.Namespace, dim: int | None) -> cc.Noise:
+    fields = _fields(FAMILIES[options.noise])
     values: dict[str, Any] = {"noise": options.noise}
-    for field in dataclasses.fields(family):  # type: ignore[arg-type]
-        given = getattr(options, field.name)
-        if field.name == "dim" and dim is not None:
+    for name, field in fields.items():
+        given = getattr(options, name)
+        if name == "dim" and dim is not None:
             if given not in (None, dim):
                 raise UsageError(
                     f"--dim must be {dim}, the size of one input, got {given}: drop it"
                 )
             given = dim
         if given is not None:
-            values[field.name] = given
+            values[name] = in_kind(field, given)
         elif field.default is dataclasses.MISSING:
-            raise UsageError(f"--{field.name} must be given for --noise {options.noise}: add it")
-    fields = {f.name for f in dataclasses.fields(family)}  # type: ignore[arg-type]
-    others = {f.name for g in cc.NOISES.values() for f in dataclasses.fields(g)} - fields  # type: ignore[arg-type]
+            raise UsageError(f"{option(name)} must be given for --noise {options.noise}: add it")
+    others = {name for family in FAMILIES.values() for name in _fields(family)} - set(fields)
     for name in sorted(others):
         if getattr(options, name, None) is not None:
-            raise UsageError(f"--{name} must not be given for --noise {options.noise}: drop it")
+            raise UsageError(
+                f"{option(name)} must not be given for --noise {options.noise}: drop it"
+            )
     return cc.noise_from_dict(values)
+
+
+def noise_from(item: str, dim: int) -> cc.Noise:
+    """The noise that NAME:VALUE:... describes, its parameters in their order after dim."""
+    name, *texts = item.split(":")
+    fields = [field for key, field in _fields(FAMILIES[name]).items() if key != "dim"]
+    needed = [field.name for field in fields if field.default is dataclasses.MISSING]
+    try:
+        values = [float(text) for text in texts]
+        good = len(needed) <= len(values) <= len(fields)
+    except ValueError:
+        good = False
+    if not good:
+        form = ":".join([name, *(field.name.upper() for field in fields)])
+        raise UsageError(f"--noises must have numbers as in {form}, got {item!r}: pass them")
+    given = {f.name: in_kind(f, v) for f, v in zip(fields, values, strict=False)}
+    return cc.noise_from_dict({"noise": name, "dim": dim, **given})
+
+
+def rms_of(noise: cc.Noise) -> float | None:
+    """The root mean square of a coordinate of the noise; None where nothing is added."""
+    try:
+        return noise.rms
+    except cc.errors.UnsupportedPair:
+        return None
 
 
 def numbers_of(noise: cc.Noise) -> dict[str, float]:
     """The parameters of a noise that are numbers, by name."""
-    return {k: v for k, v in noise.to_dict().items() if isinstance(v, int | float)}
+    values = noise.base.to_dict() if isinstance(noise, cc.noises.Scaled) else noise.to_dict()
+    return {k: v for k, v in values.items() if isinstance(v, int | float)}
 
 
 def add_attack(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--attack", required=True, choices=cc.ATTACKS, help="norm of the attack")
+    parser.add_argument(
+        "--attack", required=True, choices=ATTACKS,
+        help="norm of the attack; l0: the number of changed entries",
+    )  # fmt: skip
 
 
 def add_bound(parser: argparse._ActionsContainer) -> None:
@@ -137,6 +214,14 @@ def listed_indices(text: str, count: int) -> list[int]:
             "--indices", f"distinct and below {count}, the number of inputs", text, "list others"
         )
     return found
+
+
+def chosen_inputs(options: argparse.Namespace, count: int) -> list[int]:
+    """Indices that --indices, --skip and --max leave of count inputs."""
+    if options.skip < 1 or (options.max is not None and options.max < 1):
+        raise UsageError("--skip and --max must be at least 1: they count inputs")
+    places = range(count) if options.indices is None else listed_indices(options.indices, count)
+    return list(places[:: options.skip])[: options.max]
 
 
 def listed(option: str, text: str, kind: type[float] | type[int] = float) -> list[Any]:
@@ -212,7 +297,7 @@ def check_targets(options: argparse.Namespace) -> None:
     """Refuse files to write that could not be, or are in another's place, before anything is
     computed: one that exists without --force; one that is read or written twice, or holds data,
     at all: what is made of data can be made again, data cannot."""
-    read = [path for _, path in _named(options, "sources", "store", "data")]
+    read = [path for _, path in _named(options, "sources", "store", "data", "proved")]
     read += [path.rpartition("=")[2] for path in read]  # NAME=PATH
     taken = {Path(path).resolve(): path for path in read if Path(path).is_file()}
     for name, path in _named(options, "out", "picture", "html", "plot"):

@@ -6,11 +6,13 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 from cert_core.rounding import percent
 
 Item = TypeVar("Item")
+RIGHT = "certified right", "certified_accuracy"
 PAUSE = 10.0  # seconds between lines where nobody is looking
 
 
@@ -25,6 +27,7 @@ def progress(
     done: int = 0,
     correct: int = 0,
     beside: Callable[[], Mapping[str, float]] = dict,
+    said: tuple[str, str] = RIGHT,
 ) -> Iterator[Item]:
     """Pass the items on, showing progress on stderr.
 
@@ -39,12 +42,13 @@ def progress(
     done, correct : int
         Inputs done before, and how many of them were certified with the right label.
     beside : what else is shown, by name
+    said : what right means, in words and as a name of JSON
     """
     if quiet:
         yield from items
         return
     show = _json_lines if form == "json" else _bar
-    yield from show(items, total, label, right, done, correct, beside)
+    yield from show(items, total, label, right, done, correct, said, beside)
 
 
 def _bar(
@@ -54,6 +58,7 @@ def _bar(
     right: Callable[[Item], bool],
     done: int,
     correct: int,
+    said: tuple[str, str],
     beside: Callable[[], Mapping[str, float]],
 ) -> Iterator[Item]:
     """A bar (a line every ten seconds where stderr is a file)."""
@@ -65,13 +70,13 @@ def _bar(
     ) as bar:  # fmt: skip
         for item in items:
             done, correct = done + 1, correct + right(item)
-            bar.set_postfix_str(_words(correct, done, beside()), refresh=False)
+            bar.set_postfix_str(_words(correct, done, said[0], beside()), refresh=False)
             bar.update()
             yield item
 
 
-def _words(correct: int, done: int, beside: Mapping[str, float]) -> str:
-    told = [f"{percent(correct, done)} certified right"]
+def _words(correct: int, done: int, said: str, beside: Mapping[str, float]) -> str:
+    told = [f"{percent(correct, done)} {said}"]
     told += [f"{value:.4g} {name.replace('_per_second', '/s')}" for name, value in beside.items()]
     return ", ".join(told)
 
@@ -83,30 +88,31 @@ def _json_lines(
     right: Callable[[Item], bool],
     done: int,
     correct: int,
+    said: tuple[str, str],
     beside: Callable[[], Mapping[str, float]],
 ) -> Iterator[Item]:
     """One object now, every ten seconds, and at the end."""
     begun, before = time.monotonic(), done
     shown = begun
-    _line(_state(label, done, total, correct, 0, 0.0) | dict(beside()))
+    state = partial(_state, label, total, said[1])
+    _line(state(done, correct, 0, 0.0) | dict(beside()))
     for item in items:
         done, correct = done + 1, correct + right(item)
         now = time.monotonic()
         if now - shown >= PAUSE or done == total:
-            state = _state(label, done, total, correct, done - before, now - begun)
-            _line(state | dict(beside()))
+            _line(state(done, correct, done - before, now - begun) | dict(beside()))
             shown = now
         yield item
 
 
 def _state(
-    label: str, done: int, total: int, correct: int, new: int, seconds: float
+    label: str, total: int, said: str, done: int, correct: int, new: int, seconds: float
 ) -> dict[str, Any]:
     rate = new / seconds if new and seconds else None
     return {
         "progress": label, "done": done, "total": total, "images_per_second": rate,
         "seconds_left": (total - done) / rate if rate else None,
-        "certified_accuracy": correct / done if done else None,
+        said: correct / done if done else None,
     }  # fmt: skip
 
 

@@ -13,47 +13,26 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import cert_core as cc
 from cert_core import rounding
 from cert_models.commands.options import (
+    ATTACKS,
     UsageError,
     add_noise,
     add_output,
+    add_scales,
     check_targets,
     emit,
     noise_of,
+    numbers_of,
 )
 from cert_models.commands.sources import run_names
-from cert_models.logs import read_log
-
-COLUMNS = (
-    "radius", "attack", "noise", "p", "votes", "n", "alpha",
-    "required", "margin", "seconds", "proved",
-)  # fmt: skip
-HEAD = "\t".join(COLUMNS)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Claim:
-    """A certificate: p certifies the radius, and is what votes of n bound at alpha
-    (None: p is given, and only the noise's side is to be proved)."""
-
-    radius: float
-    attack: str
-    noise: cc.Noise
-    p: float
-    votes: int | None = None
-    n: int | None = None
-    alpha: float | None = None
-
-    def key(self) -> tuple[str, ...]:
-        """The claim as the first columns of its row."""
-        noise = json.dumps(self.noise.to_dict(), sort_keys=True)
-        rest = ("" if x is None else repr(x) for x in (self.votes, self.n, self.alpha))
-        return (repr(self.radius), self.attack, noise, repr(self.p), *rest)
+from cert_models.logs import check_scales, check_stated, read_log
+from cert_models.store.claims import COLUMNS, HEAD, Claim, Key, claims_of, read_proofs
 
 
 @dataclass(frozen=True)
@@ -87,7 +66,8 @@ def add(commands: Any) -> None:
     """The parser of this group."""
     parser = commands.add_parser("prove", help="prove certificates in ball arithmetic")
     add_noise(parser, required=False)
-    parser.add_argument("--attack", choices=cc.ATTACKS, help="norm of the radii (a run's: its own)")
+    add_scales(parser)
+    parser.add_argument("--attack", choices=ATTACKS, help="norm of the radii (a run's: its own)")
     parser.add_argument("--radius", type=float, help="one radius, with --p or --votes")
     parser.add_argument("--p", type=float, help="class probability that certifies it")
     parser.add_argument("--votes", type=int, help="votes of --n, bounded at --alpha, instead of p")
@@ -106,6 +86,10 @@ def add(commands: Any) -> None:
 def run_prove(options: argparse.Namespace) -> int:
     """cert prove."""
     cc.errors.integer("--workers", options.workers, 1, remedy="pass e.g. 1")
+    if options.store is not None and options.radius is None and options.log is None:
+        counted = _whole_counts(options)
+        if counted is not None:
+            return _emit_counted(*counted, options)
     claims = sorted(set(_claims(options)), key=Claim.key)
     done = _Table(options.out) if options.out else None
     if done is None:
@@ -120,6 +104,52 @@ def run_prove(options: argparse.Namespace) -> int:
     values = {"proved": len(rows) - len(failed), "not_proved": len(failed), "rows": rows}
     emit(options, values, _text(results, failed, options))
     return int(bool(failed))
+
+
+def _whole_counts(options: argparse.Namespace) -> tuple[int, list[int]] | None:
+    """(inputs, those whose radius their counts do not give) of a run that counted all copies;
+    None of other runs."""
+    from cert_models.store.counts import CountStore
+    from cert_models.store.readings import read_run
+    from cert_models.store.runs import AllPlan
+
+    run_names(options.store)
+    with CountStore(options.store, readonly=True) as store:
+        name = store.only(options.run_name)
+        run = store.runs()[name]
+        if not isinstance(run.plan, AllPlan) or not isinstance(run.noise, cc.Splitting):
+            return None
+        read = read_run(store, name, attack=options.attack, alpha=options.alpha)
+        votes = {each.index: each.estimation.tolist() for each in store.votes(name, AllPlan)}
+    wrong = [
+        index
+        for index, label, radius in zip(
+            read.indices.tolist(), read.predict.tolist(), read.radius.tolist(), strict=True
+        )
+        if not _leads(votes[index], label, Fraction(radius) * run.noise.levels)
+    ]
+    return len(read), wrong
+
+
+def _leads(votes: list[int], label: int, steps: Fraction) -> bool:
+    """Whether a label stays ahead where a copy a step changes its vote; ties go to the first.
+    A radius is a float, so steps are a whole number but for its last digit."""
+    lost = round(steps)
+    near = abs(steps - lost) <= Fraction(1, 2**40) * max(lost, 1)
+    return near and all(
+        votes[label] - lost >= cast + lost + (other < label)
+        for other, cast in enumerate(votes)
+        if other != label
+    )
+
+
+def _emit_counted(inputs: int, wrong: list[int], options: argparse.Namespace) -> int:
+    proved = inputs - len(wrong)
+    values = {"proved": proved, "not_proved": len(wrong), "wrong": wrong, "exact": True}
+    lines = [f"input {index}: NOT PROVED" for index in wrong]
+    lines.append(f"{proved} of {inputs} certificates proved by whole counts of all copies: alpha 0")
+    emit(options, values, "\n".join(lines))
+    return int(bool(wrong))
 
 
 def _claims(options: argparse.Namespace) -> Iterator[Claim]:
@@ -155,7 +185,10 @@ def _of_numbers(options: argparse.Namespace) -> Iterator[Claim]:
 def _of_log(options: argparse.Namespace) -> Iterator[Claim]:
     _needed(options, "noise", "attack", "n", "alpha")
     noise, n = noise_of(options), options.n
-    for radius in {row.radius for row in read_log(options.log) if row.radius > 0}:
+    rows = read_log(options.log)
+    check_scales(options.log, rows, noise)
+    check_stated(options.log, rows, numbers_of(noise) | {"alpha": options.alpha, "n": n})
+    for radius in {row.radius for row in rows if row.radius > 0}:
         required = cc.required_probability(noise, options.attack, radius)
         votes = bisect_left(
             range(n), True, key=lambda k: cc.binomial_lower(k, n, options.alpha) > required
@@ -170,28 +203,15 @@ def _of_log(options: argparse.Namespace) -> Iterator[Claim]:
 def _of_store(options: argparse.Namespace) -> Iterator[Claim]:
     from cert_models.store.counts import CountStore
     from cert_models.store.readings import read_run
-    from cert_models.store.runs import FixedPlan, LogPlan
+    from cert_models.store.runs import LogPlan
 
     run_names(options.store)
     with CountStore(options.store, readonly=True) as store:
         name = store.only(options.run_name)
-        plan = store.runs()[name].plan
-        if isinstance(plan, LogPlan):
+        if isinstance(store.runs()[name].plan, LogPlan):
             raise UsageError(f"--run must be one of counts, got the log {name!r}: pass it as --log")
         read = read_run(store, name, attack=options.attack, alpha=options.alpha)
-        cast: dict[int, dict[str, Any]] = {}
-        if isinstance(plan, FixedPlan):
-            cast = {
-                v.index: {"votes": int(v.estimation[v.selected]), "n": plan.n, "alpha": read.alpha}
-                for v in store.votes(name, FixedPlan)
-            }
-    found = read.certified_by
-    for index, radius, p in zip(read.indices, found.radius, found.p_lower, strict=True):
-        if radius > 0:
-            yield Claim(
-                radius=float(radius), attack=found.attack, noise=found.noise, p=float(p),
-                **cast.get(int(index), {}),
-            )  # fmt: skip
+        yield from claims_of(store, name, read.certified_by, read.indices)
 
 
 def _checked(claims: Sequence[Claim], options: argparse.Namespace) -> Iterator[Checked]:
@@ -216,29 +236,20 @@ class _Table:
     """The rows of a file, one a proof, which another run goes on from."""
 
     def __init__(self, path: str) -> None:
-        self.path, self.rows = Path(path), dict[tuple[str, ...], tuple[str, ...]]()
+        self.path, self.rows = Path(path), dict[Key, tuple[str, ...]]()
         check_targets(argparse.Namespace(out=path, force=True))  # a table goes on
         if not self.path.exists():
             self.path.write_text(HEAD + "\n", encoding="utf-8")
+        self.rows.update(read_proofs(self.path))
         whole, _, torn = self.path.read_text(encoding="utf-8").rpartition("\n")
-        head, *lines = whole.split("\n")
-        if head != HEAD or any(line.count("\t") != len(COLUMNS) - 1 for line in lines):
-            raise UsageError(
-                f"--out must be a new file or a table of proofs, got {path!r}: choose another"
-            )
         if torn:  # by a run that was killed while it wrote
             self.path.write_text(whole + "\n", encoding="utf-8")
-        for line in lines:
-            self._keep(tuple(line.split("\t")))
-
-    def _keep(self, row: tuple[str, ...]) -> None:
-        self.rows[row[:7]] = row
 
     def add(self, checked: Checked) -> None:
         """Write one row."""
         with open(self.path, "a", encoding="utf-8") as file:
             file.write("\t".join(checked.cells()) + "\n")
-        self._keep(checked.cells())
+        self.rows[checked.claim.key()] = checked.cells()
 
 
 def _text(
@@ -252,6 +263,8 @@ def _text(
             f"{cells['required']}  {'proved' if cells['proved'] == 'yes' else 'NOT PROVED'}"
         )
     lines.append(f"{len(results) - len(failed)} of {len(results)} distinct certificates proved")
+    if all(json.loads(row[2])["noise"] in cc.CHANNELS for row in results):
+        lines.append("exact: the noise's side is counted in whole numbers, nothing is enclosed")
     if any(row[4] == "" for row in results) and options.p is None:
         lines.append("of the noise's side alone: these votes were no sample of fixed size")
     return "\n".join(lines + ([f"wrote {options.out}"] if options.out else []))

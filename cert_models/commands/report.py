@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +11,14 @@ import numpy as np
 
 import cert_core as cc
 from cert_models.commands.options import (
+    ATTACKS,
+    FAMILIES,
     SQLITE,
     UsageError,
     add_bound,
     add_data,
     add_noise,
+    add_scales,
     add_table,
     check_targets,
     emit,
@@ -31,9 +35,11 @@ from cert_models.commands.sources import (
     shared_inputs,
     stored_results,
 )
+from cert_models.store.claims import Proofs, Proved
 
 if TYPE_CHECKING:
-    from cert_models.store.results import Result
+    from cert_models.data.datasets import Dataset
+    from cert_models.store.results import Floats, Result
 
 
 def add(commands: Any) -> None:
@@ -45,7 +51,7 @@ def add(commands: Any) -> None:
     )  # fmt: skip
     parser.add_argument("--run", dest="runs", action="append", metavar="NAME",
                         help="of the stores' runs this one only; may be repeated")  # fmt: skip
-    parser.add_argument("--attack", choices=cc.ATTACKS,
+    parser.add_argument("--attack", choices=ATTACKS,
                         help="norm of the radii (default: a run's own; l2 of a log)")  # fmt: skip
     parser.add_argument(
         "--alpha", type=float, help="failure probability an input (default: a run's own)"
@@ -54,6 +60,11 @@ def add(commands: Any) -> None:
     parser.add_argument("--at", metavar="R1,R2,...", help="radii of the table")
     parser.add_argument("--rho", type=float, metavar="P",
                         help="add what holds with probability 1 - P, e.g. 0.001")  # fmt: skip
+    parser.add_argument("--proved", metavar="TABLE",
+                        help="say what this table of cert prove --out proves of them")  # fmt: skip
+    parser.add_argument("--jointly", type=float, metavar="R",
+                        help="add what holds of all inputs at once, at this radius, of runs of "
+                        "fixed n")  # fmt: skip
     parser.add_argument("--common", action="store_true", help="only inputs that all have")
     add_table(parser)
     parser.add_argument("--plot", action="append", default=[], metavar="FILE",
@@ -63,6 +74,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--images", type=int, default=5, help="inputs on the page, with --data")
     add_data(parser, required=False)
     add_noise(parser, required=False)
+    add_scales(parser)
     parser.set_defaults(run=run_report)
 
 
@@ -71,10 +83,9 @@ def run_report(options: argparse.Namespace) -> int:
     from cert_models.reports import tables as report
 
     check_targets(options)
-    if options.data:
-        from cert_models.data.datasets import load
-
-        options.loaded = load(options.data)
+    options.proofs = Proofs(options.proved) if options.proved else None
+    if options.jointly is not None and options.common:
+        raise UsageError("--jointly must come without --common: it is of all inputs of a run")
     results = [r for source in options.sources for r in _results(source, options)]
     results = named_apart(results)
     if options.common:
@@ -114,12 +125,17 @@ def _results(source: str, options: argparse.Namespace) -> Iterator[Result]:
 
 
 def _logged(path: str, name: str, options: argparse.Namespace) -> Iterator[Result]:
-    from cert_models.logs import check_stated, log_name, read_log
+    from cert_models.logs import check_scales, check_stated, log_name, read_log
     from cert_models.store.results import Result
     from cert_models.store.runs import bound_column
 
+    if options.jointly is not None:
+        raise UsageError(
+            f"--jointly must be of the counts of a store, got the log {path!r}: drop it"
+        )
     rows, noise = read_log(path), _noise_of_logs(options)
     stated = numbers_of(noise) if noise else {}
+    check_scales(path, rows, noise)
     check_stated(path, rows, stated | ({} if options.alpha is None else {"alpha": options.alpha}))
     own = bound_column(options.bound).get("bound")
     if options.bound and any(row.extra.get("bound") != own for row in rows):
@@ -134,17 +150,37 @@ def _logged(path: str, name: str, options: argparse.Namespace) -> Iterator[Resul
         name=name or log_name(path), indices=indices, labels=labels, predict=predict,
         radius=radius, attack=options.attack or "l2", alpha=options.alpha, noise=noise,
         note="" if options.attack else "a log, its radii taken as l2",
+        proved=_proved(radius, noise, options),
     )  # fmt: skip
+
+
+def _proved(radius: Floats, noise: cc.Noise | None, options: argparse.Namespace) -> Proved | None:
+    """What the table of proofs says of a log's radii."""
+    if options.proofs is None:
+        return None
+    if noise is None or options.alpha is None:
+        raise UsageError("--noise and --alpha must be given for a log with --proved: add them")
+    found: Proved = options.proofs.of_radii(
+        radius, options.attack or "l2", noise, options.alpha, None
+    )
+    return found
 
 
 def _noise_of_logs(options: argparse.Namespace) -> cc.Noise | None:
     """The noise that --noise describes, of the size of the data's inputs if --data is given."""
     if options.noise is None:
         return None
-    dim = None
-    if options.data:
-        dim = int(np.prod(options.loaded.x.shape[1:]))
-    return noise_of(options, dim)
+    if not options.data:
+        return noise_of(options)
+    x = _data(options, FAMILIES[options.noise].categorical).x
+    return noise_of(options, int(np.prod(x.shape[1:])), x)
+
+
+def _data(options: argparse.Namespace, categorical: bool) -> Dataset:
+    """What --data names."""
+    from cert_models.data.datasets import load
+
+    return load(options.data, categorical=categorical)
 
 
 def _page(options: argparse.Namespace, results: list[Result], made: Any) -> str:
@@ -156,7 +192,8 @@ def _page(options: argparse.Namespace, results: list[Result], made: Any) -> str:
     cc.errors.integer("--images", options.images, 1, remedy="or leave out --data")
     pictures = []
     if options.data:
-        pictures = gallery(options.loaded, results, options.images)
+        categorical = any(r.noise is not None and r.noise.categorical for r in results)
+        pictures = gallery(_data(options, categorical), results, options.images)
     return page(options.title, results, made, pictures, rho=options.rho)
 
 
@@ -167,11 +204,16 @@ def _values(result: Result, options: argparse.Namespace) -> dict[str, Any]:
     radii = radii_of(options.at) or default_radii([result])
     values: dict[str, Any] = {
         "name": result.name, "inputs": len(result), "attack": result.attack,
-        "alpha": result.alpha, "abstained": result.abstained,
+        "measure": result.measure, "alpha": result.alpha, "abstained": result.abstained,
         "noise": result.noise.to_dict() if result.noise else None,
         "average_radius": result.average_radius() if result.tested is None else None,
         "radii": radii, "certified_accuracy": accuracies(result, radii),
     }  # fmt: skip
+    if result.jointly is not None:
+        values["jointly"] = dataclasses.asdict(result.jointly)
+    if result.proved is not None:
+        values["proved"] = result.proved.whole
+        values["proofs"] = dataclasses.asdict(result.proved)
     if options.rho is not None:
         values["rho"] = options.rho
         values["high_probability"] = accuracies(result, radii, options.rho)

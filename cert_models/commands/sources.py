@@ -8,11 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import cert_core as cc
 from cert_core.errors import fail
 from cert_models.commands.options import UsageError, listed
+from cert_models.store.claims import Proofs, Proved, claims_of
+from cert_models.store.runs import LogPlan
 
 if TYPE_CHECKING:
-    from cert_models.store.results import Result
+    from cert_models.store.counts import CountStore
+    from cert_models.store.results import Jointly, Result
 
 
 def stored_results(path: str, name: str, options: argparse.Namespace) -> Iterator[Result]:
@@ -80,7 +84,40 @@ def _read(
                     f"run must have an input that is done, got {run!r} of {path!r}, which has "
                     "none: continue it, or choose others with --run"
                 )
-            yield replace(read, name=label)
+            yield replace(
+                read, name=label, proved=_proved(store, run, read, options),
+                jointly=_jointly(store, run, read, options),
+            )  # fmt: skip
+
+
+def _proved(
+    store: CountStore, name: str, read: Result, options: argparse.Namespace
+) -> Proved | None:
+    """What a table of proofs, where one is given, says of a run."""
+    proofs: Proofs | None = getattr(options, "proofs", None)
+    if proofs is None:
+        return None
+    plan, found = store.runs()[name].plan, read.certified_by
+    if isinstance(plan, LogPlan):
+        return proofs.of_radii(found.radius, found.attack, found.noise, found.alpha, plan.n)
+    return proofs.of_claims(claims_of(store, name, found, read.indices))
+
+
+def _jointly(
+    store: CountStore, name: str, read: Result, options: argparse.Namespace
+) -> Jointly | None:
+    """What holds of all inputs of a run at once, where that is asked for."""
+    from cert_models.store.readings import read_jointly
+    from cert_models.store.results import Jointly
+
+    radius: float | None = getattr(options, "jointly", None)
+    if radius is None:
+        return None
+    found = read.certified_by
+    labels = read_jointly(store, name, radius, attack=found.attack, alpha=found.alpha)
+    told = labels != cc.ABSTAIN
+    right = int((told & (labels == read.labels)).sum())
+    return Jointly(radius=radius, alpha=found.alpha, certified=int(told.sum()), right=right)
 
 
 def accuracies(

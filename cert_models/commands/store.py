@@ -9,21 +9,33 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import cert_core as cc
 from cert_core.rounding import in_full, lower, radius
 from cert_models.commands.options import (
+    ATTACKS,
     UsageError,
     add_attack,
     add_bound,
     add_noise,
     add_output,
+    add_scales,
     bound_of,
     emit,
     noise_of,
     numbers_of,
 )
 from cert_models.commands.sources import run_names
-from cert_models.logs import Row, check_stated, log_name, read_log, write_log
+from cert_models.logs import (
+    Row,
+    check_scales,
+    check_stated,
+    log_name,
+    read_log,
+    scales_column,
+    write_log,
+)
 from cert_models.store.counts import CountStore
 from cert_models.store.readings import read_run
 from cert_models.store.runs import LogPlan, Run
@@ -33,7 +45,7 @@ def add(commands: Any) -> None:
     """The parsers of this group."""
     export = commands.add_parser("export", help="write a run of a store as a log")
     export.add_argument("--out", required=True, help="log to write")
-    export.add_argument("--attack", choices=cc.ATTACKS, help="default: the run's")
+    export.add_argument("--attack", choices=ATTACKS, help="default: the run's")
     export.add_argument("--alpha", type=float, help="default: the run's")
     add_bound(export)
     export.add_argument("--runner-up", action="store_true", help=argparse.SUPPRESS)
@@ -44,6 +56,7 @@ def add(commands: Any) -> None:
         help="file: idx label predict radius correct time; several, with --run: parts of one run",
     )  # fmt: skip
     add_noise(log)
+    add_scales(log)
     add_attack(log)
     log.add_argument("--alpha", type=float, required=True, help="as published")
     log.add_argument("--n0", type=int, default=100, help="as published")
@@ -68,7 +81,8 @@ def run_export(options: argparse.Namespace) -> int:
         )
         rows, result = read.rows(), read.certified_by
         if isinstance(store.runs()[name].plan, LogPlan):
-            extra = [row.extra for row in store.logged(name)]
+            own = scales_column(result.noise)
+            extra = [{**row.extra, **own} for row in store.logged(name)]
             pairs = zip(read.rows(), extra, strict=True)
             rows = (replace(row, extra=more) for row, more in pairs)
     write_log(options.out, rows)
@@ -133,6 +147,7 @@ def _rows(path: str, noise: cc.Noise, options: argparse.Namespace) -> list[Row]:
             f"{path!r}: merge the store of its counts instead"
         )
     stated = {"alpha": options.alpha, "n0": options.n0, "n": options.n}
+    check_scales(path, rows, noise)
     check_stated(path, rows, numbers_of(noise) | stated)
     return rows
 
@@ -149,9 +164,12 @@ def _check_columns(rows: Sequence[Row]) -> None:
 
 def _check_claims(options: argparse.Namespace, noise: cc.Noise, largest: float) -> None:
     """Refuse radii that not even n unanimous votes could give, roundings aside."""
-    most = cc.certified_radius(
-        cc.binomial_lower(options.n, options.n, options.alpha), noise, options.attack
-    )
+    if options.alpha == 0:  # of all copies
+        counts = np.array([[options.n, 0]])
+        most = float(cc.certify_deterministic(counts, noise).radius[0])
+    else:
+        p = cc.binomial_lower(options.n, options.n, options.alpha)
+        most = cc.certified_radius(p, noise, options.attack)
     if largest > 1.01 * most:
         raise UsageError(
             f"radii must be at most {radius(most)}, what {options.n} unanimous votes certify at "

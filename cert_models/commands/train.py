@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cert_core.rounding import nearest, rounded_down
-from cert_models.commands.options import add_data, add_noise, add_output, emit, noise_of
+from cert_models.commands.options import FAMILIES, add_data, add_noise, add_output, emit, noise_of
 
 
 def add(commands: Any) -> None:
@@ -23,8 +23,10 @@ def add(commands: Any) -> None:
         help="cifar_resnet20, cifar_resnet110, resnet50, digits, or module:function",
     )  # fmt: skip
     parser.add_argument(
-        "--normalize", help="imagenet, cifar10, none, m,s (default: that of the data, else none)"
-    )
+        "--normalize",
+        help="imagenet, cifar10, none, m,s, or mask: hidden entries as 0, and a "
+        "channel more for each that says what is seen (default: that of the data, else none)",
+    )  # fmt: skip
     parser.add_argument("--classes", type=int, help="number of classes (default: from the data)")
     parser.add_argument("--epochs", type=int, default=90)
     parser.add_argument("--batch-size", type=int, default=256)
@@ -72,7 +74,7 @@ def run_train(options: argparse.Namespace) -> int:
     from cert_models.data.datasets import load
     from cert_models.networks.train import Recipe, train_checkpoint
 
-    data = load(options.data, "train")
+    data = load(options.data, "train", categorical=FAMILIES[options.noise].categorical)
     default = {"cifar10": "cifar10", "cifar100": "cifar10", "imagenet": "imagenet"}
     recipe = Recipe(
         arch=options.arch,

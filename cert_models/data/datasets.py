@@ -26,6 +26,7 @@ from cert_models.data.formats import (
 from cert_models.files.reading import first_line, reading
 from cert_models.importing import import_object
 
+BLOCK = 256  # inputs looked at at a time
 SPOTS = 8  # items of a torch data set that are looked at when it is loaded
 
 
@@ -41,6 +42,8 @@ class Dataset:
         makes the rows that are asked for.
     y : (N,) int64, below num_classes
     num_classes : int
+    categorical : bool
+        Whether whole numbers are categories, and stay int64, for noises on these.
 
     Raises
     ------
@@ -50,9 +53,10 @@ class Dataset:
     """
 
     name: str
-    x: np.ndarray[Any, np.dtype[np.floating[Any]]] | LazyArray
+    x: np.ndarray[Any, np.dtype[Any]] | LazyArray
     y: np.ndarray[Any, np.dtype[np.int64]]
     num_classes: int
+    categorical: bool = False
 
     def __len__(self) -> int:
         return len(self.y)
@@ -60,7 +64,7 @@ class Dataset:
     def __post_init__(self) -> None:
         object.__setattr__(self, "y", class_numbers(self.y, f"check {self.name}"))
         if not isinstance(self.x, LazyArray):
-            object.__setattr__(self, "x", _inputs(self.x, self.name))
+            object.__setattr__(self, "x", _inputs(self.x, self.name, self.categorical))
         if len(self.x) != len(self.y):
             raise ValueError(
                 f"labels must be one for each of the {len(self.x)} inputs, got {len(self.y)}: "
@@ -76,12 +80,25 @@ class Dataset:
                 f"inputs must be finite, got NaN or infinity in input {np.argmin(finite)} of "
                 f"{self.name}: clean it"
             )
-        if seen.min() < 0 or seen.max() > 1:
+        if seen.dtype.kind == "f" and (seen.min() < 0 or seen.max() > 1):
             warnings.warn(
                 f"inputs of {self.name} lie in [{nearest(seen.min())}, {nearest(seen.max())}], "
                 "not [0, 1]: the noise's scale and every radius are in these units",
                 stacklevel=3,
             )
+
+    def check_known(self, noise: cc.Noise) -> None:
+        """Refuse inputs in memory that a noise does not know; those read on demand are, at
+        their turn.
+
+        Raises
+        ------
+        ValueError
+            A value is off its categories or levels, or its null.
+        """
+        if isinstance(noise, cc.channels.Channel) and isinstance(self.x, np.ndarray):
+            for low in range(0, len(self), BLOCK):
+                noise.checked(self.x[low : low + BLOCK])
 
     def check_classes(self, num_classes: int) -> None:
         """Refuse labels that are none of so many classes.
@@ -98,8 +115,10 @@ class Dataset:
             )
 
 
-def _inputs(values: Any, name: str) -> np.ndarray[Any, np.dtype[np.floating[Any]]]:
+def _inputs(values: Any, name: str, categorical: bool) -> np.ndarray[Any, np.dtype[Any]]:
     x = np.asarray(values)
+    if categorical and x.dtype.kind in "iu":
+        return cc.errors.to_numpy("x", x, np.int64)
     if x.dtype.kind == "u":  # images of 0..255, with a noise meant for [0, 1]
         raise ValueError(
             f"inputs must be floats, in the units of the noise, got {x.dtype}: save x / 255 in "
@@ -126,8 +145,8 @@ def digits(part: str = "test") -> Dataset:
     return Dataset("digits", x, raw.target[chosen].astype(np.int64), 10)
 
 
-def npz(path: str | Path) -> Dataset:
-    """An .npz archive with arrays x (N, ...) and y (N,).
+def npz(path: str | Path, *, categorical: bool = False) -> Dataset:
+    """An .npz archive with arrays x (N, ...) and y (N,); categorical as in Dataset.
 
     Raises
     ------
@@ -149,7 +168,7 @@ def npz(path: str | Path) -> Dataset:
             f"data must have x of shape (N, ...) and integer y of shape (N,), got x {x.shape} "
             f"and y {y.dtype} {y.shape}: check {str(path)!r}"
         )
-    return Dataset(Path(path).name, x, y, max(int(y.max(initial=1)) + 1, 2))
+    return Dataset(Path(path).name, x, y, max(int(y.max(initial=1)) + 1, 2), categorical)
 
 
 def cifar10(path: str | Path, part: str = "test") -> Dataset:
@@ -308,7 +327,7 @@ FOLDERS: dict[str, Callable[[str, str], Dataset]] = {
 NAMES = "digits, " + ", ".join(f"{name}:DIR" for name in FOLDERS) + ", FILE.npz or module:name"
 
 
-def load(name: str, part: str = "test") -> Dataset:
+def load(name: str, part: str = "test", *, categorical: bool = False) -> Dataset:
     """Load a data set by its command-line name.
 
     Parameters
@@ -316,6 +335,8 @@ def load(name: str, part: str = "test") -> Dataset:
     name : digits, cifar10:DIR, cifar100:DIR, imagenet:DIR, mnist:DIR, FILE.npz, or the
         import path module:name of a torch data set
     part : "test" or "train"; an archive and an import path have one part
+    categorical : bool
+        Whether whole numbers, of an archive, are categories: noise.categorical.
 
     Raises
     ------
@@ -326,7 +347,7 @@ def load(name: str, part: str = "test") -> Dataset:
     if name == "digits":
         return digits(part)
     if name.endswith(".npz"):
-        return npz(name)
+        return npz(name, categorical=categorical)
     if colon and kind in FOLDERS:
         return FOLDERS[kind](where, part)
     if colon and where:

@@ -10,7 +10,9 @@ et al. 2016 in torchvision's layout, the stride in the 3 x 3 convolution of a bo
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,8 +20,9 @@ import numpy as np
 import torch
 from torch import nn
 
+import cert_core as cc
 from cert_core.errors import fail
-from cert_core.rounding import nearest
+from cert_core.rounding import in_full, nearest
 from cert_models.files.reading import first_line
 from cert_models.importing import import_object
 from cert_models.smooth.checks import described, remedy_for
@@ -50,6 +53,22 @@ class Normalize(nn.Module):
         return (x - self.mean) / self.std
 
 
+class Mask(nn.Module):
+    """Hidden entries shown as 0, and behind the channels as many more that say what is seen (1)
+    and what is hidden (0): for noises that hide, whose copies show null there."""
+
+    def __init__(self, null: float) -> None:
+        super().__init__()
+        self.null = null
+
+    def extra_repr(self) -> str:
+        return f"null={in_full(self.null)}"
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        seen = x != self.null
+        return torch.cat([torch.where(seen, x, 0.0), seen.to(x.dtype)], dim=1)
+
+
 class NormalizedNetwork(nn.Sequential):
     """A normalisation, then a network: a state dict's names begin with 1., as published.
 
@@ -70,6 +89,19 @@ class NormalizedNetwork(nn.Sequential):
     @property
     def network(self) -> nn.Module:
         return self[1]
+
+
+def check_mask(module: nn.Module, noise: cc.Noise) -> None:
+    """Refuse a network that looks for another null value than the noise's, or for any."""
+    layer = module.normalize if isinstance(module, NormalizedNetwork) else None
+    null = getattr(noise, "null", None)
+    if isinstance(layer, Mask) and layer.null != null:
+        rule = (
+            f"mask:{in_full(null)}, the null of {noise!r}"
+            if null is not None
+            else (f"no mask under {noise!r}, which hides nothing")
+        )
+        raise cc.errors.fail("normalize", rule, f"mask:{in_full(layer.null)}", "state that")
 
 
 def _conv(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Conv2d:
@@ -313,8 +345,9 @@ def normalization(text: str, arch: str) -> nn.Module:
     Parameters
     ----------
     text : imagenet, cifar10, center (the mean alone: CIFAR-10's for cifar_ architectures,
-        else ImageNet's), none, or numbers: a mean and a standard deviation, or of each
-        channel the means, then the deviations
+        else ImageNet's), none, mask or mask:NULL (see Mask; NULL is the noise's, by default
+        -1), or numbers: a mean and a standard deviation, or of each channel the means, then
+        the deviations
     arch : str
 
     Raises
@@ -326,6 +359,11 @@ def normalization(text: str, arch: str) -> nn.Module:
         return nn.Identity()
     if text in STATISTICS:
         return Normalize(*STATISTICS[text])
+    kind, _, null = text.partition(":")
+    if kind == "mask":
+        with contextlib.suppress(ValueError):
+            if math.isfinite(value := float(null or -1.0)):
+                return Mask(value)
     if text == "center":
         mean, _ = STATISTICS["cifar10" if arch.startswith("cifar_") else "imagenet"]
         return Normalize(mean, (1.0, 1.0, 1.0))
@@ -338,7 +376,7 @@ def normalization(text: str, arch: str) -> nn.Module:
     if not good or min(values[half:]) <= 0:
         raise fail(
             "normalize",
-            "imagenet, cifar10, center, none or m,s with s > 0",
+            "imagenet, cifar10, center, none, mask, mask:NULL or m,s with s > 0",
             text,
             "state what the network was trained with",
         )

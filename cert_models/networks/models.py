@@ -192,7 +192,17 @@ def _text(content: Mapping[str, Any], key: str) -> str | None:
 
 
 def check_noise(model: Any, noise: cc.Noise) -> None:
-    """Warn where a checkpoint says that it was trained under another noise."""
+    """Warn where a checkpoint says that it was trained under another noise.
+
+    Raises
+    ------
+    ValueError
+        It looks for another null value than that noise's.
+    """
+    if "torch" in sys.modules:
+        from cert_models.networks.architectures import check_mask
+
+        check_mask(model, noise)
     trained = getattr(model, "trained_under", None) or {}
     present = noise.to_dict()
     if any(present.get(key) != value for key, value in trained.items()):

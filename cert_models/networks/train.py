@@ -22,6 +22,7 @@ from cert_models.files.outputs import refused, written
 from cert_models.files.reading import first_line, reading
 from cert_models.networks.architectures import (
     NormalizedNetwork,
+    check_mask,
     digits_network,
     make_network,
     normalization,
@@ -93,6 +94,7 @@ def train_under_noise(
     module : torch.nn.Module, changed in place
     data : Dataset
     noise : Noise, with dim the number of values of one input
+        Noises that add nothing make a fresh copy of each input instead.
     epochs, seed, batch_size, learning_rate, augment : as in Recipe
     device : where to train (default: the CPU)
     state : dict, optional
@@ -111,7 +113,8 @@ def train_under_noise(
     Raises
     ------
     ValueError
-        noise.dim is not the size of an input, or the data set is empty.
+        noise.dim is not the size of an input, the data set is empty, or the noise does not
+        know a value of an input.
     """
     shape = data.x.shape[1:]
     if noise.dim != int(np.prod(shape)) or not len(data):
@@ -119,6 +122,7 @@ def train_under_noise(
             f"noise must have dim = {int(np.prod(shape))}, the size of one of the {len(data)} "
             f"inputs, got {noise.dim}: use a noise of that dim, and some inputs"
         )
+    data.check_known(noise)
     place = usable_device(device or "cpu")
     batches = -(-len(data) // batch_size)
     module.to(place)
@@ -140,11 +144,10 @@ def train_under_noise(
     orders = [order.permutation(len(data)) for _ in range(epochs)]
 
     def batch(rows: Any, drawn: int) -> torch.Tensor:
-        x = data.x[rows].astype(np.float32, copy=False)
+        x = data.x[rows]
         if augment:
             x = shifted_and_mirrored(x, np.random.default_rng([seed, drawn]))
-        noisy = cc.draw(noise, len(rows), seed, start=drawn) + x.reshape(len(rows), -1)
-        return torch.from_numpy(noisy).reshape(-1, *shape)
+        return torch.from_numpy(one_copy_each(noise, x, seed, drawn)).reshape(-1, *shape)
 
     module.train()
     with ThreadPoolExecutor(1) as ahead:
@@ -175,6 +178,17 @@ def train_under_noise(
                     }
                 )
     return module.cpu().eval()
+
+
+def one_copy_each(noise: cc.Noise, x: Any, seed: int, start: int) -> Any:
+    """(m, dim) float32: sample start + i of the noise, as a copy of input i."""
+    inputs = x.reshape(len(x), noise.dim)
+    if not isinstance(noise, cc.channels.Channel):
+        return cc.draw(noise, len(x), seed, start=start) + inputs.astype(np.float32, copy=False)
+    copies = np.empty(inputs.shape, np.float32)
+    for i, center in enumerate(inputs):
+        cc.draw(noise, 1, seed, start=start + i, center=center, out=copies[i : i + 1])
+    return copies
 
 
 def _no_state(state: dict[str, Any], got: str) -> ValueError:
@@ -242,6 +256,7 @@ def train_checkpoint(
         torch.manual_seed(recipe.seed)
         network = make_network(recipe.arch, recipe.num_classes)
     module = NormalizedNetwork(normalization(recipe.normalize, recipe.arch), network)
+    check_mask(module, recipe.noise)
     if len(data) and not 0 <= data.y.min() <= data.y.max() < recipe.num_classes:
         raise ValueError(
             f"num_classes must be above the largest label, {data.y.max()}, "

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 import cert_core as cc
-from cert_core.rounding import confidence, radius
+from cert_core.rounding import confidence, reach
 from cert_models.data.datasets import Dataset
 from cert_models.files.names import markup
 from cert_models.reports.tables import Table, curves
@@ -112,15 +112,18 @@ def _row(
     data: Dataset, results: Sequence[tuple[Result, cc.Noise]], index: int, seed: int
 ) -> list[Picture]:
     clean = data.x[index]
-    row = [Picture(_pixels(clean), f"input {index}, class {data.y[index]}")]
+    whole = clean.dtype.kind == "i"  # categories: shown as shares of the largest
+    most = max((getattr(noise, "categories", 2) - 1 for _, noise in results if whole), default=1)
+    row = [Picture(_pixels(clean / most), f"input {index}, class {data.y[index]}")]
     for r, noise in results:
         noisy = cc.draw(noise, 1, seed, start=index, center=clean.reshape(-1))
         at = int(np.flatnonzero(r.indices == index)[0])
         right = r.predict[at] == r.labels[at]
-        said = f"class {r.predict[at]}, {r.measure} {radius(float(r.radius[at]), 3)}"
+        size = reach(r.attack, float(r.radius[at]), 3)
+        said = f"class {r.predict[at]}, {r.measure} {size}"
         if r.predict[at] == cc.ABSTAIN:
             said = "abstains"
-        row.append(Picture(_pixels(noisy.reshape(clean.shape)), said, not right))
+        row.append(Picture(_pixels(noisy.reshape(clean.shape) / most), said, not right))
     return row
 
 

@@ -90,7 +90,8 @@ def _notes(results: Sequence[Result], rho: float | None) -> tuple[str, ...]:
     if len({tuple(np.sort(r.indices)) for r in results}) > 1:
         notes.append("The rows are not of the same inputs: --common compares on those they share.")
     for r in results:
-        described = ", ".join(x for x in (str(r.noise) if r.noise else "", r.note) if x)
+        parts = (str(r.noise or ""), r.note, str(r.proved or ""), str(r.jointly or ""))
+        described = ", ".join(part for part in parts if part)
         if described:
             notes.append(f"{r.name}: {described}.")
     return tuple(notes)
@@ -234,7 +235,8 @@ def _curves(results: Sequence[Result], title: str, rho: float | None, best: bool
             y = [max(r.accuracy(radius) for r in free) for radius in x]
             broad: dict[str, Any] = {"color": "black", "linewidth": 5, "alpha": 0.2, "zorder": 1}
             axis.step(x, y, where="pre", label="best at each radius", **broad)
-        label = measure if "scales" in measure else f"{measure}, input units"
+        units = "" if "scales" in measure else ", input units"
+        label = f"{measure}, changed entries" if measure == "l0 radius" else measure + units
         axis.set(xlabel=label, xlim=(0.0, reach), ylim=(0.0, 1.0))
         axis.grid(alpha=0.3)
         axis.legend(fontsize="small")

@@ -62,9 +62,35 @@ def _index(device: torch.device) -> int:
 def _torch_stream(device: torch.device) -> Iterator[None]:
     import cupy
 
-    index, stream = _index(device), torch.cuda.current_stream(device).cuda_stream
-    with cupy.cuda.Device(index), cupy.cuda.ExternalStream(stream, index):
+    with cupy.cuda.Device(_index(device)), cupy_stream(torch.cuda.current_stream(device)):
         yield
+
+
+class _Handle:
+    """A stream of torch, by CUDA's stream protocol in all its versions."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    def __cuda_stream__(self) -> tuple[int, int]:
+        return 0, int(self.stream.cuda_stream)
+
+
+@cache
+def _borrowed() -> Any:
+    """CuPy's class of streams, for one that is not CuPy's to destroy: it would."""
+    import cupy
+
+    return type("Borrowed", (cupy.cuda.Stream,), {"__del__": lambda self: None})
+
+
+def cupy_stream(stream: Any) -> Any:
+    """A stream of torch as one of CuPy, on the current device."""
+    import cupy
+
+    if hasattr(cupy.cuda.Stream, "from_external"):
+        return _borrowed().from_external(_Handle(stream))
+    return cupy.cuda.ExternalStream(stream.cuda_stream, stream.device.index)  # before CuPy 14
 
 
 @cache

@@ -47,24 +47,27 @@ class SmoothedClassifier(cc.Smoothed):
         CUDA device CuPy draws the noise there; without it the CPU does, with a warning.
     autocast, channels_last, compiled
         As in Forward: precision, memory layout and compilation of the forward pass.
+    sound : Lattice, optional
+        Draw in sound mode, as of cc.Smoothed; what happens in a lower precision is then part of
+        the classifier.
     """
 
     def __init__(
         self,
         base_classifier: Callable[[Any], Any],
         noise: cc.Noise,
-        num_classes: int,
+        num_classes: int | None,
         *,
         batch_size: int | None = 1000,
         device: str | torch.device | None = None,
         autocast: str | None = None,
         channels_last: bool = False,
         compiled: bool = False,
+        sound: cc.Lattice | None = None,
     ) -> None:
         cc.errors.check_callable("base_classifier", base_classifier)
         rows = 1 if batch_size is None else batch_size
-        classes = cc.votes.class_count(num_classes)
-        super().__init__(base_classifier, noise, classes, batch_size=rows)
+        super().__init__(base_classifier, noise, num_classes, batch_size=rows, sound=sound)
         self.base_classifier = base_classifier
         self.batch_size = self.batch_size if batch_size is not None else None
         self.device = _device_of(base_classifier, device)
@@ -73,7 +76,7 @@ class SmoothedClassifier(cc.Smoothed):
         cc.errors.flag("channels_last", channels_last)
         self._how: dict[str, Any] = {
             "batch_size": batch_size, "device": device, "autocast": autocast,
-            "channels_last": channels_last, "compiled": compiled,
+            "channels_last": channels_last, "compiled": compiled, "sound": sound,
         }  # fmt: skip
         self._batches, self._modes = Batches(self.device), Modes(base_classifier)
         self._watch = Watch()
@@ -85,7 +88,7 @@ class SmoothedClassifier(cc.Smoothed):
 
     def __reduce__(self) -> Any:
         """As it was made: another process has its own memory, and perhaps another device."""
-        made = partial(type(self), self.base_classifier, self.noise, self.num_classes, **self._how)
+        made = partial(type(self), self.base_classifier, self.noise, self._classes, **self._how)
         return made, ()
 
     def rows(self, x: Any) -> int:
@@ -131,21 +134,32 @@ class SmoothedClassifier(cc.Smoothed):
             return super().counts(x, n, seed, executor=executor, **how)
         inputs = self.inputs(x)
         which: dict[str, Any] = {"indices": indices, "stage": stage, "start": start}
+        which["sound"], how = self.sound, self.filling(inputs)
         drawn = cc.votes.drawn_by(self.noise, len(inputs), n, seed, **which)
-        shape = len(inputs), self.num_classes + 1  # the last for rows that give no vote
+        failed = None
+        if self.sound is not None:
+            failed = cc.votes.new_flags(how["batch_size"], len(inputs) * n)
+        shape = len(inputs), self.num_classes + 2  # the last for rows without a vote, or FAILed
         counts = torch.zeros(shape, dtype=torch.int64, device=self.device)
         with self.drawing():
             for segments, parts in cc.votes.answers(
                 self._classify, inputs, self.noise, n, seed,
-                **which, **self.filling(inputs),
+                failed=failed, **which, **how,
             ):  # fmt: skip
                 done = 0
                 for votes in parts:
-                    self._add(counts, segments, done, votes)
+                    given = votes if failed is None else self._heeded(votes, failed[done:])
+                    self._add(counts, segments, done, given)
                     done += len(votes)
         table = counts.cpu().numpy()
-        check_votes(int(table[:, -1].sum()))
-        return cc.provenance.counted(np.ascontiguousarray(table[:, :-1]), drawn)
+        check_votes(int(table[:, -2].sum()))
+        told = cc.votes.with_fails(drawn, table[:, -1])
+        return cc.provenance.counted(np.ascontiguousarray(table[:, :-2]), told)
+
+    def _heeded(self, votes: torch.Tensor, failed: Any) -> torch.Tensor:
+        """The votes, those of rows that FAILed in a column of their own."""
+        fails = torch.from_numpy(failed[: len(votes)]).to(votes.device)
+        return torch.where(fails, self.num_classes + 1, votes)
 
     def labels(self, batch: Any) -> Counts:
         votes = torch.cat(self._classify(batch)).cpu().numpy()
@@ -164,7 +178,7 @@ class SmoothedClassifier(cc.Smoothed):
             if len(part) and part.is_cuda:  # where bincount would wait for the device
                 counts[i].scatter_add_(0, part, torch.ones_like(part))
             elif len(part):
-                counts[i] += torch.bincount(part, minlength=self.num_classes + 1)
+                counts[i] += torch.bincount(part, minlength=self.num_classes + 2)
             low += size
 
     @torch.inference_mode()
@@ -231,18 +245,22 @@ class SmoothedClassifier(cc.Smoothed):
             if _out_of_memory(error):
                 raise
             raise Unfit(batch, error) from error
+        self._check_shape(scores, batch)
+        if not scores.is_floating_point():
+            raise ValueError(
+                f"base_classifier(batch) must be floats, one score a class, got {scores.dtype}: "
+                "return the scores before they are rounded or compared"
+            )
+        found: torch.Tensor = scores
+        return found
+
+    def _check_shape(self, scores: Any, batch: torch.Tensor) -> None:
         expected = (len(batch), self.num_classes)
         if not isinstance(scores, torch.Tensor) or scores.shape != expected:
             raise ValueError(
                 f"base_classifier(batch) must be a tensor of shape {expected}, got "
                 f"{described(scores)}: return one score a class, and pass the right num_classes"
             )
-        if not scores.is_floating_point():
-            raise ValueError(
-                f"base_classifier(batch) must be floats, one score a class, got {scores.dtype}: "
-                "return the scores before they are rounded or compared"
-            )
-        return scores
 
 
 def _device_of(classifier: Any, device: Any) -> torch.device:

@@ -71,9 +71,10 @@ class Forward:
 
 
 def scores_of(output: Any) -> Any:
-    """What a model returned, or its logits where they are a named part of that."""
+    """What a model returned, or its logits where they are a named part of that (torchvision's
+    networks for segmentation call them out)."""
     if isinstance(output, Mapping):
-        return output.get("logits", output)
+        return output.get("logits", output.get("out", output))
     return getattr(output, "logits", output)
 
 

@@ -117,7 +117,9 @@ def _check(run: Run, votes: Votes) -> None:
 
 def _votes_of(run: Run, row: tuple[Any, ...]) -> Votes:
     index, label, selection, estimation, path, seconds = row
-    steps = {} if path is None else {run.plan.steps: tuple(json.loads(path))}
+    steps: dict[str, Any] = {}
+    if path is not None:
+        steps[run.plan.steps] = tuple(json.loads(path))
     votes = Votes(
         index=index, position=index, label=label, seconds=seconds,
         plan=getattr(run.plan, "rule", None), selection=_dense(selection, run.num_classes),

@@ -15,9 +15,10 @@ from cert_core.rounding import in_full
 from cert_models.logs import Row
 from cert_models.store.casts import KIND
 from cert_models.store.counts import CountStore
-from cert_models.store.results import Result
+from cert_models.store.results import Ints, Result
 from cert_models.store.runs import (
     SCORE_UNIT,
+    AllPlan,
     FixedPlan,
     LogPlan,
     Plan,
@@ -26,6 +27,7 @@ from cert_models.store.runs import (
     SequentialPlan,
     Votes,
     bound_for,
+    check_alpha,
 )
 from cert_models.store.storage import StoreError, as_store_errors
 
@@ -106,7 +108,7 @@ def read_run(
         "alpha": alpha if alpha is not None else run.alpha,
         "bound": bound,
     }
-    _check_reading(run.plan, name, **how)
+    _check_reading(run, name, **how)
     wanted = None if indices is None else {int(index) for index in indices}
     with as_store_errors():
         read = bound_for(run.plan, bound)
@@ -175,10 +177,13 @@ def _result_of_casts(
     )  # fmt: skip
 
 
-def _check_reading(plan: Plan, name: str, attack: str, alpha: float, bound: str | None) -> None:
+def _check_reading(run: Run, name: str, attack: str, alpha: float, bound: str | None) -> None:
     """Refuse what the plan of a run says nothing of."""
+    plan = run.plan
     with as_store_errors():
         bound_for(plan, bound)
+        if isinstance(plan, AllPlan):
+            check_alpha(plan, run.noise, attack, alpha)
     if isinstance(plan, SequentialPlan):
         for key, given, own in (
             ("attack", attack, plan.rule.attack), ("alpha", alpha, plan.rule.alpha),
@@ -205,6 +210,9 @@ def certificates_of(
         return _of_rows(votes, plan, run.noise, attack, alpha)
     if isinstance(plan, SequentialPlan):
         return cc.sequential.gather(plan.rule, votes)
+    if isinstance(plan, AllPlan):
+        counts = np.array([each.estimation for each in votes]).reshape(-1, run.num_classes)
+        return cc.certify_deterministic(counts, run.noise)
     if isinstance(plan, ScorePlan):
         labels = np.array([each.selected for each in votes], dtype=np.int64)
         scores = np.array([each.scores for each in votes]).reshape(-1, plan.n) / SCORE_UNIT
@@ -239,3 +247,23 @@ def _unrounded(radii: Any) -> Any:
         unit = min(int(number.as_tuple().exponent), number.adjusted() - 2)
         found.append(radius - (0.5 * 10.0**unit if number else 0.0))
     return np.array(found, dtype=np.float64)
+
+
+def read_jointly(store: CountStore, name: str, radius: float, *, attack: str, alpha: float) -> Ints:
+    """Labels of a run's inputs that are right all at once at one radius, fixed beforehand.
+
+    Returns
+    -------
+    (N,) int64
+        By ascending index, with ABSTAIN; together wrong with probability alpha at most.
+
+    Raises
+    ------
+    StoreError
+        A run that is not of fixed n: only its votes have p-values at any radius.
+    """
+    noise, plan = store.runs()[name].noise, store.plan(name, FixedPlan)
+    votes = list(store.votes(name, FixedPlan))
+    labels = np.array([each.selected for each in votes], dtype=np.int64)
+    cast = np.array([each.estimation[each.selected] for each in votes], dtype=np.int64)
+    return cc.joint.certify_labels_jointly(labels, cast, plan.n, noise, attack, radius, alpha=alpha)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -12,14 +11,39 @@ from typing import Any
 import numpy as np
 
 import cert_core as cc
-from cert_core.rounding import samples
-from cert_models.logs import Row
-from cert_models.store.runs import bound_column
+from cert_core.rounding import confidence, in_full, samples
+from cert_models.logs import Row, scales_column, scales_digest
+from cert_models.store.claims import Proved
+from cert_models.store.runs import bound_column, columns_of
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 CHECK = "check the log or run"
 BLOCK = 1000  # rows made at a time
+
+
+def measure_of(attack: str, noise: cc.Noise | None) -> str:
+    """What radii measure: a norm of delta, or the scaled norm."""
+    digest = scales_digest(noise)
+    return f"{attack} radius" + (f" of delta/scales, scales {digest}" if digest else "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Jointly:
+    """How many inputs' labels are certified, and right, at one radius: all of them hold at once
+    with probability 1 - alpha, where each certificate by itself misses with probability alpha."""
+
+    radius: float
+    alpha: float
+    certified: int
+    right: int
+
+    def __str__(self) -> str:
+        return (
+            f"at radius {in_full(self.radius)}, fixed beforehand, {self.certified} labels are "
+            f"certified, {self.right} of them right, that hold all at once with probability "
+            f"{confidence(self.alpha)}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,10 +55,11 @@ class Result:
     name : str
     indices, labels, predict : (N,) int64
         Places in the data set, true classes, certified classes (cc.ABSTAIN: none).
-    radius : (N,) float64, in the attack's norm and input units
-    attack : "l1", "l2" or "linf"
+    radius : (N,) float64, in the attack's norm and input units; under "l0" whole numbers
+    attack : "l1", "l2" or "linf"; "l0" for changed entries
     alpha : float or None
-        Failure probability of each input; None where a log does not say.
+        Failure probability of each input; 0 where all copies are counted, None where a log does
+        not say.
     noise : Noise or None
     note : str
         How the votes were drawn, e.g. "n 10000".
@@ -46,6 +71,10 @@ class Result:
         Time taken, of a run.
     certificates : Certificates, or None
         What predict, radius, attack, alpha and noise are of; None of a log, which has no more.
+    proved : Proved, or None
+        What a table of proofs says of its certificates.
+    jointly : Jointly, or None
+        What holds of all inputs at once.
 
     Raises
     ------
@@ -68,6 +97,8 @@ class Result:
     tested: tuple[float, ...] | None = None
     seconds: Floats | None = None
     certificates: cc.Certificates | None = None
+    proved: Proved | None = None
+    jointly: Jointly | None = None
 
     @classmethod
     def of(cls, certificates: cc.Certificates, **about: Any) -> Result:
@@ -86,10 +117,13 @@ class Result:
             object.__setattr__(self, name, given)
         radius = cc.errors.array("radius", self.radius, ">= 0", lambda x: x >= 0, remedy=CHECK)
         object.__setattr__(self, "radius", np.atleast_1d(radius))
+        if self.attack == "l0" and (self.radius != np.floor(self.radius)).any():
+            wrong = float(self.radius[self.radius != np.floor(self.radius)][0])
+            raise cc.errors.fail("radius", "whole numbers of entries under l0", wrong, CHECK)
         for name in ("name", "note", "model", "data", "data_fingerprint"):
             cc.errors.text(name, getattr(self, name))
-        cc.errors.choice("attack", self.attack, cc.ATTACKS)
-        if self.alpha is not None:
+        cc.threats.attack_name(self.attack)
+        if self.alpha is not None and self.alpha != 0:  # 0: nothing is estimated
             cc.errors.alpha(self.alpha)
         sizes = {len(x) for x in (self.indices, self.labels, self.predict, self.radius)}
         none = sizes == {0} and self.certificates is None  # a run may have none yet
@@ -111,7 +145,8 @@ class Result:
 
     def rows(self) -> Iterator[Row]:
         """The same as rows of a log."""
-        extra = bound_column(self.certified_by.bound)
+        extra = columns_of(self.certified_by.bound, self.certified_by.alpha)
+        extra |= scales_column(self.noise)
         seconds = np.zeros(len(self)) if self.seconds is None else self.seconds
         columns = (self.indices, self.labels, self.predict, self.radius, seconds)
         for low in range(0, len(self), BLOCK):
@@ -124,10 +159,7 @@ class Result:
     @cached_property
     def measure(self) -> str:
         """What its radii measure; those of another measure are not to be compared with them."""
-        if self.noise is None or self.noise.stretch is None:
-            return f"{self.attack} radius"
-        digest = hashlib.sha256(self.noise.stretch.tobytes()).hexdigest()[:8]
-        return f"{self.attack} radius of delta/scales, scales {digest}"
+        return measure_of(self.attack, self.noise)
 
     @cached_property
     def certified(self) -> Floats:
@@ -211,6 +243,8 @@ def _tested(certificates: cc.Certificates) -> tuple[float, ...] | None:
 
 def _sampling(certificates: cc.Certificates) -> str:
     """How the votes behind certificates were drawn, and whether their bound is tight."""
+    if certificates.alpha == 0:
+        return f"all {certificates.n} copies counted, nothing estimated"
     text = f"n0 {certificates.n0}, n {certificates.n}"
     if isinstance(certificates, cc.sequential.SequentialCertificates) and len(certificates):
         mean = certificates.samples.mean()
@@ -244,4 +278,6 @@ def default_radii(results: Sequence[Result], most: int = 8) -> list[float]:
     power = 10.0 ** math.floor(math.log10(top / most))
     step = next(x * power for x in (1, 2, 2.5, 5, 10, 20) if top / (x * power) <= most)
     round_ones = {float(f"{i * step:.6g}") for i in range(int(top / step + 1e-9) + 1)}
+    if all(r.attack == "l0" for r in results):
+        round_ones = {float(math.floor(x)) for x in round_ones}
     return sorted(round_ones.union(tested))

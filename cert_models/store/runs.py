@@ -130,6 +130,33 @@ class ScorePlan(_Fields):
 
 
 @dataclass(frozen=True)
+class AllPlan(_Fields):
+    """All copies that a noise makes of an input, counted: nothing is drawn, and alpha is 0.
+
+    Such counts are certified as whole numbers (certify_deterministic), under "l1".
+
+    Attributes
+    ----------
+    n : int
+        How many copies there are.
+    """
+
+    n: int
+    kind: ClassVar[str] = "all"
+    n0: ClassVar[int] = 0
+
+    def __post_init__(self) -> None:
+        integer("n", self.n, 1)
+
+    def check(self, votes: Votes) -> None:
+        """Refuse votes that this plan cannot have cast."""
+        check_numbers(votes)
+        _total("selection", votes.selection, 0, votes)
+        _total("estimation", votes.estimation, self.n, votes)
+        _absent(votes, "looks", "scores")
+
+
+@dataclass(frozen=True)
 class SequentialPlan:
     """n0 selection samples, then estimation samples until a test at one of the looks stops.
 
@@ -195,9 +222,10 @@ class LogPlan(_Fields):
     kind: ClassVar[str] = "log"
 
     def __post_init__(self) -> None:
-        _samples(self.n0, self.n)
-        cc.errors.choice("attack", self.attack, cc.ATTACKS)
-        cc.errors.alpha(self.alpha)
+        if self.alpha != 0:  # else of all copies; the run knows whether its noise has such
+            _samples(self.n0, self.n)
+            cc.errors.alpha(self.alpha)
+        cc.threats.attack_name(self.attack)
 
     def check(self, votes: Votes) -> None:
         """Refuse all votes."""
@@ -206,13 +234,34 @@ class LogPlan(_Fields):
 
 CODE = "-code-"  # in the fingerprint of a model, between the digests of its content and its code
 
-Plan = FixedPlan | ScorePlan | SequentialPlan | LogPlan
+Plan = FixedPlan | ScorePlan | AllPlan | SequentialPlan | LogPlan
 PLANS: dict[str, type[Plan]] = {
     "fixed": FixedPlan,
     "scores": ScorePlan,
+    "all": AllPlan,
     "sequential": SequentialPlan,
     "log": LogPlan,
 }
+
+
+def all_copies(noise: cc.Noise) -> int | None:
+    """How many copies of an input there are, where nothing is drawn; None where they are drawn."""
+    return noise.copies if isinstance(noise, cc.Splitting) else None
+
+
+def check_alpha(plan: Plan, noise: cc.Noise, attack: str, alpha: float) -> None:
+    """Refuse a failure probability that is none, or 0 where something is estimated."""
+    whole = isinstance(plan, AllPlan)
+    if not whole and not (isinstance(plan, LogPlan) and alpha == 0):
+        cc.errors.alpha(alpha)
+        return
+    if getattr(plan, "n", None) != all_copies(noise):
+        rule = f"as many as {noise!r} makes of an input ({all_copies(noise)}) for alpha 0"
+        raise cc.errors.fail("n", rule, getattr(plan, "n", None), "count all copies")
+    if alpha != 0:
+        raise cc.errors.fail("alpha", "0 where all copies are counted", alpha, "leave it out")
+    if attack != "l1":
+        raise cc.errors.fail("attack", "l1 where all copies are counted", attack, "choose that")
 
 
 def bound_for(plan: Plan, name: str | None = None) -> str | None:
@@ -231,13 +280,18 @@ def bound_column(name: str | None) -> dict[str, str]:
     return {} if name is None or name in firsts else {"bound": name}
 
 
+def columns_of(bound: str | None, alpha: float) -> dict[str, str]:
+    """The columns that a log has besides: its bound, and alpha where that is 0."""
+    return bound_column(bound) | ({"alpha": "0"} if alpha == 0 else {})
+
+
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """All that decides the counts of a run, and how they are read by default.
 
     Attributes
     ----------
-    plan : FixedPlan, ScorePlan, SequentialPlan or LogPlan
+    plan : FixedPlan, ScorePlan, AllPlan, SequentialPlan or LogPlan
     noise : Noise
     seed, batch_size, num_classes : int
         batch_size 0: found by trial (no vote depends on it).
@@ -270,8 +324,8 @@ class Run:
         integer("seed", self.seed, 0, 2**32 - 1)
         for name, most in (("batch_size", None), ("num_classes", cc.votes.CLASSES)):
             integer(name, getattr(self, name), 0, most)
-        cc.errors.choice("attack", self.attack, cc.ATTACKS)
-        cc.errors.alpha(self.alpha)
+        cc.threats.attack_name(self.attack)
+        check_alpha(self.plan, self.noise, self.attack, self.alpha)
 
     def to_json(self) -> str:
         """What decides the counts, as canonical JSON."""

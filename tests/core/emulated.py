@@ -52,7 +52,7 @@ class Emulator:
 
     def __init__(self, variants: Iterable[tuple[str, launches.Macros]], folder: Path) -> None:
         path, library = folder / "kernels.cpp", folder / "kernels.so"
-        headers = '#include "emulator.h"\n' + launches.source("threads.cuh")
+        headers = '#include "emulator.h"\n' + launches.source("copies.cuh")
         path.write_text(headers + "".join(_variant(*v) for v in variants), encoding="utf-8")
         assert COMPILER is not None
         subprocess.run([COMPILER, *FLAGS, f"-I{HERE}", str(path), "-o", str(library)], check=True)
@@ -87,6 +87,10 @@ class Array(np.ndarray[Any, Any]):
 
     def get(self) -> Any:
         return np.array(self)
+
+    @property
+    def __cuda_array_interface__(self) -> Any:
+        return {"data": (self.ctypes.data, False)}
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         _alike(inputs)

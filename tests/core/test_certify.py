@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy import special, stats
@@ -13,6 +15,56 @@ NOISE = cc.Gaussian(4, 1.0)
 
 def table(*rows: list[int]) -> np.ndarray:
     return np.array(rows, dtype=np.int64)
+
+
+def chosen(top: list[int], classes: int) -> np.ndarray:
+    """Selection votes for these classes, their rival the last class, or the first."""
+    votes = np.zeros((len(top), classes), dtype=np.int64)
+    for row, label in zip(votes, top, strict=True):
+        row[label], row[0 if label == classes - 1 else -1] = 60, 40
+    return votes
+
+
+def by_hand(
+    selection: np.ndarray, estimation: np.ndarray, alpha: float, k: int | None
+) -> tuple[int, float, float]:
+    """(class, p_lower, radius) of one input by SciPy's quantiles of Beta laws: the class from
+    the selection, all else from the estimation; with k, alpha/2 and alpha/(2k)."""
+    top, n = int(selection.argmax()), int(estimation.sum())
+    share = alpha if k is None else alpha / 2
+    votes = int(estimation[top])
+    p = float(stats.beta.ppf(share, votes, n - votes + 1)) if votes else 0.0
+    other = 1 - p
+    if k is not None:
+        rival = sorted(np.delete(estimation, top))[-k]
+        upper = stats.beta.ppf(1 - alpha / (2 * k), rival + 1, n - rival) if rival < n else 1.0
+        other = min(float(upper), (1 - p) / k)
+    return top, p, max(0.5 * float(special.ndtri(p) - special.ndtri(other)), 0.0)
+
+
+@pytest.mark.parametrize("k", [None, 1, 2, 3])
+@pytest.mark.parametrize("alpha", [0.001, 0.2])
+def test_what_each_stage_decides(k: int | None, alpha: float) -> None:
+    """The selection votes choose the class, and no more; the estimation votes bound it and the
+    k-th of the others, at the stated shares of alpha: two tables that agree on nothing."""
+    rng = np.random.default_rng(1)
+    shares = rng.dirichlet([0.5] * 5, size=(2, 300))
+    shares[1, ::2] = 0.1 * shares[1, ::2] + 0.9 * shares[0, ::2]
+    selection = np.stack([rng.multinomial(30, p) for p in shares[0]])
+    estimation = np.stack([rng.multinomial(400, p) for p in shares[1]])
+    if k is None:
+        result = cc.certify(selection, estimation, NOISE, "l2", alpha=alpha)
+    else:
+        result = cc.certificates.certify_top_k(selection, estimation, NOISE, "l2", k=k, alpha=alpha)
+    expected = [
+        by_hand(one, other, alpha, k) for one, other in zip(selection, estimation, strict=True)
+    ]
+    top, p, radius = (np.array(column) for column in zip(*expected, strict=True))
+    np.testing.assert_array_equal(result.label, np.where(radius > 0, top, cc.ABSTAIN))
+    np.testing.assert_allclose(result.p_lower, p, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(result.radius, radius, rtol=1e-7, atol=1e-9)
+    assert 30 < (radius > 0).sum() < 270
+    assert (estimation.argmax(axis=1) != top).sum() > 30
 
 
 def test_certificates() -> None:
@@ -31,17 +83,15 @@ def test_certificates() -> None:
 
 
 def test_a_radius_is_never_above_the_truth_too_often() -> None:
-    """A half-space at distance D of the input is exactly robust up to D (Gaussian, l2): of
-    20,000 certificates at alpha = .05, at most 1150 may exceed it (false alarm < 1e-6)."""
-    rng = np.random.default_rng(0)
-    distance, n, inputs = 0.8, 500, 20_000
-    votes = rng.binomial(n, special.ndtr(distance), size=inputs)
+    """A half-space at distance D of the input is exactly robust up to D (Gaussian, l2): the
+    chance that its votes give a larger radius is alpha at most, and near it."""
+    distance, n = 0.8, 500
+    votes = np.arange(n + 1)
+    chance = stats.binom.pmf(votes, n, special.ndtr(distance))
     estimation = np.stack([votes, n - votes], axis=1)
-    selection = np.tile([50, 0], (inputs, 1))
-    result = cc.certify(selection, estimation, NOISE, "l2", alpha=0.05)
-    assert np.sum(result.radius > distance) <= 1150
-    assert np.sum(result.radius > distance) >= stats.binom.ppf(1e-6, inputs, 0.03)
-    assert np.median(result.radius / distance) > 0.85
+    result = cc.certify(chosen([0] * (n + 1), 2), estimation, NOISE, "l2", alpha=0.05)
+    assert 0.03 < chance[result.radius > distance].sum() <= 0.05
+    assert (chance * result.radius).sum() > 0.85 * distance
 
 
 def spread(top: float, other: float, n: int = 100_000) -> np.ndarray:
@@ -66,62 +116,53 @@ def test_table_of_the_runner_up(shares: tuple[float, float], alone: str, apart: 
     """Radius/sigma at n = 1e5, alpha = .001 (SOUNDNESS section 3), to the printed digits."""
     votes = spread(*shares)
     for printed, result in (
-        (alone, cc.certify(votes, votes.copy(), NOISE, "l2")),
-        (apart, cc.certificates.certify_top_k(votes, votes.copy(), NOISE, "l2")),
+        (alone, cc.certify(chosen([0], 40), votes, NOISE, "l2")),
+        (apart, cc.certificates.certify_top_k(chosen([0], 40), votes, NOISE, "l2")),
     ):
         digits = len(printed.partition(".")[2])
         assert round(float(result.radius[0]), digits) == float(printed)
 
 
-def test_the_runner_up_bound_is_that_of_the_largest_other_class() -> None:
-    votes = table([700, 20, 200, 80], [20, 950, 25, 5])
-    result = cc.certificates.certify_top_k(votes, votes.copy(), NOISE, "l2", alpha=0.01)
-    p = cc.binomial_lower(np.array([700, 950]), 1000, 0.005)
-    upper = cc.binomial_upper(np.array([200, 25]), 1000, 0.005)
-    np.testing.assert_array_equal(result.p_lower, p)
-    assert result.p_other is not None
-    np.testing.assert_allclose(result.p_other, np.minimum(upper, 1 - p), rtol=1e-12)
-    expected = 0.5 * (special.ndtri(p) - special.ndtri(result.p_other))
-    np.testing.assert_allclose(result.radius, expected, rtol=1e-8)
-    assert (result.radius <= expected).all()
-    assert cc.certify(votes, votes.copy(), NOISE, "l2").p_other is None
-
-
-def test_top_k_reads_the_kth_other_class() -> None:
-    votes = table([400, 350, 150, 100])
-    radii = []
-    for k, rival in ((1, 350), (2, 150), (3, 100)):
-        result = cc.certificates.certify_top_k(votes, votes.copy(), NOISE, "l2", k=k, alpha=0.01)
-        p = cc.binomial_lower(400, 1000, 0.005)
-        upper = min(cc.binomial_upper(rival, 1000, 0.01 / (2 * k)), (1 - p) / k)
-        assert result.p_other is not None
-        assert result.p_other[0] == pytest.approx(upper, rel=1e-12)
-        radii.append(float(result.radius[0]))
+def test_top_k_certifies_more_with_k_and_any_class_that_is_named() -> None:
+    votes, selection = table([400, 350, 150, 100]), chosen([0], 4)
+    radii = [
+        float(
+            cc.certificates.certify_top_k(selection, votes, NOISE, "l2", k=k, alpha=0.01).radius[0]
+        )
+        for k in (1, 2, 3)
+    ]
     assert radii[0] == 0.0
     assert 0 < radii[1] < radii[2]
-    chosen = cc.certificates.certify_top_k(
-        votes, votes.copy(), NOISE, "l2", k=2, labels=[1], alpha=0.01
+    named = cc.certificates.certify_top_k(
+        selection, votes, NOISE, "l2", k=2, labels=[1], alpha=0.01
     )
-    assert chosen.label.tolist() == [1]
-    assert chosen.radius[0] < radii[1]
+    other = cc.certificates.certify_top_k(chosen([1], 4), votes, NOISE, "l2", k=2, alpha=0.01)
+    assert named.label.tolist() == other.label.tolist() == [1]
+    assert named.radius[0] == other.radius[0] < radii[1]
+    assert cc.certify(selection, votes, NOISE, "l2").p_other is None
 
 
-def misses(p: list[float], k: int, alpha: float, inputs: int) -> int:
-    """Of inputs whose class 0 has rank k + 1, so that no radius is true: how many get one."""
-    votes = np.random.default_rng(3).multinomial(200, p, size=inputs)
-    labels = np.zeros(inputs, dtype=np.int64)
-    result = cc.certificates.certify_top_k(
-        votes, votes.copy(), NOISE, "l2", k=k, labels=labels, alpha=alpha
-    )
-    return int((result.radius > 0).sum())
+def every(n: int, classes: int) -> np.ndarray:
+    """All tables of n votes."""
+    tables = itertools.combinations(range(n + classes - 1), classes - 1)
+    return np.array([np.diff([-1, *ends, n + classes - 1]) - 1 for ends in tables])
 
 
 @pytest.mark.parametrize(
-    ("p", "k"), [([0.5, 0.5], 1), ([0.3, 0.3, 0.4], 2), ([0.25, 0.25, 0.25, 0.25], 3)]
+    ("p", "k", "n"),
+    [([0.5, 0.5], 1, 60), ([0.3, 0.3, 0.4], 2, 30), ([0.25, 0.25, 0.25, 0.25], 3, 16)],
 )
-def test_a_class_that_is_not_ahead_is_rarely_certified(p: list[float], k: int) -> None:
-    """Of 20,000 inputs at alpha = .05 at most 1150 (false alarm < 1e-6)."""
-    assert misses(p, k, 0.05, 20_000) <= 1150
+@pytest.mark.parametrize("alpha", [0.05, 0.3])
+def test_a_class_that_is_not_ahead_is_rarely_certified(
+    p: list[float], k: int, n: int, alpha: float
+) -> None:
+    """With what probability class 0, of rank k + 1, gets a radius: over all tables of votes."""
+    votes = every(n, len(p))
+    chance = stats.multinomial.pmf(votes, n, p)
+    selection = chosen([0] * len(votes), len(p))
+    result = cc.certificates.certify_top_k(selection, votes, NOISE, "l2", k=k, alpha=alpha)
+    assert chance.sum() == pytest.approx(1.0)
+    assert chance[result.radius > 0].sum() <= alpha
 
 
 SEPARATED = [
@@ -191,10 +232,10 @@ def test_predict() -> None:
 
 def test_no_inputs() -> None:
     empty = np.zeros((0, 3), dtype=np.int64)
-    assert len(cc.certify(empty, empty.copy(), NOISE, "l2")) == 0
+    assert len(cc.certify(empty, empty + 0, NOISE, "l2")) == 0
 
 
-GOOD = table([50, 50])
+GOOD, CHOSEN = table([50, 50]), chosen([0], 2)
 BAD = [
     (lambda: cc.certify(table([1, 2, 3]), GOOD, NOISE, "l2"), "counts_estimation must be of the"),
     (lambda: cc.certify(GOOD * 1.0, GOOD, NOISE, "l2"), "counts_selection must be an"),
@@ -205,18 +246,18 @@ BAD = [
     ),
     (lambda: cc.certify(GOOD, table([5, 4]), NOISE, "l2"), "n must be at least 10 for alpha"),
     (
-        lambda: cc.certify(GOOD, GOOD.copy(), NOISE, "l3"),
+        lambda: cc.certify(CHOSEN, GOOD, NOISE, "l3"),
         "attack must be one of 'l1', 'l2', 'linf'",
     ),
-    (lambda: cc.certify(GOOD, GOOD.copy(), "gaussian", "l2"), "noise must be a noise"),  # type: ignore[arg-type]
-    (lambda: cc.certify(GOOD, GOOD.copy(), NOISE, "l2", alpha=0.7), "alpha must be a number in"),
+    (lambda: cc.certify(CHOSEN, GOOD, "gaussian", "l2"), "noise must be a noise"),  # type: ignore[arg-type]
+    (lambda: cc.certify(CHOSEN, GOOD, NOISE, "l2", alpha=0.7), "alpha must be a number in"),
     (lambda: cc.certificates.predict_labels([1, 2], 0.1), "counts must be an"),
     (
-        lambda: cc.certificates.certify_top_k(GOOD, GOOD.copy(), NOISE, "l2", k=2),
+        lambda: cc.certificates.certify_top_k(CHOSEN, GOOD, NOISE, "l2", k=2),
         "k must be an integer in [1, 1]",
     ),
     (
-        lambda: cc.certificates.certify_top_k(GOOD, GOOD.copy(), NOISE, "l2", labels=[2]),
+        lambda: cc.certificates.certify_top_k(CHOSEN, GOOD, NOISE, "l2", labels=[2]),
         "labels must be a class in [0, 2) for each of the 1 inputs",
     ),
     (
@@ -247,10 +288,10 @@ def test_bad_input(call: object, message: str) -> None:
 
 def test_abstentions_are_wrong_whatever_the_truth() -> None:
     votes = np.array([[500, 500], [1000, 0]])
-    result = cc.certify(votes, votes.copy(), cc.Gaussian(3, 1.0), "l2", alpha=0.001)
+    result = cc.certify(chosen([0, 0], 2), votes, NOISE, "l2", alpha=0.001)
     assert result.label[0] == cc.ABSTAIN
     assert cc.certified_accuracy(result, [cc.ABSTAIN, 0], 0.0) == 0.5
-    assert result != cc.certify(votes, votes.copy(), cc.Gaussian(3, 1.0), "l2", alpha=0.001)
+    assert result != cc.certify(chosen([0, 0], 2), votes, NOISE, "l2", alpha=0.001)
 
 
 def test_certified_accuracy_checks_its_arguments() -> None:

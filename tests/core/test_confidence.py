@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from fractions import Fraction
 
 import mpmath as mp
 import numpy as np
@@ -46,6 +47,38 @@ def test_never_above_the_exact_bound(n: int, share: float, alpha: float) -> None
 
         assert tail(mp.mpf(lower)) <= mp.mpf(alpha)
         assert tail(mp.mpf(lower) + mp.mpf("1.1e-10")) >= mp.mpf(alpha)
+
+
+@pytest.mark.parametrize("alpha", [1e-12, 0.001, 0.05, 0.5])
+@pytest.mark.parametrize("n", [1, 2, 3, 8, 50, 10**6])
+def test_both_ends_of_few_votes_and_of_many(n: int, alpha: float) -> None:
+    """P(X >= k) at the lower bound, and P(X <= k) at the upper one, are alpha at most: to the
+    last digit, 1 - alpha and its root among them."""
+    for k in sorted({*range(min(n, 9)), n - 1, n}):
+        lower, upper = (
+            mp.mpf(bound(k, n, alpha)) for bound in (cc.binomial_lower, cc.binomial_upper)
+        )
+        if k > 0:
+            at = lower**n if k == n else mp.betainc(k, n - k + 1, 0, lower, regularized=True)
+            assert at <= mp.mpf(alpha)
+        if k < n:
+            rest = 1 - upper
+            at = rest**n if k == 0 else mp.betainc(n - k, k + 1, 0, rest, regularized=True)
+            assert at <= mp.mpf(alpha)
+            assert rest >= cc.binomial_lower(n - k, n, alpha) * (1 - 1e-12) - 2e-15
+    assert (cc.binomial_lower(0, n, alpha), cc.binomial_upper(n, n, alpha)) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("n", [1, 2, 9, 100, 2001])
+def test_p_values_are_never_below_the_exact_ones(n: int) -> None:
+    """Twice the sum of whole binomial coefficients, over 2^n, down to 1e-60."""
+    ways, total = 0, Fraction(2) ** n
+    for top in range(n, n // 2, -1):
+        ways += math.comb(n, top)
+        exact = min(2 * ways / total, Fraction(1))
+        if exact >= Fraction(1, 10**60):
+            found = Fraction(majority_p_value(top, n - top))
+            assert exact <= found <= exact * (1 + Fraction(1, 10**11))
 
 
 def test_published_values() -> None:

@@ -18,8 +18,8 @@ from strategies import members
 
 import cert_core as cc
 from cert_core import kernels
+from cert_core.copies import product_high
 from cert_core.kernels import reference as definition
-from cert_core.kernels.copies import product_high
 from cert_core.kernels.cpu.copying import product_high as compiled_product_high
 
 

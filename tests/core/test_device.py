@@ -3,11 +3,13 @@ streams, memory.  Statistical tests have fixed seeds and false alarms below 1e-8
 
 from __future__ import annotations
 
+import gc
 import math
 from typing import Any
 
 import numpy as np
 import pytest
+from core.test_copies import ALL, whole
 from scipy import special, stats
 
 import cert_core as cc
@@ -29,8 +31,15 @@ def gpu() -> Any:
 @pytest.fixture
 def cupy(gpu: Any) -> Any:
     """CuPy, its pool emptied afterwards."""
-    yield gpu.cupy
-    gpu.cupy.get_default_memory_pool().free_all_blocks()
+    yield gpu.module.cupy
+    gpu.module.cupy.get_default_memory_pool().free_all_blocks()
+
+
+def on_torch() -> Any:
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("torch sees no CUDA device")
+    return torch
 
 
 def room(cupy: Any, size: float) -> None:
@@ -139,34 +148,102 @@ def test_equal_to_the_reference(gpu: Any, family: str, dim: int) -> None:
 
 
 def test_torch_tensors_are_filled_on_their_stream(gpu: Any, cupy: Any) -> None:
-    torch = pytest.importorskip("torch")
-    if not torch.cuda.is_available():
-        pytest.skip("torch sees no CUDA device")
+    torch = on_torch()
+    from cert_models.smooth.batches import cupy_stream
+
     noise = cc.L2Noise(3072, 1.0, 100.0)
     out = torch.zeros((100, 3072), device="cuda")
     stream = torch.cuda.Stream()
     torch.cuda.synchronize()
-    with torch.cuda.stream(stream), cupy.cuda.ExternalStream(stream.cuda_stream):
-        assert gpu.draw(noise, 100, 1, out=out) is out
-        total = out.double().sum()
-    stream.synchronize()
-    assert float(total) == pytest.approx(float(gpu.draw(noise, 100, 1).sum(dtype="float64")))
+    for _ in range(2):  # the stream outlives what CuPy made of it
+        with torch.cuda.stream(stream), cupy_stream(stream):
+            assert gpu.draw(noise, 100, 1, out=out) is out
+            total = out.double().sum()
+        gc.collect()
+        stream.synchronize()
+        assert float(total) == pytest.approx(float(gpu.draw(noise, 100, 1).sum(dtype="float64")))
 
 
-def test_a_classifier_counts_what_the_cpu_counts() -> None:
-    torch = pytest.importorskip("torch")
-    if not torch.cuda.is_available():
-        pytest.skip("torch sees no CUDA device")
+@pytest.mark.parametrize("at", [0, 1])
+def test_torch_tensors_that_begin_anywhere(gpu: Any, at: int) -> None:
+    """Sixteen bytes are written at once only where they are aligned; what is strided is refused."""
+    torch = on_torch()
+    noise = cc.L2Noise(3072, 1.0, 100.0)
+    room = torch.zeros(10 * 3072 + 4, device="cuda")
+    out, center = room[at : at + 5 * 3072].reshape(5, 3072), torch.ones(3072, device="cuda")
+    expected = gpu.draw(noise, 5, 1, center=center).get()
+    gpu.draw(noise, 5, 1, center=center, out=out)
+    torch.cuda.synchronize()
+    np.testing.assert_array_equal(out.cpu().numpy(), expected)
+    assert float(room[:at].abs().sum() + room[at + 5 * 3072 :].abs().sum()) == 0.0
+    with pytest.raises(ValueError, match="out must be a contiguous array"):
+        gpu.draw(noise, 5, 1, out=room[: 10 * 3072].reshape(5, 6144)[:, ::2])
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("family", sorted(cc.NOISES))
+def test_a_classifier_counts_what_the_cpu_counts(family: str, stream: bool) -> None:
+    """On the default stream and on another, for every family the device draws."""
+    torch = on_torch()
     from cert_models.smooth import SmoothedClassifier
 
+    k = {"gaussian": 0.0, "laplace": 0.0}.get(family, 60.0)
+    try:
+        noise = cc.NOISES[family].with_rms(192, 0.5, k)
+        cc.draw(noise, 1, 0, backend="gpu")
+    except (AttributeError, TypeError, ValueError) as error:  # discrete noises are the CPU's
+        pytest.skip(str(error))
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 5)).eval()
-    noise, x = cc.L1Noise.with_rms(192, 0.5, 60.0), np.zeros((3, 3, 8, 8), np.float32)
+    x = np.zeros((3, 3, 8, 8), np.float32)
     ours = SmoothedClassifier(net, noise, 5, batch_size=700).counts(x, 5000, 3)
     on_device = SmoothedClassifier(net.cuda(), noise, 5, batch_size=900)
-    assert np.abs(on_device.counts(x, 5000, 3) - ours).sum() <= 10  # votes at the very border
+    with torch.cuda.stream(torch.cuda.Stream() if stream else torch.cuda.default_stream()):
+        theirs = on_device.counts(x, 5000, 3)
+    assert np.abs(theirs - ours).sum() <= 10  # votes at the very border
+
+
+def test_two_devices(gpu: Any, cupy: Any) -> None:
+    """Arrays of another device than the current one are refused; each draws the same."""
+    if cupy.cuda.runtime.getDeviceCount() < 2:
+        pytest.skip("needs two devices")
+    noise = cc.L2Noise(3072, 1.0, 100.0)
+    here = gpu.draw(noise, 5, 1)
+    with cupy.cuda.Device(1):
+        np.testing.assert_array_equal(gpu.draw(noise, 5, 1).get(), here.get())
+        with pytest.raises(ValueError, match="arrays on the current device, 1, got 0"):
+            gpu.draw(noise, 5, 1, out=here)
 
 
 def test_out_of_memory_says_how_much(gpu: Any) -> None:
     with pytest.raises(MemoryError, match="4000000000000000 bytes of device memory"):
         gpu.draw(cc.Gaussian(1000, 1.0), 10**12, 0)
+
+
+@pytest.mark.parametrize("dtype", kernels.DTYPES)
+@pytest.mark.parametrize("noise", ALL, ids=str)
+def test_copies_are_those_of_the_cpu(gpu: Any, noise: cc.Noise, dtype: str) -> None:
+    """Bit for bit, also into rows of the device and from any start."""
+    x = whole(noise)
+    expected = cc.draw(noise, 3000, 5, start=2**32 - 150, center=x, dtype=dtype)
+    found = gpu.draw(noise, 3000, 5, start=2**32 - 150, center=x, dtype=dtype)
+    np.testing.assert_array_equal(found.get(), expected)
+    out = gpu.module.cupy.empty((100, noise.dim), dtype)
+    gpu.draw(noise, 100, 5, start=2**32, center=x, dtype=dtype, out=out)
+    np.testing.assert_array_equal(out.get(), expected[150:250])
+
+
+@pytest.mark.parametrize("step", ["1/255", "1/65536"])
+@pytest.mark.parametrize("dim", [3, 784, 3072])
+@pytest.mark.parametrize("family", ["gaussian", "laplace", "l1", "l2", "linf", "mixed"])
+def test_integers_are_those_of_the_cpu(gpu: Any, family: str, dim: int, step: str) -> None:
+    """Noise on a lattice and its FAILs: the device decides what its margins prove alone."""
+    k = 0.0 if family in ("gaussian", "laplace") else dim / 3
+    noise, lattice = cc.NOISES[family].with_rms(dim, 0.5, k), cc.Lattice(step)
+    center = np.arange(dim) % 255
+    whole_numbers, failed = gpu.draw_lattice(noise, 20_000, 9, lattice, start=2**40, center=center)
+    expected = kernels.backend("cpu").draw_lattice(
+        noise, 20_000, 9, lattice, start=2**40, center=center
+    )
+    np.testing.assert_array_equal(whole_numbers.get(), expected[0])
+    np.testing.assert_array_equal(failed, expected[1])

@@ -15,13 +15,15 @@ from typing import Any
 import numpy as np
 import pytest
 from core import emulated, nvrtc
+from core.test_copies import ALL, whole
 from core.test_kernels import OnHost
 
 import cert_core as cc
 from cert_core import kernels
 from cert_core.kernels import reference
 from cert_core.kernels.cpu import backend as cpu
-from cert_core.kernels.gpu import launches
+from cert_core.kernels.gpu import copying, launches
+from cert_core.kernels.integers import Margins
 from cert_core.native import drawing
 from cert_core.quantiles import cosine_quantiles
 from cert_core.threats import Shift
@@ -30,7 +32,9 @@ ROOT = Path(__file__).parent.parent.parent
 KINDS = ("normal", "exponential", "uniform", "truncated")
 FAMILIES = [
     cc.Gaussian(1, 0.5), cc.Gaussian(784, 2.0), cc.L2Noise(1, 1.0, 0.4), cc.L2Noise(64, 0.25, 63.9),
-    cc.L2Noise(4100, 1.0, 9.0), cc.Laplace(3, 1.0), cc.Laplace(1100, 1.0), cc.L1Noise(64, 1.3, 2.0),
+    cc.L2Noise(4100, 1.0, 9.0), cc.L2Noise(4112, 1.0, 9.0), cc.L1Noise(1024, 1.0, 9.0),
+    cc.LinfNoise(2048, 1.0, 9.0), cc.Gaussian(2048, 1.0), cc.MixedNoise(1024, 1.0),
+    cc.Laplace(3, 1.0), cc.Laplace(1100, 1.0), cc.L1Noise(64, 1.3, 2.0),
     cc.L1Noise(784, 1.0, 10.0), cc.L1Noise(4100, 1.0, 9.0), cc.LinfNoise(3, 1.1, 1.5),
     cc.LinfNoise(1100, 1.0, 100.0), cc.MixedNoise(1, 0.8, 0.3), cc.MixedNoise(3, 0.8, 2.5),
     cc.MixedNoise(64, 0.8), cc.MixedNoise(1100, 1.0, 590.0), cc.RadialNoise(9, math.inf, 1.0, 1.0),
@@ -112,8 +116,10 @@ def variants() -> set[tuple[str, launches.Macros]]:
     """Every kernel that the families below ask for."""
     found: list[Any] = [launches.split_values(9, 0.0, 1.0, 9)]
     for noise in FAMILIES:
+        if noise.stretch is None:
+            found.append(launches.lattice(noise, 5, 0, 0, 0, Margins(1, 0.0, 1.0)))
         for dtype in kernels.DTYPES:
-            found.append(launches.draw(noise, 5, 0, 0, 0, dtype))
+            found += [launches.draw(noise, 5, 0, 0, 0, dtype, aligned=a) for a in (False, True)]
             for shift in (Shift("axis", 1.0, True, ""), Shift("diagonal", 1.0, True, "")):
                 found.append(launches.given_ratios(noise, shift, 5, dtype))
                 shape = noise.geometry(shift.kind)
@@ -123,6 +129,13 @@ def variants() -> set[tuple[str, launches.Macros]]:
                     if shape == "open"
                     else launches.closed_ratios(noise, shift, shape, *ask)
                 )
+    for noise in ALL:
+        for dtype in kernels.DTYPES:
+            if isinstance(noise, cc.Uniform):
+                found.append(copying.cube(noise, 5, 0, 0, 0, dtype))
+            else:
+                copied = noise.recipe(whole(noise), dtype)
+                found.append(copying.copies(noise, copied, 5, 0, 0, 0, dtype)[0])
     return {(launch.file, launch.macros) for launch in found}
 
 
@@ -168,6 +181,40 @@ def test_emulated_rows(host: Any, emulator: Any, noise: cc.Noise, dtype: str) ->
     np.testing.assert_array_equal(host.draw(noise, n, 5, center=center, **options), center + rows)
 
 
+@pytest.mark.parametrize("noise", [n for n in FAMILIES if n.stretch is None], ids=IDS[:-1])
+@pytest.mark.parametrize("step", ["1/255", "1/65536"])
+def test_emulated_integers(gpu: Any, emulator: Any, noise: cc.Noise, step: str) -> None:
+    """Bit by bit those of the reference, FAILs as well, whatever the order of the threads."""
+    lattice, n = cc.Lattice(step), 2 + 3000 // noise.dim
+    center = np.random.default_rng(0).integers(-500, 500, noise.dim)
+    options: dict[str, Any] = {"start": START, "center": center}
+    expected, fails = reference.draw_lattice(noise, n, 5, lattice, **options)
+    device = kernels.backend("gpu")
+    for emulator.backwards in (False, True):
+        whole, failed = device.draw_lattice(noise, n, 5, lattice, **options)
+        np.testing.assert_array_equal(whole.get(), expected)
+        np.testing.assert_array_equal(failed, fails)
+    out = np.zeros((n, noise.dim), np.int32)
+    assert device.draw_lattice(noise, n, 5, lattice, out=out, **options)[0] is out
+    np.testing.assert_array_equal(out, expected)
+
+
+def test_emulated_margins_leave_few_rows_undecided(
+    gpu: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The device's own integers are nearly all: else the comparison above were idle."""
+    asked: list[int] = []
+
+    def decide(*place: Any) -> Any:
+        asked.append(len(place[-1]))
+        return reference.decide(*place)
+
+    monkeypatch.setattr(gpu, "decide", decide)
+    for noise in (cc.Gaussian(64, 0.5), cc.L2Noise(64, 0.5, 9.0), cc.MixedNoise(64, 0.5, 9.0)):
+        kernels.backend("gpu").draw_lattice(noise, 500, 1, cc.Lattice("1/255"))
+    assert sum(asked) < 10
+
+
 def test_emulated_rows_of_zeros(host: Any) -> None:
     """A row whose uniforms all round to 1 is drawn to its radius, as by the reference."""
     for noise in (cc.L2Noise(1, 1.0, 0.4), cc.L1Noise(1, 1.0, 0.4), cc.L2Noise(2, 1.0, 0.4)):
@@ -194,6 +241,46 @@ def test_emulated_log_ratios(host: Any, emulator: Any, noise: cc.Noise, kind: An
         np.testing.assert_allclose(fused, expected, rtol=1e-11, atol=1e-12 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize("dtype", kernels.DTYPES)
+@pytest.mark.parametrize("noise", ALL, ids=str)
+def test_emulated_copies(host: Any, emulator: Any, noise: cc.Noise, dtype: str) -> None:
+    """Bit for bit those of the CPU, in whatever order the threads run, from any start."""
+    n, options = 20 + 900 // noise.dim, {"start": 2**32 - 9, "dtype": dtype, "center": whole(noise)}
+    rows, ours = host.draw(noise, n, 5, **options), cpu.draw(noise, n, 5, **options)
+    assert rows.dtype == dtype
+    np.testing.assert_array_equal(rows, ours)
+    emulator.backwards = True
+    np.testing.assert_array_equal(host.draw(noise, n, 5, **options), rows)
+    assert host.draw(noise, 0, 5, **options).shape == (0, noise.dim)
+
+
+@pytest.mark.parametrize("noise", [n for n in ALL if n.dim < 600], ids=str)
+def test_emulated_copies_do_not_depend_on_the_grid(
+    host: Any, monkeypatch: pytest.MonkeyPatch, noise: cc.Noise
+) -> None:
+    n, x = 300, whole(noise)
+    rows = host.draw(noise, n, 7, center=x)
+    np.testing.assert_array_equal(host.draw(noise, 40, 7, start=130, center=x), rows[130:170])
+    monkeypatch.setattr(launches, "MOST_BLOCKS", 2)  # CUDA blocks that come back
+    np.testing.assert_array_equal(host.draw(noise, n, 7, center=x), rows)
+
+
+def test_centers_of_copies_on_the_device(gpu: Any) -> None:
+    """Levels, placed there or another framework's; integers keep their type."""
+    noise, codes = cc.Flips(9, 3, 0.5), np.arange(9) % 3
+    levels = (codes / 2).astype(np.float32)
+    expected = cpu.draw(noise, 6, 1, center=levels)
+    for center in (levels, gpu.given("center", levels), OnDevice(levels)):
+        np.testing.assert_array_equal(gpu.draw(noise, 6, 1, center=center).get(), expected)
+    np.testing.assert_array_equal(gpu.draw(noise, 6, 1, center=codes).get(), 2 * expected)
+    with pytest.raises(ValueError, match=r"center must be one input for Flips.*, got None"):
+        gpu.draw(noise, 6, 1)
+    with pytest.raises(ValueError, match=r"x must be one of the 3 levels j/2 in \[0, 1\], got 0.3"):
+        gpu.draw(noise, 6, 1, center=np.full(9, 0.3))
+    with pytest.raises(cc.errors.UnsupportedPair, match="noise must have a density"):
+        gpu.draw_log_ratio(noise, Shift("entries", 1.0, True, ""), 5, 1)
+
+
 CUT = [cc.L2Noise(64, 0.25, 63.9), cc.MixedNoise(3, 0.8, 2.5), cc.Laplace(3, 1.0)]
 
 
@@ -206,7 +293,7 @@ def test_emulated_samples_do_not_depend_on_the_grid(
     rows, ratios = host.draw(noise, n, 7), host.draw_log_ratio(noise, shift, n, 7)
     np.testing.assert_array_equal(host.draw(noise, 40, 7, start=130), rows[130:170])
     monkeypatch.setattr(launches, "SPREAD", 1)  # several rows one after the other
-    assert launches.geometry(n, 64, 4)[1] > 16
+    assert launches.geometry(n, 64, "float32")[1] > 16
     np.testing.assert_array_equal(host.draw(noise, n, 7), rows)
     monkeypatch.setattr(launches, "MOST_BLOCKS", 2)  # and CUDA blocks that come back
     np.testing.assert_array_equal(host.draw(noise, n, 7), rows)
@@ -217,13 +304,15 @@ def test_emulated_samples_do_not_depend_on_the_grid(
 
 
 @pytest.mark.parametrize("dim", [1, 2, 3, 4, 5, 63, 784, 1023, 1024, 1025, 3072, 150528])
-@pytest.mark.parametrize("slots", [2, 4])
-def test_geometry(dim: int, slots: int) -> None:
+@pytest.mark.parametrize("dtype", kernels.DTYPES)
+def test_geometry(dim: int, dtype: str) -> None:
+    slots = launches.SLOTS[dtype]
+    made = slots * launches.BESIDE[dtype]
     for n in (1, 1000, 10**6, 10**10):
-        width, rows, tiles = launches.geometry(n, dim, slots)
+        width, rows, tiles = launches.geometry(n, dim, dtype)
         side = launches.THREADS // width
         assert width * side == launches.THREADS
-        assert width * slots >= min(dim, launches.THREADS * slots) > (width // 2) * slots - slots
+        assert width * made >= min(dim, launches.THREADS * slots) > (width // 2) * made - made
         assert rows % side == 0
         assert side <= rows <= launches.THREADS
         assert (tiles - 1) * launches.THREADS * slots < dim <= tiles * launches.THREADS * slots
@@ -289,6 +378,23 @@ def test_arrays_are_read_and_written_where_they_are(gpu: Any) -> None:
     elsewhere.device = SimpleNamespace(id=1)
     with pytest.raises(ValueError, match="arrays on the current device, 0, got 1"):
         checked.log_ratio(noise, elsewhere, Shift("axis", 1.0, True, ""))
+
+
+def test_memory_may_begin_anywhere(gpu: Any) -> None:
+    """Sixteen bytes are written at once only where they are aligned."""
+    noise, room = cc.L2Noise(64, 1.3, 2.0), np.zeros(5 * 64 + 8, "f4")
+    checked = kernels.backend("gpu")
+    begin = -room.ctypes.data % 16 // 4
+    expected = checked.draw(noise, 5, 3, center=np.ones(64)).get()
+    for at in (begin, begin + 1):
+        middle = np.ones(68, "f4")[at : at + 64]
+        for center in (np.ones(64), OnDevice(middle)):
+            out = OnDevice(room[at : at + 320].reshape(5, 64))
+            checked.draw(noise, 5, 3, out=out, center=center)
+            np.testing.assert_array_equal(out.array, expected)
+    assert dict(launches.draw(noise, 5, 0, 3, 0, "float32").macros)["ENDS"] == "WHOLE"
+    unaligned = launches.draw(noise, 5, 0, 3, 0, "float32", aligned=False)
+    assert dict(unaligned.macros)["ENDS"] == "ANY"
 
 
 def test_a_center_of_float64_is_added_where_rows_are(gpu: Any) -> None:
@@ -358,7 +464,7 @@ def test_the_text_is_shipped() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     left_out = settings["tool"]["scikit-build"]["wheel"]["exclude"]
     names = [*ROOT.glob("cert_core/native/*.h"), *ROOT.glob("cert_core/kernels/cuda/*")]
-    assert len(names) == 10
+    assert len(names) == 16
     for path in names:
         assert not any(PurePath(path.relative_to(ROOT)).match(rule) for rule in left_out), path
 
@@ -369,9 +475,19 @@ def compiled() -> list[tuple[str, launches.Macros]]:
     for real, most in (("float", 4), ("double", 8)):
         for kind, independent, held in ((0, 1, 0), (0, 0, most), (1, 0, 0), (2, 0, 0), (3, 0, 0)):
             macros = ("KIND", kind), ("INDEPENDENT", independent), ("HELD", held)
-            found.append(("draw.cu", (("REAL", real), *macros)))
+            for ends in ("ANY", "WHOLE", "FULL") if kind in (0, 3) else ("FULL",):
+                found.append(("draw.cu", (("REAL", real), *macros, ("ENDS", ends))))
         for norm, axis in ((0, 1), (1, 0)) if real == "float" else ((0, 0), (2, 1)):
             found.append(("given.cu", (("REAL", real), ("NORM", norm), ("AXIS", axis))))
+        found += [
+            (file, (("REAL", real), *macros))
+            for file, macros in (
+                ("cube.cu", ()), ("table.cu", ()), ("subset.cu", ()),
+                ("cells.cu", (("MOVED", 0),)), ("cells.cu", (("MOVED", 1),)),
+            )
+        ]  # fmt: skip
+    for kind, independent in ((0, 1), (0, 0), (1, 1), (1, 0), (2, 0), (3, 0)):
+        found.append(("lattice.cu", (("KIND", kind), ("INDEPENDENT", independent))))
     for kind, independent, held, axis in ((3, 0, 0, 0), (3, 0, 0, 1), (1, 1, 0, 0), (1, 0, 8, 0)):
         macros = ("KIND", kind), ("INDEPENDENT", independent), ("HELD", held)
         found.append(("open.cu", (*macros, ("AXIS", axis))))

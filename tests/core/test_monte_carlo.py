@@ -1,4 +1,4 @@
-"""Monte-Carlo bounds: validity by simulation, agreement with exact laws, mutants killed.
+"""Monte-Carlo bounds: validity by simulation, agreement with exact laws.
 
 Simulated coverage is at alpha = .05 with 2000 repetitions; more than 149 misses have
 chance below 1e-6 for a valid bound, and catch a miss rate of .0944 with power .999.
@@ -18,7 +18,7 @@ from strategies import threats
 
 import cert_core as cc
 from cert_core import kernels, samples
-from cert_core.kernels import PI0, PI_DELTA, reference
+from cert_core.kernels import PI0, reference
 from cert_core.monte_carlo import METHODS, MonteCarlo
 
 LAPLACE = (cc.Laplace(4, 1.0), "l1", 1.2)
@@ -33,8 +33,11 @@ def sampling(**changes: Any) -> dict[str, Any]:
     return {"n": 20_000, "alpha": 0.01, "seed": 1, "backend": "cpu", **changes}
 
 
+# Two counts take ten seconds each; test_budgets.py holds their numbers to SciPy's.
 @pytest.mark.parametrize("threat", [GAUSSIAN, LAPLACE, CUBE], ids=["l2", "l1", "edge"])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method", ["hoeffding", "dkw", pytest.param("clopper-pearson", marks=pytest.mark.slow)]
+)
 def test_coverage(threat: tuple[cc.Noise, str, float], method: str) -> None:
     """hoeffding and dkw: no p at all over-certified but in alpha of the runs."""
     p = np.array([0.3, 0.6, 0.8, 0.95, 0.999])
@@ -205,61 +208,6 @@ def test_compiled_callables() -> None:
     lower = cc.monte_carlo_bound(0.9, custom, "l1", 0.5, n=50_000, alpha=1e-6, seed=0).lower
     truth = cc.lower_bound(0.9, cc.Laplace(2, 1.0), "l1", 0.5)
     assert truth - 0.05 < lower <= truth
-
-
-# ---- mutants ----
-
-
-def mutant_lower(name: str, p: float, z: Any, rng: np.random.Generator) -> float:
-    """The empirical bound with one slip of SOUNDNESS 5 in it; "none" is the control."""
-    threat = (cc.L2Noise(12, 1.0, 6.0), 1.3)
-    noise, r = threat
-    dim = 12 + (name == "radial dimension off by one")
-    size = r / 2 if name == "delta/2" else r
-    gamma = rng.gamma((dim - 6.0) / 2, size=len(z)) ** 0.5 * math.sqrt(2)
-    z = z / np.linalg.norm(z, axis=1)[:, None] * gamma[:, None]
-    s = np.linalg.norm(z, axis=1)
-    x = np.linalg.norm(z - size * np.eye(12)[0], axis=1)
-    power, k = 0.5, 0.0 if name == "power factor dropped" else noise.k
-    if name == "sigma for sigma^2":
-        power = 0.25
-    draws = -k * np.log(x / s) - power * (x**2 - s**2)
-    if name == "ratio inverted":
-        draws = -draws
-    ratios = np.sort(np.exp(draws))
-    if name == "sorted descending":
-        ratios = ratios[::-1]
-    m = math.ceil(p * len(ratios))
-    return float(ratios[:m].sum() / len(ratios))
-
-
-MUTANTS = [
-    "ratio inverted", "power factor dropped", "sigma for sigma^2", "delta/2",
-    "radial dimension off by one", "sorted descending",
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("name", ["none", *MUTANTS])
-def test_mutants_of_the_empirical_bound(name: str) -> None:
-    """Against the exact law the control agrees to Monte-Carlo error, every mutant does not."""
-    rng = np.random.default_rng(0)
-    p = np.array([0.3, 0.6, 0.9, 1.0])
-    batches = []
-    for _ in range(20):
-        z = rng.standard_normal((20_000, 12))
-        batches.append([mutant_lower(name, q, z, rng) for q in p])
-    mean, error = np.mean(batches, axis=0), np.std(batches, axis=0, ddof=1) / math.sqrt(20)
-    exact = cc.lower_bound(p, cc.L2Noise(12, 1.0, 6.0), "l2", 1.3)
-    off = np.abs(mean - exact) / error
-    assert (off.max() < 9) == (name == "none")
-
-
-def test_streams_of_both_samples_differ() -> None:
-    noise, attack, radius = GAUSSIAN
-    shift = cc.worst_shift(noise, attack, radius)
-    one, two = (reference.draw_log_ratio(noise, shift, 1000, 1, stream=s) for s in (PI0, PI_DELTA))
-    assert abs(np.corrcoef(one, two)[0, 1]) < 0.2
-    assert not np.intersect1d(one, two).size
 
 
 BAD = [

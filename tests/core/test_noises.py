@@ -36,6 +36,15 @@ def test_with_rms(name: str, dim: int, rms: float, data: st.DataObject) -> None:
     assert cc.NOISES[name].with_rms(dim, rms, k).rms == pytest.approx(rms, rel=1e-9)
 
 
+@pytest.mark.parametrize("norm", [1.0, 2.0, math.inf])
+@pytest.mark.parametrize("power", [0.5, 1.0, 3.0])
+def test_with_rms_keeps_what_else_was_asked_for(norm: float, power: float) -> None:
+    made = cc.RadialNoise.with_rms(7, 0.3, 2.0, norm=norm, power=power)
+    assert (made.dim, made.k, made.norm, made.power) == (7, 2.0, norm, power)
+    assert made == cc.RadialNoise(7, norm, power, made.scale, 2.0)
+    assert made.rms == pytest.approx(0.3, rel=1e-9)
+
+
 def test_rms_formulas() -> None:
     d, k = 7, 3.0
     assert cc.L2Noise(d, 2.0, k).rms == pytest.approx(2 * math.sqrt((d - k) / d))

@@ -17,10 +17,10 @@ import numpy as np
 import oracle
 import pytest
 from scipy import special
-from sweep import PAIRS, POWERS, sweep
+from sweep import PAIRS, cases, seen
 
 import cert_core as cc
-from cert_core import balls, proof
+from cert_core import balls, exact, proof
 from cert_core.laws import quadrature
 
 ROWS = json.loads(oracle.TABLE.read_text(encoding="utf-8"))
@@ -47,6 +47,10 @@ CASES: list[tuple[cc.Noise, str]] = [
     (cc.RadialNoise(64, math.inf, 1.0, 0.3), "l1"),
     (cc.RadialNoise(64, 2.0, 0.3, 0.3, 60.0), "l2"),
     (cc.RadialNoise(784, 1.0, 20.0, 0.3, 100.0), "l1"),
+    (cc.RadialNoise(12, 1.0, 2.0, 1.0, 11.99), "l1"),  # radii down to 1e-200
+    (cc.L2Noise(3072, 0.5, 3071.99), "l2"),
+    (cc.LinfNoise(2, 0.5, 1.99), "linf"),
+    (cc.L2Noise(12, 0.3, 3.0).scaled(range(1, 13)), "l2"),
 ]
 NAMES = [f"{noise!r}-{attack}" for noise, attack in CASES]
 
@@ -162,18 +166,23 @@ def test_caps_of_spheres(dim: int) -> None:
 def test_proofs_share_nothing_with_the_engine() -> None:
     taken = {
         (node.module, alias.name)
-        for module in (proof, balls)
+        for module in (proof, balls, exact)
         for node in ast.walk(ast.parse(Path(module.__file__).read_text(encoding="utf-8")))
         if isinstance(node, ast.ImportFrom) and node.module
         for alias in node.names
         if node.module.startswith("cert_core")
         and node.module not in ("cert_core.errors", "cert_core.balls")
     }
-    families = {("cert_core.noises", noise.__name__) for noise in cc.NOISES.values()}
+    families = {
+        (noise.__module__, noise.__name__)
+        for noise in (*cc.NOISES.values(), *cc.CHANNELS.values(), cc.noises.Scaled)
+    }
     names = {("cert_core.threats", name) for name in ("ORDER", "Shift", "law_shift")}
     guess = {("cert_core.laws", "log_ratio_law")}
     checks = {("cert_core.noises", "Noise"), ("cert_core.noises", "checked_noise")}
-    assert taken == families | names | guess | checks | {("cert_core", "balls")}
+    assert taken == families | names | guess | checks | {
+        ("cert_core", "balls"), ("cert_core", "exact"), ("cert_core.channels", "Finite"),
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("lam", [0.3, 0.999, 1, 1.5, 20])
@@ -342,6 +351,8 @@ def test_slips_in_the_engine_are_caught(
 ) -> None:
     for noise, attack in RADIAL[::2]:
         monkeypatch.setattr(cc.laws, "RadialLaw", ENGINE)
+        if len(cc.log_ratio_law(noise, attack, 1.0)._jumps) > 1:
+            continue  # lambda is read off the shift: an engine's slip can only loosen p_min
         radius = cc.certified_radius(0.99, noise, attack)
         right = cc.required_probability(noise, attack, radius)
         monkeypatch.setattr(cc.laws, "RadialLaw", mutant)
@@ -382,11 +393,16 @@ def test_a_missed_kink_is_caught() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("power", POWERS)
 @pytest.mark.parametrize("geometry", PAIRS)
-def test_the_engine_errs_by_less_than_it_states(geometry: str, power: float) -> None:
-    for seen in sweep(geometry, power, (2, 784)):
-        assert seen.width < 1e-11, seen
-        assert seen.unsafe <= 0, seen
-        if seen.what == "p_min":
-            assert seen.error <= seen.stated, seen
+def test_the_engine_errs_by_less_than_it_states(geometry: str) -> None:
+    """Every 13th case of the grid, which meets every power, dimension, k, radius and lambda."""
+    chosen = [case for i, case in enumerate(cases(geometry)) if i % 13 == 0]
+    assert len(chosen) > 80
+    for case in chosen:
+        found = seen(case)
+        if found is None:
+            continue
+        assert found.width < 1e-11, found
+        assert found.unsafe <= 0, found
+        if found.what == "p_min":
+            assert found.error <= found.stated, found

@@ -18,12 +18,11 @@ NOISES = [
 ]  # fmt: skip
 
 
-def test_table_names_a_proof_for_every_row() -> None:
-    for (norm, attack), (kind, proof) in WORST.items():
-        assert norm in (None, 1.0, 2.0, math.inf, "entries", "cube", "splits")
-        assert attack in (*cc.ATTACKS, "l0")
-        assert kind in ("axis", "diagonal", "entries")
-        assert proof.startswith(("(a)", "(b)", "(c)", "(d)", "(e)", "(f)"))
+def test_every_row_of_the_table_is_tried() -> None:
+    """By the tests below; by those of discrete noises, whose balls are enumerated there."""
+    here = {(noise.level_norm, attack) for noise in NOISES for attack in cc.ATTACKS}
+    there = {("entries", "l0"), ("cube", "l1"), ("cube", "linf"), ("splits", "l1")}
+    assert WORST.keys() <= here | there
 
 
 @pytest.mark.parametrize("noise", NOISES, ids=lambda n: n.name)

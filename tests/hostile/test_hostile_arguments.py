@@ -64,6 +64,7 @@ def drained(function: Callable[..., Any]) -> Callable[..., Any]:
 VOTING = {
     "predict": predict, "x": X, "noise": NOISE, "num_classes": 2, "n": 20, "seed": 0,
     "indices": [0, 1], "batch_size": 10, "stage": "estimation", "backend": "cpu", "start": 0,
+    "sound": None,
 }  # fmt: skip
 UNTIL = {k: v for k, v in VOTING.items() if k not in ("n", "stage", "start")}
 BY = {k: v for k, v in UNTIL.items() if k != "noise"} | {"plan": PLAN, "buffer": None}
@@ -93,6 +94,7 @@ CALLS: dict[str, Call] = {
     "L1Noise": (cc.L1Noise, {"dim": 4, "b": 1.0, "k": 1.0}),
     "L2Noise": (cc.L2Noise, {"dim": 4, "sigma": 1.0, "k": 1.0}),
     "Laplace": (cc.Laplace, {"dim": 4, "b": 1.0}),
+    "Lattice": (cc.Lattice, {"step": "1/255"}),
     "LinfNoise": (cc.LinfNoise, {"dim": 4, "sigma": 1.0, "k": 1.0}),
     "MixedNoise": (cc.MixedNoise, {"dim": 4, "sigma": 1.0, "k": 1.0}),
     "RadialNoise": (
@@ -173,6 +175,18 @@ CALLS: dict[str, Call] = {
             "backend": "cpu",
         },
     ),
+    "draw_lattice": (
+        cc.draw_lattice,
+        {
+            "noise": NOISE,
+            "n": 2,
+            "seed": 0,
+            "lattice": cc.Lattice("1/255"),
+            "start": 0,
+            "center": [0, 1, 2, 3],
+            "backend": "cpu",
+        },
+    ),
     "empirical_bernstein_lower": (
         cc.confidence.empirical_bernstein_lower,
         {"mean": 0.5, "variance": 0.1, "n": 10, "alpha": 0.01},
@@ -218,15 +232,16 @@ CALLS: dict[str, Call] = {
             "num_classes": 2,
             "scores": scores,
             "batch_size": 10,
+            "sound": None,
         },
     ),
     "answers": (
         drained(cc.votes.answers),
-        {**{k: v for k, v in VOTING.items() if k != "num_classes"}, "buffer": None},
+        {**{k: v for k, v in VOTING.items() if k != "num_classes"}, "buffer": None, "failed": None},
     ),
     "noisy_batches": (
         drained(cc.noisy_batches),
-        {**SAMPLED, "buffer": None},
+        {**SAMPLED, "buffer": None, "failed": None},
     ),
     "norm_moments": (cc.moments.norm_moments, {"noise": NOISE, "norm": 2}),
     "outcomes": (drained(cc.sequential.outcomes), BY),
@@ -336,12 +351,13 @@ VALUES: dict[str, Any] = NEVER | {
 TAKES = {
     "None": {
         "indices", "buffer", "k", "labels", "center", "out", "batch_size", "device", "autocast",
-        "rho", "start", "tau",
+        "rho", "start", "tau", "sound", "failed",
     },
     "True": {"symmetric", "channels_last", "compiled", "readonly"},
     "dict": {"start"},
     "text": {
         "path", "name", "note", "model", "model_fingerprint", "data", "data_fingerprint",
+        "step",
     },
 }  # fmt: skip
 
@@ -448,6 +464,7 @@ CLASSIFIER: dict[str, Call] = {
         {
             "base_classifier": Net().eval(), "noise": NOISE, "num_classes": 2, "batch_size": 10,
             "device": None, "autocast": None, "channels_last": False, "compiled": False,
+            "sound": None,
         },
     ),
     "counts": (SMOOTHED.counts, {**COUNTING, "stage": "estimation", "start": 0}),

@@ -35,6 +35,7 @@ def above(p: float) -> list[float]:
 
 NO_DENSITY = refused("noise must have a density", error=cc.errors.UnsupportedPair)
 NO_ROW = refused("attack must be one with a proved worst shift", error=cc.errors.UnsupportedPair)
+INDEPENDENT = refused("noise must make independent copies", error=cc.errors.UnsupportedPair)
 WHOLE = refused("radius must be a whole number of entries, at most dim = 4")
 
 PARAMETERS = [
@@ -117,6 +118,36 @@ QUESTIONS = [
          refused("counts must be votes of all 10 copies", "8")),
     Case("more than all copies", lambda: cc.certify_deterministic(2 * VOTES, SPLITTING),
          refused("counts must be votes of all 10 copies", "20")),
+    Case("scores in the order of their splits",
+         lambda: cc.certificates.certify_scores(
+             [0], np.r_[np.ones(10), np.zeros(10)][None], SPLITTING, "l1", n0=10),
+         INDEPENDENT),
+    Case("scores of counted copies",
+         lambda: cc.Smoothed(noise=SPLITTING, num_classes=2, scores=print).certify_scores(
+             np.zeros((1, 4)), 10, 20, 0.01, "l1", 0), INDEPENDENT),
+    Case("means of counted copies",
+         lambda: cc.mean_bounds(np.r_[np.ones(10), np.zeros(10)], SPLITTING, "l1", 0.1, alpha=0.01),
+         INDEPENDENT),
+    Case("votes of counted copies, bounded",
+         lambda: cc.certify(VOTES * 1000, VOTES * 1000, SPLITTING, "l1").p_lower,
+         lambda found: 0.68 < found[0] < 0.7),
+    Case("no entry tested", lambda: cc.sequential.plan_at(FLIPS, "l0", [0, 1], n_max=1000),
+         refused("radii must be one or more numbers > 0")),
+    Case("half an entry tested", lambda: cc.sequential.plan_at(FLIPS, "l0", [1.5], n_max=1000),
+         WHOLE),
+    Case("Monte Carlo of flips", lambda: cc.monte_carlo_bound(0.9, FLIPS, "l0", 1, n=100,
+                                                              alpha=0.1, seed=0), NO_DENSITY),
+    Case("Monte Carlo radius",
+         lambda: cc.monte_carlo.monte_carlo_radius(0.9, UNIFORM, "l1", [0.1], n=100, alpha=0.1,
+                                                   seed=0), NO_DENSITY),
+    Case("stretched flips", lambda: FLIPS.scaled(np.ones(4)), refused("noise must be one of NOI")),
+    Case("stretched in a record",
+         lambda: cc.noise_from_dict({"noise": "scaled", "base": SPARSE.to_dict(),
+                                     "scales": [1.0] * 4}), refused("noise must be one of NOISES")),
+    Case("moments of hidden entries", lambda: cc.moments.norm_moments(ABLATION, 1), NO_DENSITY),
+    Case("uniform noise by its rms", lambda: cc.Uniform.with_rms(4, 1.0).rms,
+         lambda found: abs(found - 1) < 1e-15),
+    Case("uniform with a k", lambda: cc.Uniform.with_rms(4, 1.0, 0.5), refused("k must be 0")),
     Case("shares for counts", lambda: cc.certify_deterministic(VOTES / 10, SPLITTING),
          refused("counts must be")),
 ]  # fmt: skip

@@ -10,6 +10,9 @@ recorded beneath all that could mistake a stage, an input or a start.
 
 from __future__ import annotations
 
+import importlib
+import inspect
+import pkgutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -21,6 +24,7 @@ import torch
 
 import cert_core as cc
 from cert_core import kernels
+from cert_core import samples as noise_side
 from cert_core.kernels.cpu import backend as cpu
 from cert_models.data.datasets import Dataset
 from cert_models.run import sampler_of
@@ -100,8 +104,21 @@ def classifier(noise: Any) -> SmoothedClassifier:
     return SmoothedClassifier(Net().eval(), noise, 2, batch_size=7)
 
 
+def plain(noise: Any) -> cc.Smoothed:
+    return cc.Smoothed(labels, noise, 2, scores=scores, batch_size=7)
+
+
 def plan_for(noise: Any) -> cc.sequential.RadiiPlan:
     return cc.sequential.plan_at(noise, "l2", [0.01], n_max=N, alpha=0.1, n0=N0, first=5)
+
+
+def never(position: int, successes: int, n: int) -> bool:
+    return False
+
+
+def until(noise: Any) -> Any:
+    looks = plan_for(noise).looks
+    return list(cc.sequential.votes_until(labels, X, noise, 2, looks, never, SEED, n0=N0, **HOW))
 
 
 def voted(noise: Any, n: int, **options: Any) -> Any:
@@ -155,6 +172,7 @@ VERBS: dict[str, tuple[Verb, dict[str, tuple[int, int]]]] = {
     "count_votes": (lambda v: [voted(v, N0, stage="selection"), voted(v, N)], ALL),
     "counted on": (lambda v: [voted(v, N0), voted(v, N - N0, start=N0)], LAST),
     "noisy_batches": (batches, ALL),
+    "answers": (lambda v: list(cc.votes.answers(labels, X, v, N, SEED, **HOW)), LAST),
     "scores": (scored, ALL),
     "label maps": (mapped, ALL),
     "sampled_values": (
@@ -163,23 +181,11 @@ VERBS: dict[str, tuple[Verb, dict[str, tuple[int, int]]]] = {
     "sampled_ranks": (
         lambda v: cc.scores.sampled_ranks(lambda b: b[:, 0], X, v, N, SEED, [1], **HOW), LAST,
     ),
+    "votes_until": (until, ALL),
+    "outcomes": (
+        lambda v: list(cc.sequential.outcomes(plan_for(v), labels, X, 2, SEED, **HOW)), ALL,
+    ),
     "certify_by": (lambda v: cc.sequential.certify_by(plan_for(v), labels, X, 2, SEED, **HOW), ALL),
-    "SmoothedClassifier.predict": (lambda v: classifier(v).predict(X, N, 0.1, SEED, **WHICH), LAST),
-    "SmoothedClassifier.certify": (
-        lambda v: classifier(v).certify(X, N0, N, 0.1, "l2", SEED, **WHICH), ALL,
-    ),
-    "soft votes": (
-        lambda v: classifier(v).certify_scores(X, N0, N, 0.1, "l2", SEED, **WHICH), ALL,
-    ),
-    "SmoothedClassifier.certify_top_k": (
-        lambda v: classifier(v).certify_top_k(X, N0, N, 0.1, "l2", SEED, **WHICH), ALL,
-    ),
-    "SmoothedClassifier.certify_at": (
-        lambda v: classifier(v).certify_at(X, [0.01], N, 0.1, "l2", SEED, n0=N0, **WHICH), ALL,
-    ),
-    "SmoothedClassifier.certify_until": (
-        lambda v: classifier(v).certify_until(X, 0.01, N, 0.1, "l2", SEED, n0=N0, **WHICH), ALL,
-    ),
     "a run of fixed size": (long_run(lambda _: FixedPlan(N0, N), lambda: labels), ALL),
     "a run of a module": (long_run(lambda _: FixedPlan(N0, N), lambda: Net().eval()), ALL),
     "a sequential run": (long_run(lambda v: SequentialPlan(plan_for(v)), lambda: labels), ALL),
@@ -189,10 +195,71 @@ VERBS: dict[str, tuple[Verb, dict[str, tuple[int, int]]]] = {
     ),
 }  # fmt: skip
 
-STOPPED = {
-    "certify_by", "SmoothedClassifier.certify_at", "SmoothedClassifier.certify_until",
-    "a sequential run",
+METHODS: dict[str, tuple[Verb, dict[str, tuple[int, int]]]] = {
+    "counts": (lambda s: s.counts(X, N, SEED, **WHICH), LAST),
+    "probabilities": (lambda s: s.probabilities(X, N, SEED, **WHICH), LAST),
+    "values": (lambda s: s.values(X, N, SEED, **WHICH), LAST),
+    "predict": (lambda s: s.predict(X, N, 0.1, SEED, **WHICH), LAST),
+    "mean_scores": (lambda s: s.mean_scores(X, N, SEED, **WHICH), LAST),
+    "label_scores": (lambda s: s.label_scores(X, [0, 1], N, SEED, **WHICH), LAST),
+    "certify": (lambda s: s.certify(X, N0, N, 0.1, "l2", SEED, **WHICH), ALL),
+    "certify_scores": (lambda s: s.certify_scores(X, N0, N, 0.1, "l2", SEED, **WHICH), ALL),
+    "certify_top_k": (lambda s: s.certify_top_k(X, N0, N, 0.1, "l2", SEED, **WHICH), ALL),
+    "certify_at": (lambda s: s.certify_at(X, [0.01], N, 0.1, "l2", SEED, n0=N0, **WHICH), ALL),
+    "certify_until": (lambda s: s.certify_until(X, 0.01, N, 0.1, "l2", SEED, n0=N0, **WHICH), ALL),
+    "outcomes": (lambda s: list(s.outcomes(plan_for(s.noise), X, SEED, **WHICH)), ALL),
 }  # fmt: skip
+
+
+def of(make: Callable[[Any], Any], method: Verb) -> Verb:
+    return lambda noise: method(make(noise))
+
+
+VERBS |= {
+    f"{make(GAUSSIAN).__class__.__name__}.{name}": (of(make, method), stages)
+    for make in (plain, classifier)
+    for name, (method, stages) in METHODS.items()
+}
+
+# by their last word, as the methods are
+STOPPED = {
+    "outcomes", "certify_by", "certify_at", "certify_until", "a sequential run",
+}  # fmt: skip
+
+
+def last(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def seeded(home: Any) -> set[str]:
+    """Public functions of a module or class that draw: a seed is told to them."""
+    found = inspect.getmembers(home, inspect.isfunction)
+    return {
+        name for name, verb in found
+        if not name.startswith("_") and "seed" in inspect.signature(verb).parameters
+        and (inspect.isclass(home) or "Parameters\n" in (verb.__doc__ or ""))
+    }  # fmt: skip
+
+
+def test_every_verb_is_here() -> None:
+    """What draws for a certificate is in the tables above; single draws are one stretch, and
+    the noise side has its own test."""
+    apart = {
+        "draw", "draw_log_ratio", "monte_carlo_bound", "monte_carlo_required",
+        "monte_carlo_radius",
+    }  # fmt: skip
+    named = {
+        "mean_scores": "scores", "label_scores": "scores", "label_votes": "label maps",
+        "selected_labels": "label maps",
+    }  # fmt: skip
+    found = set[str]()
+    for module in pkgutil.walk_packages(cc.__path__, "cert_core."):
+        if ".kernels." not in module.name:  # which draw what they are told
+            found |= seeded(importlib.import_module(module.name))
+    assert "count_votes" in found
+    assert {named.get(name, name) for name in found - apart} <= VERBS.keys()
+    for kind in (cc.Smoothed, SmoothedClassifier):
+        assert seeded(kind) == METHODS.keys()
 
 
 @pytest.mark.parametrize("name", VERBS)
@@ -204,7 +271,7 @@ def test_no_two_draws_of_a_verb_meet(name: str, record: Record) -> None:
     for (_, stage), (start, stop) in found.items():
         low, high = stages[stage]
         assert start == low
-        assert stop == high or (name in STOPPED and stop < high)
+        assert stop == high or (last(name) in STOPPED and stop < high)
     values = pairs(np.concatenate(record.rows))
     assert len(np.unique(values)) == len(values)
 
@@ -218,15 +285,16 @@ def test_no_two_radii_of_a_verb_meet(name: str, record: Record) -> None:
 
 
 # what is counted into a store, or is no vote
-SILENT = {name for name in VERBS if name.startswith("a ")} | {
-    "noisy_batches", "sampled_values", "sampled_ranks", "SmoothedClassifier.predict",
+SILENT = {
+    "noisy_batches", "answers", "sampled_values", "sampled_ranks", "predict", "probabilities",
+    "values", "mean_scores",
 }  # fmt: skip
 
 
 def samples(found: Any) -> Iterator[cc.provenance.Drawn]:
     """The samples that results say they are of."""
     for each in found if isinstance(found, list) else [found]:
-        yield from getattr(each, "drawn", ())
+        yield from getattr(getattr(each, "votes", each), "drawn", ())
 
 
 @pytest.mark.parametrize("name", VERBS)
@@ -239,7 +307,7 @@ def test_what_is_told_is_what_was_drawn(name: str, record: Record) -> None:
             spans.setdefault((index, each.stage), []).append((each.start, each.stop))
     for place, found in spans.items():
         assert joined(found) == joined(record.spans[place])
-    assert told or name in SILENT
+    assert told or last(name) in SILENT or name.startswith("a ")
 
 
 def test_streams_are_apart() -> None:
@@ -270,3 +338,37 @@ def test_the_noise_side_does_not_meet_itself(method: str, monkeypatch: pytest.Mo
     assert all(joined(list(found))[0] == 0 for found in spans.values())
     if method == "clopper-pearson":
         assert len(spans) == 3
+
+
+def test_blocks_of_one_s_own_noise_do_not_meet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every block of every stream has a generator of its own; the same at every call."""
+    monkeypatch.setattr(noise_side, "VALUES", 50)
+    drawn: list[np.ndarray[Any, Any]] = []
+
+    def sampler(n: int, generator: np.random.Generator) -> Any:
+        drawn.append(generator.standard_normal((n, 5)))
+        return drawn[-1]
+
+    noise = cc.CustomNoise(
+        5, lambda z: -0.5 * (z * z).sum(axis=1), sampler,
+        lambda attack, radius: np.eye(5)[0] * radius, False, "rotations leave it as it is",
+    )  # fmt: skip
+    how: dict[str, Any] = {"n": 37, "alpha": 0.1, "seed": SEED, "method": "clopper-pearson"}
+    one = cc.monte_carlo.monte_carlo_required(noise, "l2", 0.5, **how).required
+    blocks = {each.tobytes() for each in drawn}
+    assert len(blocks) == 3 * 4  # pi0, pi_delta and the pilot, of ten rows at most
+    assert len(np.unique(np.frombuffer(b"".join(blocks)))) == 3 * 4 * 10 * 5
+    assert cc.monte_carlo.monte_carlo_required(noise, "l2", 0.5, **how).required == one
+    assert {each.tobytes() for each in drawn} == blocks
+    cc.monte_carlo.monte_carlo_required(noise, "l2", 0.5, **{**how, "seed": SEED + 1})
+    assert len({each.tobytes() for each in drawn}) == 2 * len(blocks)
+
+
+def test_sums_of_tables_remember_each_stretch() -> None:
+    """Two that do not go on from each other leave the samples between them to be counted."""
+    apart = voted(GAUSSIAN, 5) + voted(GAUSSIAN, 5, start=10)
+    assert sorted((each.start, each.stop) for each in apart.drawn) == [(0, 5), (10, 15)]
+    whole = apart + voted(GAUSSIAN, 5, start=5)
+    assert whole.sum() == 15 * len(INDICES)
+    with pytest.raises(ValueError, match="different samples"):
+        apart + voted(GAUSSIAN, 3, start=12)

@@ -108,16 +108,6 @@ def test_soft_votes_are_softmax_scores() -> None:
     assert (result.p_lower < rows.mean(axis=1)).all()
 
 
-def test_the_runner_up_certifies_more() -> None:
-    selection = smoothed().counts(X, 100, 9, stage="selection")
-    estimation = smoothed().counts(X, 2000, 9)
-    expected = cc.certificates.certify_top_k(selection, estimation, NOISE, "l1", k=2, alpha=0.01)
-    result = smoothed().certify_top_k(X, 100, 2000, 0.01, "l1", 9, k=2)
-    np.testing.assert_array_equal(result.radius, expected.radius)
-    alone = smoothed().certify(X, 100, 2000, 0.01, "l1", 9)
-    assert (result.radius > alone.radius).all()
-
-
 BAD = [
     (lambda: smoothed().certify_at(X, [], 50, 0.1, "l1", 0), "radii must be one or more"),
     (lambda: smoothed().certify_at(X, 0.1, 50, 0.1, "l7", 0), "attack must be one of"),

@@ -5,15 +5,18 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from cases import cert
+from test_audit import in_estimation, rewrite, stored
 from test_counts import RUN, SEQUENTIAL, TEST, filled
 
 import cert_core as cc
-from cert_models.commands.prove import COLUMNS
+from cert_models.commands.demo import entries
 from cert_models.logs import Row, write_log
+from cert_models.store.claims import COLUMNS
 from cert_models.store.counts import CountStore
 from cert_models.store.readings import read_run
 from cert_models.store.runs import Votes
@@ -72,8 +75,100 @@ def test_a_store_is_proved_whole_and_once(tmp_path: Path) -> None:
     assert rows(table)[: len(again)] == again
 
 
+def row(index: int, radius: float) -> Row:
+    return Row(index=index, label=0, predict=0, radius=radius, seconds=0.1)
+
+
+def report(*given: str) -> dict[str, Any]:
+    said = cert("report", *given, "--json")
+    assert said.status == 0, said.err
+    (result,) = json.loads(said.out)["results"]
+    return result
+
+
+def test_a_report_says_what_is_proved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    store, other = filled(Path("s.db"), range(8)), filled(Path("o.db"), range(8, 12))
+    assert cert("prove", "--store", str(store), "--out", "t.tsv", *SERIAL).status == 0
+    count = len(rows(Path("t.tsv")))
+    proved = ("--proved", "t.tsv")
+    found = report("s.db", *proved)
+    assert found["proved"] is True
+    assert found["proofs"] == {"proved": count, "certificates": count, "votes": True, "n": None}
+    words = f"proved, each of {count} distinct certificates"
+    for how in ((), ("--format", "markdown"), ("--format", "latex")):
+        assert words in cert("report", "s.db", *proved, *how).out
+    assert cert("report", "s.db", *proved, "--html", "p.html").status == 0
+    assert words in Path("p.html").read_text()
+    assert "proved" not in report("s.db")
+    # other numbers: another alpha, another attack, votes of other inputs
+    for given in (("s.db", "--alpha", "0.01"), ("s.db", "--attack", "linf"), (str(other),)):
+        wrong = report(*given, *proved)
+        assert wrong["proved"] is False, given
+        assert "not proved: " in cert("report", *given, *proved).out
+    # one that was not proved, or is missing
+    head, *lines = Path("t.tsv").read_text().splitlines(keepends=True)
+    for changed in (lines[1:], [lines[0].replace("yes", "no"), *lines[1:]]):
+        Path("u.tsv").write_text(head + "".join(changed))
+        less = report("s.db", "--proved", "u.tsv")
+        assert (less["proved"], less["proofs"]["proved"]) == (False, count - 1)
+
+
+def test_a_report_of_a_log_says_what_is_proved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    noise = cc.L2Noise(64, 0.5, 8.0)
+    radii = [cc.certified_radius(cc.binomial_lower(k, 500, 0.001), noise, "l2") for k in (480, 499)]
+    write_log("log", [row(i, radius) for i, radius in enumerate([*radii, 0.0])])
+    said = ("--alpha", "0.001")
+    assert cert("prove", *NOISE, *said, "--n", "500", "--log", "log", "--out", "t.tsv", *SERIAL
+                ).status == 0  # fmt: skip
+    found = report("log", *NOISE, *said, "--proved", "t.tsv")
+    assert found["proofs"] == {"proved": 2, "certificates": 2, "votes": True, "n": 500}
+    words = "proved, each of 2 distinct certificates, taken for those of 500 votes an input"
+    assert words in cert("report", "log", *NOISE, *said, "--proved", "t.tsv").out
+    assert not report("log", *NOISE, "--alpha", "0.01", "--proved", "t.tsv")["proved"]
+    changed = [*NOISE[:5], "0.6", *NOISE[6:]]
+    assert not report("log", *changed, *said, "--proved", "t.tsv")["proved"]
+    for lacking in (NOISE, (*said, "--attack", "l2")):
+        assert (
+            "--noise and --alpha must be given"
+            in cert("report", "log", *lacking, "--proved", "t.tsv").err
+        )
+    # a log that a store keeps says its n itself
+    stated = (*NOISE, *said, "--n")
+    for n in ("500", "501"):
+        assert cert("import", "log", "--store", f"{n}.db", *stated, n).status == 0
+        assert report(f"{n}.db", "--proved", "t.tsv")["proved"] is (n == "500")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"proved": "maybe"}, {"proved": ""}, {"required": "0.99999"}, {"required": "nan"},
+        {"required": "x"}, {"p": "0.99999"}, {"votes": "10"}, {"votes": "x"}, {"n": ""},
+        {"alpha": "2"}, {"radius": "1\t1"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_table_that_contradicts_itself_is_refused(
+    change: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    filled(Path("s.db"), range(2))
+    assert cert("prove", "--store", "s.db", "--out", "t.tsv", *SERIAL).status == 0
+    row = rows(Path("t.tsv"))[0] | change
+    Path("t.tsv").write_text("\t".join(COLUMNS) + "\n" + "\t".join(row.values()) + "\n")
+    said = cert("report", "s.db", "--proved", "t.tsv")
+    assert said.status == 2
+    assert "table must be a table of proofs" in said.err
+    assert said.err.count("\n") == 1
+    assert cert("report", "s.db", "--proved", "none.tsv").status == 2
+
+
 @pytest.mark.slow
-def test_a_run_of_the_digits_is_proved_whole(
+def test_a_run_of_the_digits_is_proved_and_audited_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -86,16 +181,29 @@ def test_a_run_of_the_digits_is_proved_whole(
         "    z = np.asarray(z).reshape(len(z), -1)\n"
         "    return np.linalg.norm(z[:, None] - centres, axis=2).argmin(axis=1)\n"
     )
-    run = (
-        "--data", "digits", "--model", "means:predict", "--noise", "linf", "--sigma", "0.05",
-        "--k", "30", "--attack", "l1", "--n", "500", "--indices", "0-99", "--store", "s.db",
-        "--quiet",
-    )  # fmt: skip
-    certified = cert("certify", *run)
-    assert certified.status == 0, certified.err
-    said = cert("prove", "--store", "s.db", "--out", "t.tsv", *SERIAL)
-    assert said.status == 0, said.err
-    assert len(rows(Path("t.tsv"))) > 5
+    source = ("--data", "digits", "--model", "means:predict", "--store", "s.db", "--quiet")
+    for i, (attack, _, noise) in enumerate(entries()):
+        values = {key: str(value) for key, value in noise.to_dict().items() if key != "dim"}
+        given = [word for key, value in values.items() for word in (f"--{key}", value)]
+        said = cert(
+            "certify", *source, *given, "--attack", attack, "--n", "500", "--indices", "0-39",
+            "--run", str(i),
+        )  # fmt: skip
+        assert said.status == 0, said.err
+        run = ("--run", str(i))
+        said = cert("prove", "--store", "s.db", *run, "--out", "t.tsv", *SERIAL)
+        assert said.status == 0, said.err
+        found = report("s.db", *run, "--proved", "t.tsv")
+        assert (found["proved"], found["proofs"]["votes"]) == (True, True)
+        said = cert("audit", *source, *run, "--share", "1")
+        assert said.status == 0, said.out
+        assert "certainly at most 0 of 40 inputs" in said.out
+    assert len(rows(Path("t.tsv"))) > 30
+    right = stored("s.db", "5")[7]
+    rewrite("s.db", "5", in_estimation(right))  # one vote, cast for another class
+    said = cert("audit", *source, "--run", "5", "--share", "1")
+    assert said.status == 1
+    assert "input 7: 1 votes differ: WRONG" in said.out
 
 
 def test_radii_that_are_too_large_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

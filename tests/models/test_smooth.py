@@ -38,6 +38,51 @@ def test_counts_equal_those_of_any_predict_function() -> None:
     np.testing.assert_allclose(smoothed(net).probabilities(X, 700, 9), expected / 700)
 
 
+PIXEL = cc.Lattice("1/255")
+IMAGES = np.random.default_rng(0).integers(0, 256, (5, 3, 2, 2)).astype(np.uint8)
+
+
+def test_sound_counts_equal_those_of_any_predict_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FAILs as well, some of which are made to happen: they are votes for no class."""
+    net, cpu = module(), cc.kernels.backend("cpu").module
+    real = cpu.draw_lattice
+
+    def failing(noise: Any, n: int, *place: Any, start: int = 0, **options: Any) -> Any:
+        whole, failed = real(noise, n, *place, start=start, **options)
+        failed |= (start + np.arange(n)) % 100 == 3
+        return whole, failed
+
+    monkeypatch.setattr(cpu, "draw_lattice", failing)
+
+    def predict(batch: Any) -> Any:
+        with torch.inference_mode():
+            return net(torch.from_numpy(batch)).argmax(dim=1).numpy()
+
+    expected = cc.count_votes(predict, IMAGES, NOISE, 3, 700, 9, sound=PIXEL)
+    assert expected.drawn[0].failed == (7,) * 5
+    for x, size in ((IMAGES, 1000), (torch.from_numpy(IMAGES), 64), (IMAGES / 255, 33)):
+        counts = smoothed(net, sound=PIXEL, batch_size=size).counts(x, 700, 9)
+        np.testing.assert_array_equal(counts, expected)
+        assert counts.drawn == expected.drawn
+    made = smoothed(net, sound=PIXEL).certify(IMAGES, 100, 700, 0.01, "l1", 9)
+    np.testing.assert_array_equal(made.failed, [7] * 5)
+    assert made.sound == PIXEL
+    until = smoothed(net, sound=PIXEL).certify_at(IMAGES, [0.05], 700, 0.01, "l1", 9)
+    assert (until.failed > 0).all()
+
+
+@pytest.mark.parametrize("sound", [None, PIXEL], ids=["floats", "sound"])
+def test_batch_statistics_are_seen_in_both_modes(sound: Any) -> None:
+    class Averaging(nn.Module):
+        def forward(self, batch: torch.Tensor) -> torch.Tensor:
+            rows = batch.flatten(1)
+            return rows[:, :3] - 5 * rows.mean(dim=0)[:3]
+
+    x = IMAGES if sound else IMAGES / 255
+    with pytest.raises(ValueError, match="base_classifier must treat every row alone"):
+        smoothed(Averaging().eval(), sound=sound).counts(x, 300, 0)
+
+
 @pytest.mark.parametrize("batch_size", [1, 64, 699, 5000])
 def test_batches_and_subsets_change_nothing(batch_size: int) -> None:
     whole = smoothed().counts(X, 700, 9)
@@ -94,15 +139,29 @@ def test_training_mode_is_refused() -> None:
     assert smoothed(net.eval()).counts(X, 10, 0).sum() == 50
 
 
-def test_certify_is_two_stages() -> None:
-    classifier = smoothed()
-    result = classifier.certify(X, 100, 2000, 0.001, "l1", 4)
-    selection = classifier.counts(X, 100, 4, stage="selection")
-    estimation = classifier.counts(X, 2000, 4)
-    expected = cc.certify(selection, estimation, NOISE, "l1", alpha=0.001)
-    np.testing.assert_array_equal(result.label, expected.label)
-    np.testing.assert_array_equal(result.radius, expected.radius)
-    assert not np.array_equal(selection, classifier.counts(X, 100, 4))
+def test_certificates_are_those_of_the_core_s_votes() -> None:
+    """The adapter counts what count_votes counts, stage by stage."""
+    net = module()
+
+    def predict(batch: Any) -> Any:
+        with torch.inference_mode():
+            return net(torch.from_numpy(batch)).argmax(dim=1).numpy()
+
+    votes = [
+        cc.count_votes(predict, X, NOISE, 3, n, 4, stage=stage)
+        for n, stage in ((100, "selection"), (2000, "estimation"))
+    ]
+    for k in (None, 2):
+        how: dict[str, Any] = {} if k is None else {"k": k}
+        verb, function = (
+            ("certify", cc.certify)
+            if k is None
+            else ("certify_top_k", cc.certificates.certify_top_k)
+        )
+        result = getattr(smoothed(), verb)(X, 100, 2000, 0.001, "l1", 4, **how)
+        expected = function(*votes, NOISE, "l1", alpha=0.001, **how)
+        np.testing.assert_array_equal(result.label, expected.label)
+        np.testing.assert_array_equal(result.radius, expected.radius)
 
 
 def test_predict_abstains() -> None:

@@ -19,27 +19,24 @@ from typing import Any
 
 import numpy as np
 
+from cert_core.channels import Channel, Splitting, Uniform
+from cert_core.copies import Codes, Recipe, Subset, Table, split_places, split_steps
 from cert_core.densities import radial_log_ratio
 from cert_core.errors import Float
 from cert_core.kernels import DRAW, KINDS, OFFSETS, PI0, SHAPES, TRUNCATED, UNIFORM
-from cert_core.kernels.copies import (
-    Codes,
-    Recipe,
-    Subset,
-    Table,
-    recipe,
-    split_places,
-    split_steps,
-)
 from cert_core.kernels.cpu import selection
 from cert_core.kernels.cpu.copying import cell_rows, moved_cell_rows, subset_rows, table_rows
+from cert_core.kernels.cpu.integers import lattice_rows, write_rows
 from cert_core.kernels.cpu.ratios import changes, closed_changes
 from cert_core.kernels.cpu.rows import draw_rows, fill_words, row_uniform
 from cert_core.kernels.cpu.tiles import U64
 from cert_core.kernels.host import add as add
-from cert_core.kernels.host import by_sorting, log_ratio_of_changes, output
+from cert_core.kernels.host import by_sorting, log_ratio_of_changes, output, whole_output
 from cert_core.kernels.host import given as given
-from cert_core.noises import Channel, Noise, Splitting, Uniform
+from cert_core.kernels.integers import margins
+from cert_core.kernels.reference import decide, radii
+from cert_core.lattice import Lattice
+from cert_core.noises import Noise
 from cert_core.quantiles import cosine_quantiles
 from cert_core.threats import Shift
 
@@ -48,7 +45,8 @@ def _forget_stale() -> None:
     """Remove compiled kernels that are older than a source: Numba looks at the file of the
     outermost function alone, and would go on with the old text of what it calls."""
     folder = Path(__file__).parent
-    sources = [*folder.glob("*.py"), folder.parents[1] / "quantiles.py"]
+    above = (folder.parents[1] / name for name in ("quantiles.py", "lattice.py"))
+    sources = [*folder.glob("*.py"), *above]
     with contextlib.suppress(OSError):
         newest = max(source.stat().st_mtime for source in sources)
         kept = list((folder / "__pycache__").glob("*.nb[ic]"))
@@ -116,7 +114,7 @@ def draw(
     """See cert_core.kernels; threads defaults to the cores this process may use."""
     key, out = U64(seed), output(out, (n, noise.dim), dtype)
     if isinstance(noise, Channel):
-        copy = _copier(noise, recipe(noise, center, dtype), key, stream)
+        copy = _copier(noise, noise.recipe(center, dtype), key, stream)
         _spread(lambda low, high: copy(start + low, out[low:high]), n, noise.dim, threads)
         return out
     middle = np.zeros(0, dtype) if center is None else center
@@ -139,6 +137,52 @@ def draw(
 
     _spread(work, n, noise.dim, threads)
     return out
+
+
+def draw_lattice(
+    noise: Noise,
+    n: int,
+    seed: int,
+    lattice: Any,
+    *,
+    start: int = 0,
+    center: Any = None,
+    out: Any = None,
+    stream: int = DRAW,
+    threads: int | None = None,
+) -> Any:
+    """See cert_core.kernels; threads as in draw."""
+    out, failed = whole_output(out, (n, noise.dim)), np.zeros(n, dtype=bool)
+    middle = np.zeros(noise.dim, np.int32) if center is None else center
+    kind, independent, _, unit = _coordinates(noise)
+    margin = margins(noise, kind, lattice)
+    chunk = max(1, CHUNK_BYTES // (8 * noise.dim))
+
+    def work(low: int, high: int) -> None:
+        radius = relative = np.zeros(high - low)
+        if not independent:
+            radius, relative = radii(noise, high - low, seed, start + low, stream)
+        lattice_rows(
+            kind, independent, U64(start + low), U64(stream), U64(seed), chunk, unit, radius,
+            relative, margin.least, margin.raw, margin.inverse, middle, out[low:high],
+            failed[low:high],
+        )  # fmt: skip
+
+    _spread(work, n, noise.dim, threads)
+    rows = np.flatnonzero(failed)
+    samples = U64(start) + rows.astype(np.uint64)
+    failed[rows] = decide(noise, seed, lattice, samples, center, stream, out, rows)
+    return out, failed
+
+
+def write_values(lattice: Lattice, integers: Any, out: Any, *, threads: int | None = None) -> None:
+    """See cert_core.kernels; threads as in draw."""
+    step = float(lattice.step.numerator), float(lattice.step.denominator)
+
+    def work(low: int, high: int) -> None:
+        write_rows(integers[low:high], *step, out[low:high])
+
+    _spread(work, len(out), out.shape[1], threads)
 
 
 def _coordinates(noise: Noise) -> tuple[int, bool, Any, float]:

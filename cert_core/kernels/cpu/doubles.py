@@ -204,3 +204,17 @@ def pairs64(w: Any, at: Any, m: Any, out: Any) -> None:
         j = at + U64(i)
         out[j] = U64(w[0, i]) << U64(32) | U64(w[1, i])
         out[j + m] = U64(w[2, i]) << U64(32) | U64(w[3, i])
+
+
+@njit(**OPTIONS)
+def without_tails64(paired: Any, w: Any, at: Any, m: Any, out: Any, least: Any) -> None:
+    """Values from a high word below `least` become NaN; those of pairs, which are normals,
+    together, and from the largest one too."""
+    wide_vectors()
+    low, nan = np.uint32(least), F64(np.nan)
+    for slot in range(2):
+        source, place = 0 if paired else 2 * slot, at + U64(slot) * m
+        for i in range(m):
+            word = w[source, i]
+            lost = word < low or (paired and word == np.uint32(0xFFFFFFFF))
+            out[place + U64(i)] = nan if lost else out[place + U64(i)]

@@ -20,6 +20,7 @@ from cert_core.kernels.cpu.doubles import (
     turn64,
     uniform64,
     uniforms64,
+    without_tails64,
 )
 from cert_core.kernels.cpu.tiles import (
     F64,
@@ -30,7 +31,7 @@ from cert_core.kernels.cpu.tiles import (
     truncated32,
     uniforms32,
 )
-from cert_core.kernels.cpu.words import OPTIONS, STEP, philox, wide_vectors, words
+from cert_core.kernels.cpu.words import OPTIONS, STEP, copy, philox, spread, wide_vectors, words
 from cert_core.quantiles import REACH
 
 
@@ -90,15 +91,15 @@ def _pattern(m: Any) -> Any:
     return rows, lane_row[:lanes], lane_block[:lanes]
 
 
-def _transform(kind: Any, w: Any, bounds: Any, at: Any, m: Any, out: Any) -> None:
+def _transform(kind: Any, w: Any, bounds: Any, at: Any, m: Any, out: Any, least: Any) -> None:
     """The words of a tile of m blocks to values out[at:], by the type of out (compiled by
-    the overload below)."""
+    the overload below); doubles from uniforms below `least` become NaN where that is not 0."""
     raise NotImplementedError
 
 
 @overload(_transform)
-def _typed_transform(kind: Any, w: Any, bounds: Any, at: Any, m: Any, out: Any) -> Any:
-    def single(kind: Any, w: Any, bounds: Any, at: Any, m: Any, out: Any) -> None:
+def _typed_transform(kind: Any, w: Any, bounds: Any, at: Any, m: Any, out: Any, least: Any) -> Any:
+    def single(kind: Any, w: Any, bounds: Any, at: Any, m: Any, out: Any, least: Any) -> None:
         if kind == NORMAL:
             normals32(w, at, m, out)
         elif kind == EXPONENTIAL:
@@ -108,7 +109,7 @@ def _typed_transform(kind: Any, w: Any, bounds: Any, at: Any, m: Any, out: Any) 
         else:
             truncated32(w, bounds, at, m, out)
 
-    def double(kind: Any, w: Any, bounds: Any, at: Any, m: Any, out: Any) -> None:
+    def double(kind: Any, w: Any, bounds: Any, at: Any, m: Any, out: Any, least: Any) -> None:
         if kind == NORMAL:
             normals64(w, at, m, out)
         elif kind == EXPONENTIAL:
@@ -117,8 +118,10 @@ def _typed_transform(kind: Any, w: Any, bounds: Any, at: Any, m: Any, out: Any) 
             uniforms64(w, at, m, out)
         else:
             truncated64(w, bounds, at, m, out)
+        if least > 0:
+            without_tails64(kind == NORMAL, w, at, m, out, least)
 
-    def whole(kind: Any, w: Any, bounds: Any, at: Any, m: Any, out: Any) -> None:
+    def whole(kind: Any, w: Any, bounds: Any, at: Any, m: Any, out: Any, least: Any) -> None:
         pairs64(w, at, m, out)
 
     if out.dtype == types.uint64:
@@ -127,9 +130,11 @@ def _typed_transform(kind: Any, w: Any, bounds: Any, at: Any, m: Any, out: Any) 
 
 
 @njit(**OPTIONS)
-def _fill(kind: Any, first: Any, stream: Any, key: Any, slots: Any, bounds: Any, out: Any) -> None:
+def fill(
+    kind: Any, first: Any, stream: Any, key: Any, slots: Any, bounds: Any, least: Any, out: Any
+) -> None:
     """Raw coordinates of the rows first, first + 1, ... in the contract's layout; bounds
-    holds erf, erfc and rho of each row (truncated normals only)."""
+    holds erf, erfc and rho of each row (truncated normals only); least as in _transform."""
     n, dim = out.shape
     flat = out.reshape(n * dim)
     w = np.empty((4, LANES), np.uint32)
@@ -144,21 +149,21 @@ def _fill(kind: Any, first: Any, stream: Any, key: Any, slots: Any, bounds: Any,
                 lanes[2, i] = bounds[2, row]
         for base in range(0, whole, span):
             words(lane_row, lane_block, first + U64(row), U64(base // slots), stream, key, w)
-            _transform(kind, w, lanes, U64(row * dim + base), U64(LANES), flat)
+            _transform(kind, w, lanes, U64(row * dim + base), U64(LANES), flat, least)
     if whole < dim:
-        _fill_ends(kind, first, stream, key, slots, bounds, whole, w, lanes, out)
+        _fill_ends(kind, first, stream, key, slots, bounds, least, whole, w, lanes, out)
 
 
 @njit(**OPTIONS)
 def fill_words(first: Any, stream: Any, key: Any, out: Any) -> None:
     """Raw words of 64 bits in the layout of float64."""
-    _fill(UNIFORM, first, stream, key, 2, np.empty((3, 0)), out)
+    fill(UNIFORM, first, stream, key, 2, np.empty((3, 0)), 0, out)
 
 
 @njit(**OPTIONS)
 def _fill_ends(
-    kind: Any, first: Any, stream: Any, key: Any, slots: Any, bounds: Any, whole: Any, w: Any,
-    lanes: Any, out: Any,
+    kind: Any, first: Any, stream: Any, key: Any, slots: Any, bounds: Any, least: Any, whole: Any,
+    w: Any, lanes: Any, out: Any,
 ) -> None:  # fmt: skip
     """The coordinates beyond a row's whole tiles: several rows share one if they are few."""
     wide_vectors()
@@ -173,23 +178,23 @@ def _fill_ends(
                     lanes[0, i], lanes[1, i] = bounds[0, row], bounds[1, row]
                     lanes[2, i] = bounds[2, row]
             words(lane_row, lane_block, first + U64(row), U64(whole // slots), stream, key, w)
-            _transform(kind, w, lanes, U64(row * dim + whole), U64(m), flat)
+            _transform(kind, w, lanes, U64(row * dim + whole), U64(m), flat, least)
         return
     count = lane_row.size
-    tile = np.empty(slots * count, out.dtype)
+    tile, flat, lines = np.empty(slots * count, out.dtype), out.reshape(n * dim), lanes.reshape(-1)
     for row in range(0, n, rows):
         if kind == TRUNCATED:
-            for i in range(count):
-                source = min(row + int(lane_row[i]), n - 1)
-                lanes[0, i], lanes[1, i] = bounds[0, source], bounds[1, source]
-                lanes[2, i] = bounds[2, source]
+            for r in range(rows):
+                source = min(row + r, n - 1)
+                for k in range(3):
+                    spread(out.dtype.type(bounds[k, source]), lines, k * LANES + r * m, m)
         words(lane_row, lane_block, first + U64(row), U64(whole // slots), stream, key, w)
-        _transform(kind, w, lanes, U64(0), U64(count), tile)
+        _transform(kind, w, lanes, U64(0), U64(count), tile, least)
         for r in range(min(rows, n - row)):
+            at = (row + r) * dim + whole
             for slot in range(slots):
-                low = whole + slot * m
-                for j in range(min(m, dim - low)):
-                    out[row + r, low + j] = tile[slot * count + r * m + j]
+                size = min(m, dim - whole - slot * m)
+                copy(tile, slot * count + r * m, flat, at + slot * m, size)
 
 
 @njit(inline="always", **OPTIONS)
@@ -218,6 +223,12 @@ def _add_absolute(part: Any, lanes: Any) -> None:
 
 
 @njit(**OPTIONS)
+def sum_lanes(dim: Any) -> Any:
+    """Room for the sums of rows of dim values."""
+    return np.empty(LANES if dim >= LANES else 64 if dim >= 64 else 16)
+
+
+@njit(**OPTIONS)
 def sum_squares(row: Any, lanes: Any) -> Any:
     """Sum of squares in float64, in fixed lanes."""
     lanes[:] = 0.0
@@ -236,19 +247,22 @@ def sum_absolute(row: Any, lanes: Any) -> Any:
 
 
 @njit(**OPTIONS)
-def _move(row: Any, factor: Any, center: Any) -> None:
-    """row = center + factor row, rounded once a product and once a sum."""
+def _move(rows: Any, factors: Any, center: Any) -> None:
+    """rows = center + factor rows, rounded once a product and once a sum: all of a chunk in one
+    loop, since a call a row takes nine times as long for 64 values."""
     wide_vectors()
-    if center.size == 0:
-        for j in range(row.size):
-            row[j] = factor * row[j]
-    else:
-        for j in range(row.size):
-            row[j] = center[j] + factor * row[j]
+    for i in range(rows.shape[0]):
+        factor = rows.dtype.type(factors[i])
+        if center.size == 0:
+            for j in range(rows.shape[1]):
+                rows[i, j] = factor * rows[i, j]
+        else:
+            for j in range(rows.shape[1]):
+                rows[i, j] = center[j] + factor * rows[i, j]
 
 
 @njit(**OPTIONS)
-def _face(sample: Any, stream: Any, key: Any, dim: Any) -> Any:
+def face_of(sample: Any, stream: Any, key: Any, dim: Any) -> Any:
     """(coordinate, sign) of the largest coordinate of a row."""
     a, b, _, d = row_words(sample, U64(1), stream, key)
     return min(int(uniform64(a, b) * dim), dim - 1), (-1.0 if d & U64(1) else 1.0)
@@ -262,7 +276,7 @@ def _turn_from_zero(kind: Any, sample: Any, stream: Any, key: Any, slots: Any, r
     lanes, tile = np.zeros((3, STEP), row.dtype), np.empty(slots * STEP, row.dtype)
     words(none, none, sample, U64(0), stream, key, w)
     w[0] &= np.uint32(1)
-    _transform(kind, w, lanes, U64(0), U64(STEP), tile)
+    _transform(kind, w, lanes, U64(0), U64(STEP), tile, 0)
     m = min(LANES, -(-row.size // slots))
     for slot in range(slots):
         if slot * m < row.size:
@@ -283,7 +297,23 @@ def _turn_zeros(
         _turn_from_zero(kind, first + U64(i), stream, key, slots, row)
         square = sum_squares(row, lanes)
         size = math.sqrt(square) if kind == NORMAL else sum_absolute(row, lanes)
-        _move(row, row.dtype.type(radius[i] / size), center)
+        _move(out[i : i + 1], radius[i : i + 1] / size, center)
+
+
+@njit(**OPTIONS)
+def row_bounds(kind: Any, radius: Any, unit: Any) -> Any:
+    """erf, erfc and rho of each row; nothing where the kind needs none."""
+    n = radius.size
+    bounds = np.empty((3, n if kind == TRUNCATED else 0))
+    if kind == TRUNCATED:
+        for i in range(n):
+            rho = radius[i] / unit
+            bounds[0, i], bounds[1, i] = (
+                math.erf(rho * 0.7071067811865476),
+                math.erfc(rho * 0.7071067811865476),
+            )
+            bounds[2, i] = rho
+    return bounds
 
 
 @njit(**OPTIONS)
@@ -294,37 +324,27 @@ def _rows(
     """Samples first, first + 1, ... of a noise; unit is its scale (sigma for truncated)."""
     wide_vectors()
     n, dim = out.shape
-    lanes = np.empty(LANES if dim >= LANES else 64 if dim >= 64 else 16)
+    lanes = sum_lanes(dim)
     radius = np.empty(n)
     _radii(first, stream, key, cubics, unit, radius)
-    bounds = np.empty((3, n if kind == TRUNCATED else 0))
-    if kind == TRUNCATED:
-        for i in range(n):
-            rho = radius[i] / unit
-            bounds[0, i], bounds[1, i] = (
-                math.erf(rho * 0.7071067811865476),
-                math.erfc(rho * 0.7071067811865476),
-            )
-            bounds[2, i] = rho
-    _fill(kind, first, stream, key, slots, bounds, out)
-    least = np.inf
+    bounds = row_bounds(kind, radius, unit)
+    fill(kind, first, stream, key, slots, bounds, 0, out)
+    least, factors = np.inf, radius.copy()
     for i in range(n):
-        row = out[i]
-        factor = radius[i]
         if kind == NORMAL:
-            size = math.sqrt(sum_squares(row, lanes))
-            factor, least = factor / size, min(least, size)
+            size = math.sqrt(sum_squares(out[i], lanes))
         elif kind == EXPONENTIAL:
-            size = sum_absolute(row, lanes)
-            factor, least = factor / size, min(least, size)
-        elif kind == TRUNCATED:
-            factor = unit
-        _move(row, row.dtype.type(factor), center)
-        if kind in (UNIFORM, TRUNCATED):
-            j, sign = _face(first + U64(i), stream, key, dim)
-            row[j] = row.dtype.type(sign * radius[i])
-            if center.size > 0:
-                row[j] += center[j]
+            size = sum_absolute(out[i], lanes)
+        else:
+            factors[i] = radius[i] if kind == UNIFORM else unit
+            continue
+        factors[i], least = radius[i] / size, min(least, size)
+    _move(out, factors, center)
+    for i in range(n if kind in (UNIFORM, TRUNCATED) else 0):
+        j, sign = face_of(first + U64(i), stream, key, dim)
+        out[i, j] = out.dtype.type(sign * radius[i])
+        if center.size > 0:
+            out[i, j] += center[j]
     if least == 0.0:
         _turn_zeros(kind, first, stream, key, slots, radius, center, lanes, out)
 
@@ -335,9 +355,8 @@ def _independent_rows(
 ) -> None:
     """Samples whose coordinates are independent, of this scale."""
     wide_vectors()
-    _fill(kind, first, stream, key, slots, np.empty((3, 0)), out)
-    for i in range(out.shape[0]):
-        _move(out[i], out.dtype.type(unit), center)
+    fill(kind, first, stream, key, slots, np.empty((3, 0)), 0, out)
+    _move(out, np.full(out.shape[0], unit), center)
 
 
 @njit(**OPTIONS)

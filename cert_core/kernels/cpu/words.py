@@ -150,6 +150,68 @@ def at_least(typingctx: Any, values: Any, at: Any, bound: Any) -> Any:
     return types.uint64(values, types.intp, values.dtype), codegen
 
 
+def _sixteen_of(context: Any, builder: Any, kind: Any, array: Any, at: Any) -> Any:
+    """Sixteen values of an array from a place on, as a pointer to a vector."""
+    data = context.make_array(kind)(context, builder, array).data
+    lanes = ir.VectorType(context.get_value_type(kind.dtype), STEP)
+    return builder.bitcast(builder.gep(data, [at]), lanes.as_pointer())
+
+
+@intrinsic
+def copy_sixteen(typingctx: Any, source: Any, low: Any, out: Any, at: Any) -> Any:
+    """out[at : at + 16] = source[low : low + 16], flat and of one type."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        source, low, out, at = args
+        given = _sixteen_of(context, builder, signature.args[0], source, low)
+        target = _sixteen_of(context, builder, signature.args[2], out, at)
+        builder.store(builder.load(given, align=4), target, align=4)
+        return context.get_dummy_value()
+
+    return types.none(source, types.intp, out, types.intp), codegen
+
+
+@intrinsic
+def spread_sixteen(typingctx: Any, value: Any, out: Any, at: Any) -> Any:
+    """out[at : at + 16] = value, of its type."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        value, out, at = args
+        lanes, order = ir.VectorType(value.type, STEP), ir.Constant(HALVES, [0] * STEP)
+        nothing = ir.Constant(lanes, ir.Undefined)
+        one = builder.insert_element(nothing, value, ir.Constant(PLACE, 0))
+        target = _sixteen_of(context, builder, signature.args[1], out, at)
+        builder.store(builder.shuffle_vector(one, nothing, order), target, align=4)
+        return context.get_dummy_value()
+
+    return types.none(out.dtype, out, types.intp), codegen
+
+
+@njit(inline="always", **OPTIONS)
+def copy(source: Any, low: Any, out: Any, at: Any, size: Any) -> None:
+    """out[at : at + size] = source[low : low + size]: short runs, for which a loop that the
+    compiler makes vectors of comes to nothing; the last sixteen may overlap."""
+    if size < STEP:
+        for j in range(size):
+            out[at + j] = source[low + j]
+        return
+    for j in range(0, size - STEP, STEP):
+        copy_sixteen(source, low + j, out, at + j)
+    copy_sixteen(source, low + size - STEP, out, at + size - STEP)
+
+
+@njit(inline="always", **OPTIONS)
+def spread(value: Any, out: Any, at: Any, size: Any) -> None:
+    """out[at : at + size] = value, likewise."""
+    if size < STEP:
+        for j in range(size):
+            out[at + j] = value
+        return
+    for j in range(0, size - STEP, STEP):
+        spread_sixteen(value, out, at + j)
+    spread_sixteen(value, out, at + size - STEP)
+
+
 @intrinsic
 def lowest(typingctx: Any, bits: Any) -> Any:
     """The place of the lowest bit that is set."""

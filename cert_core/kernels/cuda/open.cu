@@ -6,23 +6,23 @@ template <int kind, bool independent, bool axis, int held>
 __device__ inline double open_row(const Task& task, const Head& head, cc_i64 row, int lane,
                                   double* part, cc_sums* sums, cc_density law, double r,
                                   double square) {
-  const int norm = kind == CC_EXPONENTIAL ? 1 : 0, slots = Layout<double>::slots;
+  const int norm = kind == CC_EXPONENTIAL ? 1 : 0, slots = Layout<double>::values;
   const bool summed = !independent && kind == CC_EXPONENTIAL;
   const int tiles = held ? held : cc_tiles(task.dim, Layout<double>::span);
   const cc_u64 sample = task.start + (cc_u64)row;
   double kept[(held ? held : 1) * Layout<double>::slots];
-  const double factor = factor_of<kind, independent, held>(task, head, sample, lane, part, kept);
+  const double factor =
+      factor_of<kind, independent, held, ANY>(task, head, sample, lane, part, kept);
   cc_sums mine = cc_no_sums();
 #pragma unroll(held ? held : 1)
   for (int tile = 0; tile < tiles; ++tile) {
-    const Place place = place_of<double>(task.dim, tile, lane);
+    const Place<double, ANY> place = place_of<double, ANY>(task.dim, tile, lane);
     double* values = kept + (held ? tile * slots : 0);
     if (!held || !summed) raw_values<kind>(task, sample, head.bounds, place, values);
+    scale_values<kind>(head, factor, place, values);
     CC_UNROLL
-    for (int slot = 0; slot < slots; ++slot) {
-      if (!place.holds(slot)) continue;
-      const cc_i64 at = place.coordinate(slot);
-      cc_add(norm, axis, &mine, coordinate_of<kind>(head, factor, values[slot], at), at == 0, r);
+    for (int v = 0; v < slots; ++v) {
+      if (place.holds(v)) cc_add(norm, axis, &mine, values[v], !tile && !place.offset(v), r);
     }
   }
   const cc_sums all = fold(sums, mine, lane, task.width);

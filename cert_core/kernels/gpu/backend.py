@@ -17,10 +17,13 @@ from typing import Any
 import cupy
 import numpy as np
 
+from cert_core.channels import Channel, Finite, Uniform
 from cert_core.errors import BackendMissing, UnsupportedPair, fail, to_numpy
 from cert_core.kernels import DRAW, DTYPES, PI0, PROBES, bracket
-from cert_core.kernels.gpu import launches
-from cert_core.noises import Finite, Noise
+from cert_core.kernels.gpu import copying, launches
+from cert_core.kernels.integers import margins
+from cert_core.kernels.reference import decide, radii
+from cert_core.noises import Noise
 from cert_core.quantiles import LogQuantiles
 from cert_core.threats import Shift
 
@@ -108,10 +111,23 @@ def given(name: str, value: Any, dtype: str | None = None) -> Any:
     return cupy.ascontiguousarray(array, dtype=dtype)
 
 
+def _on_host(center: Any) -> Any:
+    """A center where recipes are made."""
+    array = _shared(center)
+    return center if array is None else array.get()
+
+
 def add(out: Any, center: Any) -> None:
     """Add a center of float64 to rows on the device, in their own memory."""
     array = _shared(out)
     array[...] = array.astype("float64") + cupy.asarray(center)
+
+
+def _aligned(array: Any) -> bool:
+    """Whether memory begins where 16 bytes are read or written at once; a null pointer does."""
+    if not isinstance(array, cupy.ndarray):
+        return True
+    return bool(array.__cuda_array_interface__["data"][0] % launches.ALIGNED == 0)
 
 
 def _output(out: Any, shape: tuple[int, int], dtype: str) -> Any:
@@ -144,21 +160,82 @@ def draw(
 ) -> Any:
     """See cert_core.kernels; returns a CuPy array, or out, which may be an array of NumPy (that
     is waited for) or of any framework on the current device (that is not)."""
-    if isinstance(noise, Finite):
-        raise UnsupportedPair(f"backend must be 'cpu' or 'reference' for {noise!r}, got 'gpu'")
     array = _output(out, (n, noise.dim), dtype)
-    none = np.uint64(0)  # a null pointer
-    if n > 0 and noise.stretch is None:
-        middle = none if center is None else center
-        _run(launches.draw(noise, n, start, seed, stream, dtype), middle, array)
+    if isinstance(noise, Channel):
+        copied = noise.recipe(_on_host(center), dtype)
+        if n > 0:
+            launch, parts = copying.copies(noise, copied, n, start, seed, stream, dtype)
+            _run(launch, *map(cupy.asarray, parts), array)
     elif n > 0:
-        _run(launches.draw(noise, n, start, seed, stream, dtype), none, array)
-        array *= cupy.asarray(noise.stretch)
-        if center is not None:
-            array += center
+        _add_noise(array, noise, n, start, seed, stream, center, dtype)
     if isinstance(out, np.ndarray):
         out[...] = array.get()
     return array if out is None else out
+
+
+def _add_noise(
+    array: Any, noise: Noise, n: int, start: int, key: int, stream: int, center: Any, dtype: str
+) -> None:
+    """Write noise, added to a center where there is one, to the rows of an array."""
+    middle = center if center is not None and noise.stretch is None else np.uint64(0)
+    if isinstance(noise, Uniform):
+        _run(copying.cube(noise, n, start, key, stream, dtype), middle, array)
+        return
+    aligned = _aligned(middle) and _aligned(array)
+    launch = launches.draw(noise, n, start, key, stream, dtype, aligned=aligned)
+    _run(launch, middle, array)
+    if noise.stretch is not None:
+        array *= cupy.asarray(noise.stretch)
+        if center is not None:
+            array += center
+
+
+def draw_lattice(
+    noise: Noise,
+    n: int,
+    seed: int,
+    lattice: Any,
+    *,
+    start: int = 0,
+    center: Any = None,
+    out: Any = None,
+    stream: int = DRAW,
+) -> Any:
+    """See cert_core.kernels; integers as of draw, FAILs as an array of NumPy, which is waited
+    for: the host draws the rows that the device leaves undecided."""
+    if isinstance(noise, Finite):
+        raise UnsupportedPair(f"backend must be 'cpu' or 'reference' for {noise!r}, got 'gpu'")
+    array, failed = _output(out, (n, noise.dim), "int32"), np.zeros(n, dtype=bool)
+    if n > 0:
+        middle = np.uint64(0) if center is None else cupy.asarray(center)
+        kind, scale = launches.direction(noise)
+        known = np.zeros((2, n)) if scale is not None else radii(noise, n, seed, start, stream)
+        radius, relative = (cupy.asarray(values) for values in known)
+        undecided = _empty((n,), "uint8")
+        launch = launches.lattice(noise, n, start, seed, stream, margins(noise, kind, lattice))
+        _run(launch, radius, relative, middle, array, undecided)
+        rows = np.flatnonzero(undecided.get())
+        drawn, samples = (
+            np.empty((len(rows), noise.dim), np.int32),
+            np.uint64(start) + rows.astype(np.uint64),
+        )
+        failed[rows] = decide(
+            noise, seed, lattice, samples, center, stream, drawn, np.arange(len(rows))
+        )
+        if len(rows):
+            array[cupy.asarray(rows)] = cupy.asarray(drawn)
+    if isinstance(out, np.ndarray):
+        out[...] = array.get()
+    return array if out is None else out, failed
+
+
+def write_values(lattice: Any, integers: Any, out: Any) -> None:
+    """See cert_core.kernels; rows on the device are written in their own memory."""
+    values, array = lattice.values(integers, "float32"), _shared(out)
+    if array is None:
+        out[...] = values.get()
+    else:
+        array[...] = values
 
 
 def log_ratio(noise: Noise, z: Any, shift: Shift) -> Any:

@@ -18,6 +18,7 @@ import numpy as np
 
 from cert_core.densities import MixedRecord
 from cert_core.kernels import BLOCKS, EXPONENTIAL, KINDS, NORMAL, SHAPES, TRUNCATED
+from cert_core.kernels.integers import Margins
 from cert_core.noises import Noise
 from cert_core.quantiles import INTERVALS, REACH, cosine_quantiles
 from cert_core.threats import Shift
@@ -25,6 +26,8 @@ from cert_core.threats import Shift
 THREADS = BLOCKS  # of a CUDA block
 REALS = {"float32": "float", "float64": "double"}
 SLOTS = {"float32": 4, "float64": 2}
+BESIDE = {"float32": 4, "float64": 1}  # neighbouring blocks that a thread makes
+ALIGNED = 16  # bytes that a thread writes at once
 HELD = {"float32": 4, "float64": 8}  # tiles of a row that wait in registers, at most
 SPREAD = 2048  # CUDA blocks that fill a large GPU several times
 MOST_BLOCKS = 2**31 - 1
@@ -74,22 +77,23 @@ def options(macros: Macros) -> tuple[str, ...]:
     return ("-std=c++17", "-DCC_ENTRY", *(f"-DCC_{name}={value}" for name, value in macros))
 
 
-def geometry(n: int, dim: int, slots: int) -> tuple[int, int, int]:
+def geometry(n: int, dim: int, dtype: str) -> tuple[int, int, int]:
     """(threads a row, rows a CUDA block, tiles a row)."""
+    slots = SLOTS[dtype]
     span = THREADS * slots
-    blocks = -(-min(dim, span) // slots)
-    width = 1 << (blocks - 1).bit_length()
+    width = 1 << (-(-min(dim, span) // (slots * BESIDE[dtype])) - 1).bit_length()
     side = THREADS // width
     # Rows one after the other share the time that their radii take, if there are many.
     turns = max(1, min(8, width, n // (side * SPREAD)))
     return width, side * turns, -(-dim // span)
 
 
-def _grid(n: int, rows: int) -> int:
+def grid_of(n: int, rows: int) -> int:
+    """CUDA blocks for n rows, of so many each."""
     return max(1, min(-(-n // rows), MOST_BLOCKS))
 
 
-def _direction(noise: Noise) -> tuple[int, float | None]:
+def direction(noise: Noise) -> tuple[int, float | None]:
     """(kind of the raw coordinates, their scale where they are independent)."""
     if noise.radial is None:
         return TRUNCATED, None
@@ -100,8 +104,8 @@ def _rows(
     noise: Noise, n: int, start: int, key: int, stream: int, dtype: str
 ) -> tuple[Macros, int, tuple[Any, ...]]:
     """Variant, grid and arguments that every launch over drawn rows begins with."""
-    kind, scale = _direction(noise)
-    width, rows, tiles = geometry(n, noise.dim, SLOTS[dtype])
+    kind, scale = direction(noise)
+    width, rows, tiles = geometry(n, noise.dim, dtype)
     summed = scale is None and kind in (NORMAL, EXPONENTIAL)
     held = tiles if summed and tiles <= HELD[dtype] else 0
     macros = ("KIND", kind), ("INDEPENDENT", int(scale is not None)), ("HELD", held)
@@ -111,13 +115,33 @@ def _rows(
         noise.log_radius(), np.int32(INTERVALS), np.float64(REACH), np.float64(unit),
         np.int32(width), np.int32(rows),
     )  # fmt: skip
-    return macros, _grid(n, rows), arguments
+    return macros, grid_of(n, rows), arguments
 
 
-def draw(noise: Noise, n: int, start: int, key: int, stream: int, dtype: str) -> Launch:
-    """Rows of noise; then follow center (or 0) and out."""
+def draw(
+    noise: Noise, n: int, start: int, key: int, stream: int, dtype: str, *, aligned: bool = True
+) -> Launch:
+    """Rows of noise; then follow center (or 0) and out, both at multiples of ALIGNED bytes if
+    they are said to be `aligned`."""
     macros, grid, arguments = _rows(noise, n, start, key, stream, dtype)
-    return Launch("draw.cu", (("REAL", REALS[dtype]), *macros), grid, arguments)
+    slots = SLOTS[dtype]
+    whole = aligned and noise.dim % (slots * BESIDE[dtype]) == 0
+    ends = ("FULL" if noise.dim % (slots * THREADS) == 0 else "WHOLE") if whole else "ANY"
+    macros = ("REAL", REALS[dtype]), *macros, ("ENDS", ends)
+    return Launch("draw.cu", macros, grid, arguments)
+
+
+def lattice(noise: Noise, n: int, start: int, key: int, stream: int, margins: Margins) -> Launch:
+    """Rows of integers; then follow radii, their errors, center (or 0), out and undecided."""
+    kind, scale = direction(noise)
+    width, _, _ = geometry(n, noise.dim, "float64")
+    macros = ("KIND", kind), ("INDEPENDENT", int(scale is not None))
+    arguments = (
+        np.int64(n), np.int64(noise.dim), np.uint64(start), np.uint64(key), np.uint32(stream),
+        np.float64(noise.scale_unit if scale is None else scale), np.int32(width),
+        np.uint32(margins.least), np.float64(margins.raw), np.float64(margins.inverse),
+    )  # fmt: skip
+    return Launch("lattice.cu", macros, grid_of(n, THREADS // width), arguments)
 
 
 def _density(noise: Noise) -> tuple[Any, ...]:
@@ -156,7 +180,7 @@ def closed_ratios(
         np.float64(shift.norm(2.0, noise.dim) if sphere else shift.size), np.float64(noise.dim),
         np.int32(SHAPES[shape]), k, power, scale,
     )  # fmt: skip
-    return Launch("closed.cu", (), min(_grid(n, THREADS), 16 * SPREAD), arguments)
+    return Launch("closed.cu", (), min(grid_of(n, THREADS), 16 * SPREAD), arguments)
 
 
 def given_ratios(noise: Noise, shift: Shift, n: int, dtype: str) -> Launch:
@@ -171,10 +195,10 @@ def given_ratios(noise: Noise, shift: Shift, n: int, dtype: str) -> Launch:
         np.int64(n), np.int64(noise.dim), np.int32(width), *_density(noise),
         *_shift(noise, shift),
     )  # fmt: skip
-    return Launch("given.cu", macros, _grid(n, THREADS // width), arguments)
+    return Launch("given.cu", macros, grid_of(n, THREADS // width), arguments)
 
 
 def split_values(n: int, low: float, high: float, room: int) -> Launch:
     """A selection's pass; then follow values, inside, kept, counts and sums."""
     arguments = np.int64(n), np.float64(low), np.float64(high), np.int64(room)
-    return Launch("split.cu", (), min(_grid(n, THREADS), SPREAD), arguments)
+    return Launch("split.cu", (), min(grid_of(n, THREADS), SPREAD), arguments)

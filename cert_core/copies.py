@@ -16,8 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from cert_core.errors import Float, fail, to_numpy
-from cert_core.noises import Ablation, Channel, Splitting, _Categories
+from cert_core.errors import Float
 
 U64 = np.uint64
 Words = np.ndarray[Any, np.dtype[np.uint64]]
@@ -107,29 +106,3 @@ class Cells:
 
 
 Recipe = Table | Subset | Cells
-
-
-def recipe(noise: Channel, center: Any, dtype: str) -> Recipe:
-    """What a noise makes of one input.
-
-    Raises
-    ------
-    ValueError
-        No center, or one with values that the noise does not know.
-    """
-    if center is None:
-        rule = f"one input for {noise!r}, which makes copies of it and adds nothing"
-        raise fail("center", rule, center, "pass center=x")
-    given = to_numpy("center", center)
-    if given.size != noise.dim:
-        raise fail("center", f"an array of {noise.dim} values", given.shape, "pass one input")
-    x = np.ascontiguousarray(noise.checked(given.reshape(noise.dim)))
-    if isinstance(noise, Ablation):
-        return Subset(x.astype(dtype), noise.keep, np.dtype(dtype).type(noise.null))
-    if isinstance(noise, Splitting):
-        return Cells(noise.codes(x), noise.width, noise.levels, dtype)
-    assert isinstance(noise, _Categories)
-    changes = [int(share * 2**64) for share in noise.change()]
-    last = np.array([2**64 - 1 - change for change in changes], dtype=np.uint64)
-    share = np.array([(noise.categories - 1) / change if change else 0.0 for change in changes])
-    return Table(noise.codes(x), last, share, noise.values(x).astype(dtype))

@@ -1,0 +1,449 @@
+"""Slips: one line each that would ship a wrong certificate, or break what a run promises.
+
+By file: the tests nearest to it, and for each slip its old text, which stands there once, the new
+one, and what it would break.  A slip that moves with its code stays here; one whose code is gone
+goes with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Slip:
+    """One change of one file, what it breaks, and the tests that are nearest to it."""
+
+    file: str
+    old: str
+    new: str
+    breaks: str
+    nearest: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.breaks}"
+
+
+CORE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
+    "cert_core/confidence.py": ("core/test_confidence.py", [
+        ("np.maximum(np.nextafter(value, -1.0), 0.0)", "np.maximum(np.nextafter(value, 2.0), 0.0)",
+         "lower bounds rounded up"),
+        ("where_votes(log_lower, total - votes, total, level)", "where_votes(log_lower, votes, total, level)",
+         "upper bounds of the other votes"),
+        ("np.nextafter(-np.expm1(y) * (1.0 + 2.0 * EPS), 2.0)", "np.nextafter(-np.expm1(y), -2.0)",
+         "upper bounds rounded down"),
+        ("distinct[np.cumsum(new) - 1]", "distinct[np.cumsum(new) % len(distinct)]",
+         "bounds given to the next pair of counts"),
+        ("tail *= 1.0 + 4e-15 * np.sqrt(total)", "tail *= 1.0 - 4e-15 * np.sqrt(total)",
+         "a p-value below the truth"),
+        ("np.minimum(2.0 * tail, 1.0)", "np.minimum(tail, 1.0)", "the two-sided test at 2 alpha"),
+        ("level * (w / total) * (1.0 - 4e-16)", "level * (w / max(weights))", "shares that add up to more than alpha"),
+        ("level = math.log(2.0) - math.log(_alpha(alpha))", "level = -math.log(_alpha(alpha))",
+         "empirical Bernstein at 2 alpha"),
+        ("before = np.concatenate(([0.25], variance[:-1]))", "before = variance",
+         "bets that know the score they are on"),
+        ("0.75 / max(float(m), 1e-300)", "1.75 / max(float(m), 1e-300)", "capital that may turn negative"),
+        (".max() >= level + 1e-9", ".max() >= level - 0.7", "a betting bound at 2 alpha"),
+        ("np.sqrt(-math.log(level) / (2.0 * total))", "np.sqrt(-math.log(2.0 * level) / (2.0 * total))",
+         "Hoeffding at 2 alpha"),
+        ("(entropy - 1e-15) >= level", "(entropy - 1e-15) >= level - 0.7", "Chernoff at 2 alpha"),
+        ("7.0 * level / (3.0 * (total - 1.0))", "level / (3.0 * (total - 1.0))", "Maurer and Pontil's second term"),
+    ]),
+    "cert_core/tails.py": ("core/test_tails.py core/test_confidence.py", [
+        ("y - (value - target + error) / first - 4.0", "y - (value - target - error) / first - 4.0",
+         "the error of a tail on the unsafe side"),
+        ("    return total + beyond, end", "    return total, end", "the rest of a tail not counted"),
+        ("DROP = 33.0", "DROP = 3.0", "tails cut where they still weigh"),
+        ("return (1.0 + 4.0 * EPS) * math.log(level) / n", "return (1.0 - 4.0 * EPS) * math.log(level) / n",
+         "unanimous votes rounded up"),
+        ("_stirling(n) - _stirling(k) - _stirling(rest)", "_stirling(n) - _stirling(k)", "the peak of a binomial law"),
+    ]),
+    "cert_core/certificates.py": ("core/test_certify.py models/test_independence.py", [
+        ("    top = selection.argmax(axis=1)\n    p_lower",
+         "    top = estimation.argmax(axis=1)\n    p_lower",
+         "the class chosen by the votes that bound it"),
+        ("    top = selection.argmax(axis=1) if labels is None", "    top = estimation.argmax(axis=1) if labels is None",
+         "certify_top_k's class chosen by the votes that bound it"),
+        ("    others = estimation.copy()", "    others = selection * (n // max(n0, 1))",
+         "the rival taken from the selection votes"),
+        ("rival = np.sort(others, axis=1)[:, -k]", "rival = np.sort(others, axis=1)[:, -min(k + 1, classes - 1)]",
+         "the (k+1)-th rival bounded for the k-th"),
+        ("n, how.share * level))\n    others", "n, level))\n    others",
+         "the class bounded at alpha beside its rival"),
+        ("(1.0 - how.share) * level / k))", "(1.0 - how.share) * level))",
+         "k rivals bounded at alpha/2 each"),
+        ("np.nextafter(complement_above(p_lower) / k, 1.0)", "np.nextafter(complement_above(p_lower) / (k + 1), 1.0)",
+         "the rest shared among one class too many"),
+        ("np.where(ahead if attack == COUNT else radius > 0, top, ABSTAIN)", "np.where(ahead, top, ABSTAIN)",
+         "a label certified within radius 0"),
+        ("np.where(p_value <= alpha_value(alpha), table.argmax(axis=1), ABSTAIN)",
+         "np.where(p_value <= 2 * alpha_value(alpha), table.argmax(axis=1), ABSTAIN)", "predictions at 2 alpha"),
+        ("good = (certificates.label == truth) & (certificates.label != ABSTAIN)", "good = certificates.label == truth",
+         "abstentions counted as right"),
+        ("right[:, None] >= levels.reshape(1, -1)", "right[:, None] > levels.reshape(1, -1)",
+         "accuracy at a radius without those that have it"),
+        ("    check_apart(\"counts_estimation\", rule, drawn, remedy)\n", "", "one sample for both stages taken"),
+        ("lower = how.lower(rows, how.share * level)", "lower = how.lower(np.sort(rows), how.share * level)",
+         "scores sorted before bets"),
+    ]),
+    "cert_core/provenance.py": ("core/test_smoothed.py hostile/test_hostile_statements.py models/test_independence.py", [
+        ("            if start < stop:\n", "            if start + 1 < stop:\n", "one sample used twice unseen"),
+        ("        if other != replace(self, start=self.stop, stop=other.stop, failed=other.failed):", "        if False:",
+         "stretches joined that do not go on"),
+        ("found.drawn = parts if all(len(part.indices) == len(found) for part in parts) else ()",
+         "found.drawn = ()", "chosen rows forget their samples"),
+    ]),
+    "cert_core/votes.py": ("core/test_votes.py models/test_independence.py", [
+        ('place = buffer[part], {"start": begin + drawn, "stream"', 'place = buffer[part], {"start": begin, "stream"',
+         "every batch of an input the same copies"),
+        ("keys = [kernels.input_seed(seed, index) for index in chosen]\n    buffer = batch_buffer(buffer, min(batch_rows",
+         "keys = [kernels.input_seed(seed, 0) for index in chosen]\n    buffer = batch_buffer(buffer, min(batch_rows",
+         "all inputs with one stream"),
+        ("draws.append(partial(copies.fill, out, flags[part], keys[i], center, **place))",
+         "draws.append(partial(copies.fill, out, flags[part], keys[0], center, **place))",
+         "inputs of a batch with the first one's stream"),
+        ("    exact = isinstance(noise, Channel) or str(center.dtype) == \"float32\"", "    exact = True",
+         "inputs rounded before the noise is added"),
+        ("        for draw in draws:\n            draw()\n", "        for draw in draws[-1:]:\n            draw()\n",
+         "a batch drawn in part"),
+        ("np.add.at(counts, (rows[~fails], labels[~fails]), 1)", "counts[rows[~fails], labels[~fails]] += 1",
+         "votes of one class counted once a batch"),
+        ("least = np.maximum(8.0 * spacing, 1e-30)", "least = np.maximum(0.0 * spacing, 1e-30)",
+         "noise that float32 swallows taken"),
+    ]),
+    "cert_core/kernels/integers.py": ("core/test_lattice.py", [
+        ("CELL = 2.0**-53", "CELL = 2.0**-55", "cells of uniforms too narrow"),
+        ("ROUNDING = 2.0**-47", "ROUNDING = 2.0**-54", "logarithms and sines without error"),
+        ("slope * (SLACK * score_error + 1.26 * tails)", "0 * (SLACK * score_error + 1.26 * tails)",
+         "radii without error"),
+    ]),
+    "cert_core/kernels/cpu/integers.py": ("core/test_lattice.py", [
+        ("told = slack > fixed + share * abs(steps)", "told = slack > -1.0", "no margin"),
+    ]),
+    "cert_core/scores.py": ("core/test_adaptive.py models/test_independence.py", [
+        ("own = np.where(failed, np.float32(0), scores[:, chosen[i]])",
+         "own = np.where(failed, np.float32(0), scores.max(axis=1))", "the best score of each copy"),
+        ("        low = 0\n        for i, copies in segments:\n            yield i, said[low : low + copies], failed[low : low + copies]\n            low += copies",
+         "        low = 0\n        for i, copies in segments:\n            yield i, said[low : low + copies], failed[low : low + copies]",
+         "later inputs of a batch with the first one's values"),
+        ("self.below = _Smallest(max((low for low, high in ends if low < high), default=0))",
+         "self.below = _Smallest(max((low for low, high in ends if low < high), default=0) - 1)",
+         "a rank that was not kept"),
+    ]),
+    "cert_core/smoothed.py": ("core/test_smoothed.py models/test_independence.py", [
+        ('estimation = self.counts(x, n, seed, indices=indices, stage="estimation")',
+         'estimation = self.counts(x, n, seed, indices=indices, stage="selection")', "both stages from one stream"),
+        ('labels = self.mean_scores(x, n0, seed, indices=indices, stage="selection").argmax(axis=1)',
+         "labels = self.mean_scores(x, n0, seed, indices=indices).argmax(axis=1)",
+         "the class of soft votes chosen by the scores that bound it"),
+        ("return certify_top_k(*stages, k=k, alpha=alpha)", "return certify_top_k(*stages, k=k, alpha=2 * alpha)",
+         "certify_top_k at 2 alpha"),
+    ]),
+    "cert_core/monte_carlo.py": ("core/test_budgets.py core/test_monte_carlo.py", [
+        ("half = self.alpha / 2", "half = self.alpha", "two counts at alpha each"),
+        ("going &= points > needed", "going = points > needed", "a grid not stopped at its first failure"),
+        ('return 2 if self.method == "hoeffding" else 1', "return 1", "Hoeffding's band one-sided"),
+        ("kernels.hinge_width(self.n, self.alpha, self._sides)", "kernels.hinge_width(2 * self.n, self.alpha, self._sides)", "a band of twice the draws"),
+        ("log_lam = quantile + 4 * blur", "log_lam = quantile", "lam on a smeared atom"),
+        ("below = self._pi0.count_below(log_lam + blur)", "below = self._pi0.count_below(log_lam - blur)",
+         "smeared draws counted on the good side"),
+        ("self._pi_delta = Sample(source, self.n, key, kernels.PI_DELTA, shifted=True)",
+         "self._pi_delta = Sample(source, self.n, key, kernels.PI0, shifted=True)", "both counts from one sample"),
+        ("self._pilot_delta = Sample(source, pilot, key, kernels.PILOT, shifted=True)",
+         "self._pilot_delta = Sample(source, self.n, key, kernels.PI_DELTA, shifted=True)",
+         "lam chosen by the draws that are counted"),
+        ("binomial_upper(below, self.n, half), binomial_lower(moved, self.n, half)",
+         "below / self.n, binomial_lower(moved, self.n, half)", "an estimate for an upper bound"),
+    ]),
+    "cert_core/samples.py": ("core/test_monte_carlo.py models/test_independence.py", [
+        ("words = [seed & 0xFFFFFFFF, stream, block, seed >> 32]", "words = [seed & 0xFFFFFFFF, stream, 0, seed >> 32]",
+         "every block of one's own noise the same"),
+        ("words = [seed & 0xFFFFFFFF, stream, block, seed >> 32]", "words = [seed & 0xFFFFFFFF, block, 0, seed >> 32]",
+         "every stream of one's own noise the same"),
+        ("self.noise, self.shift, size, seed, start=start, stream=stream", "self.noise, self.shift, size, seed, start=0, stream=stream",
+         "every chunk of draws the same"),
+        ("            yield -draws if shifted else draws", "            yield draws", "draws under pi0 for those under pi_delta"),
+        ("own - self._log_density(z + self.shift)", "own - self._log_density(z - self.shift)", "a law that is not symmetric turned round"),
+        ("mass += np.where(place > 0, sums[place - 1], 0.0)", "mass += sums[place - 1]", "sums below the first edge"),
+        ("if not (1 - 1e-12) * radius <= size", "if not 0.5 * radius <= size", "a shift that is too small taken"),
+    ]),
+    "cert_core/sequential/tests.py": ("core/test_budgets.py core/test_sequential.py", [
+        ("reach = int(12 * math.sqrt(n * p * (1 - p)) + 80)", "reach = int(6 * math.sqrt(n * p * (1 - p)))",
+         "binomial tails cut at six deviations and not counted"),
+        ("self.passed = (*self._crossed, False).index(False)", "self.passed = sum(self._crossed)",
+         "a threshold counted although a lower one has not passed"),
+        ("        state[1] = mass[:passed]\n", "", "paths that have stopped counted on"),
+        ("* ((j + 1) / len(looks)) - spent", "* ((j + 2) / len(looks)) - spent", "a look's share of alpha spent ahead"),
+        ("        spent += float(tails[passed]) if passed < len(mass) else 0.0\n", "", "what earlier looks spent forgotten"),
+        ("self._crossed[level] |= k >= test.certify[self._look]", "self._crossed[level] |= k >= test.certify[self._look] - 1",
+         "a threshold passed one vote too soon"),
+        ("last - off / slope - 4.0 * EPS * np.abs(last)", "last + 1e-9 * np.abs(last)", "the sequence above its exact value"),
+        ("goal, rest, middle = -math.log(level)", "goal, rest, middle = -math.log(2.0 * level)", "a confidence sequence at 2 alpha"),
+        ("        terms += 8.0 * EPS * math.log2(length) * spread\n", "", "what transforms lose not counted"),
+    ]),
+    "cert_core/sequential/plans.py": ("core/test_adaptive.py core/test_budgets.py", [
+        ("p_lower = max(before, mixture_lower(successes, n, plan.alpha))",
+         "p_lower = max(before, successes / n)", "an estimate for a bound"),
+        ("return self._plan.radii[passed - 1], self._plan.thresholds[passed - 1], decided",
+         "return self._plan.radii[-1], self._plan.thresholds[-1], decided", "the largest radius for any that passed"),
+        ("np.maximum.accumulate(required_probability(noise, attack, np.array(levels)))",
+         "np.minimum.accumulate(required_probability(noise, attack, np.array(levels)))", "the first radius's threshold for all"),
+        ("if stopped == 0 or stopped != len(looks):", "if stopped == 0:", "votes beyond where a test stops read"),
+    ]),
+    "cert_core/sequential/votes.py": ("core/test_adaptive.py models/test_independence.py", [
+        ("            self.stage, self.drawn = 1, 0\n", "            self.stage = 1\n", "estimation samples begun after those of the selection"),
+        ("stream=kernels.stream_of(STAGES[self.stage])", "stream=kernels.stream_of(STAGES[0])",
+         "both stages of a sequential run from one stream"),
+        ("each.count(labels[low:high], failed[low:high])",
+         "each.count(labels[: high - low], failed[low:high])",
+         "votes of another input of the batch"),
+    ]),
+    "cert_core/bounds.py": ("core/test_oracle.py core/test_properties.py", [
+        ("return np.where(1.0 - value < p, np.nextafter(value, 0.0), value)", "return value", "a complement rounded up"),
+        ("return min(math.nextafter(value, 2.0) if short else value, 1.0)", "return min(math.nextafter(value, 0.0), 1.0)",
+         "the probability needed rounded down"),
+        ("law.bound(y * tau, near)\n        certified = excess <= p - 0.5 if", "law.bound(y * tau, near)\n        certified = excess <= p - 0.5 + 1e-9 if",
+         "a radius searched with slack"),
+        ("if high - low < apart:\n            return math.exp(low)", "if high - low < apart:\n            return math.exp(high)", "the end that is not certified"),
+        ("value / unit * (1 - 1e-14)", "value / unit * (1 + 1e-14)", "closed radii rounded up"),
+        ("below = complement_below(probabilities(\"level\", level))", "below = complement_above(probabilities(\"level\", level))",
+         "an upper bound from below"),
+    ]),
+    "cert_core/calibration.py": ("core/test_calibration.py core/test_radii.py", [
+        ("(1.0 - SHRINK * shared.resolution)", "(1.0 + SHRINK * shared.resolution)", "interpolated radii rounded up"),
+        ("if worst <= self.resolution:", "if worst <= 1e-3:", "a curve that does not fit"),
+        ("np.searchsorted(at_edges, log_normal_scores) - 1", "np.searchsorted(at_edges, log_normal_scores)", "the next piece of a curve"),
+        ("radii * (noise.scale_unit * (1.0 - 1e-15))", "radii * (noise.scale_unit * (1.0 + 1e-6))", "radii in another unit"),
+    ]),
+    "cert_core/separation.py": ("core/test_certify.py", [
+        ("return bool(first > complement_above(second))", "return bool(first > 1.0 - second - 1e-6)", "classes apart that are not"),
+        ("SHRINK = 3e-10", "SHRINK = -3e-10", "the far side of a root"),
+    ]),
+    "cert_core/laws/mixed.py": ("core/test_sides.py core/test_mixed.py", [
+        ("        return self._interval(t)[1]\n", "        return self._interval(t)[0]\n",
+         "the mixed law's lower and discrepancy with their errors on the unsafe side"),
+        ("(back + back_error - 0.5) * share", "(back - back_error - 0.5) * share", "half of the error of p_min on the unsafe side"),
+        ("total, error = self._beneath(t, floor), LEFT_OUT + ROUNDING * table.dim", "total, error = 0.0, LEFT_OUT + ROUNDING * table.dim",
+         "the mass near zero left out"),
+        ("                error += miss + inner\n", "                error += miss\n", "errors of the nodes not counted"),
+        ("return max(value - error, 0.0), min(value + error, 1.0)", "return max(value, 0.0), min(value + error, 1.0)",
+         "an enclosure without its lower end"),
+    ]),
+    "cert_core/laws/quadrature.py": ("core/test_sides.py core/test_oracle.py", [
+        ("return excess + above, overlap", "return excess, overlap", "p_min without its error"),
+        ("overlap - half - below, gap", "overlap - half + below, gap",
+         "1 - p_min with its error on the unsafe side"),
+        ("overlap = (values[1] - margin(values[1], errors[1])) * max(lam, 1.0)", "overlap = values[1] * max(lam, 1.0)",
+         "a lower bound without its error"),
+        ("direct -= values[3] - margin(values[3], errors[3])", "direct -= values[3] + margin(values[3], errors[3])",
+         "a small discrepancy with its error on the unsafe side"),
+        ("excess = values[0] + margin(values[0], errors[0])\n            value = lam", "excess = values[0]\n            value = lam",
+         "a discrepancy without its error"),
+        ("error + EPS * value * (16.0 + 3.0 * abs(math.log(value)))", "error", "rounding of a probability not counted"),
+    ]),
+    "cert_core/laws/closed.py": ("core/test_sides.py core/test_closed_forms.py", [
+        ("return down(value, 8.0 + 4.0 * (abs(z) + self.mu) ** 2)", "return value", "the Gaussian bound as rounded"),
+        ("            value = p * math.exp(-self.m)\n", "            value = 0.25 * math.exp(-self.m) / q\n",
+         "the printed corollary below 1/2"),
+        ("low, high = math.nextafter(value - slack, 0.0), math.nextafter(value + slack, 1.0)", "low, high = value - slack, value + slack",
+         "an end of Laplace's enclosure as rounded"),
+        ("share = -math.expm1(-0.5 * (tau + self.m))", "share = -math.expm1(-0.5 * (tau - self.m))", "Laplace's discrepancy at another threshold"),
+    ]),
+    "cert_core/laws/atomic.py": ("core/test_sides.py core/test_discrete.py", [
+        ("return math.nextafter(value, -math.inf) if a * d > n * b else value", "return value", "fractions to nearest"),
+        ("return mass * (1 + self.error) + TINY", "return mass * (1 - self.error)", "masses rounded down"),
+        ("return min(law.lower(p) for law in self._laws)", "return max(law.lower(p) for law in self._laws)", "the best of all splits"),
+        ("return max(excess for excess, _ in pairs), min(deficit for _, deficit in pairs)", "return pairs[0]", "one split for all"),
+        ("order = 1 if step > 0 else -1  # ascending ratio", "order = 1", "atoms in descending ratio"),
+        ("return _overlap(1 - kept)", "return _overlap(kept)", "what is lost for what is kept"),
+    ]),
+    "cert_core/laws/__init__.py": ("core/test_discrete.py core/test_threats.py core/test_closed_forms.py", [
+        ('size = shift.norm(2.0, record.dim) if geometry == "sphere" else shift.size', "size = shift.size",
+         "the diagonal as short as an axis"),
+        ("return GaussianLaw(_in_scales(shift.norm(2.0, dim), record.sigma))", "return GaussianLaw(_in_scales(shift.size, record.sigma))",
+         "a Gaussian's corner taken for its edge"),
+    ]),
+    "cert_core/threats.py": ("core/test_threats.py core/test_properties.py", [
+        ('(math.inf, "l1"): ("axis", "(b), contains Theorem 2")', '(math.inf, "l1"): ("diagonal", "(b), contains Theorem 2")',
+         "another shift than the worst"),
+        ("exponent = max(0.0, 1.0 / q - 1.0 / p)", "exponent = max(0.0, 1.0 / p - 1.0 / q)", "an inclusion that does not include"),
+        ("return Shift(kind, math.nextafter(factor * radius, math.inf), False, reason)", "return Shift(kind, factor * radius, True, reason)",
+         "an inclusion called tight"),
+        ("        return self.size * math.pow(dim, 1.0 / order)", "        return self.size", "norms of the diagonal"),
+    ]),
+    "cert_core/noises.py": ("core/test_noises.py core/test_scaled.py", [
+        ("unit = cls.unit(dim, k, norm, power)", "unit = cls.unit(dim, k)", "RadialNoise.with_rms without norm and power"),
+    ]),
+    "cert_core/densities.py": ("core/test_noises.py core/test_kernels.py core/test_oracle.py", [
+        ("return (self.dim - self.k) / self.power", "return (self.dim - self.k + 1) / self.power", "a radius of another dimension"),
+        ("power_term(self.k, s) - (s / self.scale) ** self.power", "-((s / self.scale) ** self.power)", "a density without its power term"),
+        ("math.inf: (self.dim + 2) / 3", "math.inf: self.dim / 3", "the rms of cubes"),
+        ("return self.scale / math.sqrt(2) if self.norm == 2.0 else self.scale", "return self.scale", "coordinates of another scale"),
+    ]),
+    "cert_core/quantiles.py": ("core/test_kernels.py core/test_moments.py", [
+        ("np.where(small < -70.0, small, values) / power", "np.where(small < -70.0, small, values)", "radii to another power"),
+        ("left = 0.5 * np.log(half / (1.0 - half))", "left = np.log(half / (1.0 - half))", "cosines too wide"),
+    ]),
+    "cert_core/moments.py": ("core/test_moments.py", [
+        ("return mean * direction, spread + other + spread * other", "return mean * direction, spread + other", "variance of a product"),
+    ]),
+    "cert_core/joint.py": ("core/test_joint.py", [
+        ("kept = ~(p[order] <= alpha / np.arange(len(p), 0, -1.0))", "kept = ~(p[order] <= alpha)", "many labels at alpha each"),
+        ("rejected[order[: kept.argmax() if kept.any() else len(p)]] = True", "rejected[order] = ~kept", "labels beyond Holm's first failure"),
+        ("np.where(distinct == 0, 1.0, tail * (1.0 + MARGIN))", "np.where(distinct == 0, 1.0, tail * (1.0 - 1e-3))", "p-values rounded down"),
+    ]),
+    "cert_core/percentiles.py": ("core/test_percentiles.py", [
+        ("    level, r = alpha_value(alpha) / 2, radius_value(radius)\n    above =", "    level, r = alpha_value(alpha), radius_value(radius)\n    above =",
+         "both ends of a percentile at alpha each"),
+        ("return n + 1 - _rank(n, below, level), _rank(n, above, level)", "return n + 2 - _rank(n, below, level), _rank(n, above, level)",
+         "a rank too high"),
+        ("betting_lower(complement_below(values), level)", "betting_lower(values, level)", "an upper mean from below"),
+    ]),
+    "cert_core/deterministic.py": ("core/test_discrete.py", [
+        ("steps = margin.min(axis=1) // 2", "steps = (margin.min(axis=1) + 1) // 2", "a copy more than may change"),
+        ("[:, None] - table - ~beaten", "[:, None] - table", "ties that the label loses"),
+    ]),
+    "cert_core/rounding.py": ("hostile/test_hostile_print.py models/test_report.py", [
+        ("return _rounded(value, digits, ROUND_FLOOR)", "return _rounded(value, digits, ROUND_CEILING)", "radii printed rounded up"),
+        ("// int(total))", "// int(total) + 1)", "shares printed rounded up"),
+    ]),
+    "cert_core/kernels/cpu/rows.py": ("core/test_kernels.py", [
+        ("return philox(sample & mask, sample >> shift, block, stream + U64(1), key)", "return philox(sample & mask, sample >> shift, block, stream, key)",
+         "row quantities in the stream of the coordinates"),
+        ("words(lane_row, none, first + U64(low), U64(0), stream + U64(1), key, w)", "words(lane_row, none, first, U64(0), stream + U64(1), key, w)",
+         "radii of every 256 rows the same"),
+        ("words(lane_row, lane_block, first + U64(row), U64(base // slots), stream, key, w)", "words(lane_row, lane_block, first + U64(row), U64(0), stream, key, w)",
+         "coordinates beyond a tile the same"),
+        ("part, sample = out[low : low + chunk], first + U64(low)", "part, sample = out[low : low + chunk], first", "every chunk of rows the same"),
+    ]),
+    "cert_core/copies.py": ("core/test_copies.py", [
+        ("        other += other >= self.codes\n", "", "flips that may stay"),
+        ("            left -= seen\n", "", "coordinates shown that are not drawn"),
+    ]),
+    "cert_core/native/formulas.h": ("core/test_oracle.py core/test_sides.py", [
+        ("return k > 0.0 ? k * u + tail : tail;", "return tail;", "a law without its power term"),
+        ("if (t >= g) return -INFINITY;", "if (t > 2.0 * g) return -INFINITY;", "a threshold that is never reached"),
+        ("*central = 0.5 * erf(zeta * 0.70710678118654752440) - correction;", "*central = 0.5 * erf(zeta * 0.70710678118654752440);",
+         "caps as those of a normal"),
+        ("CC_FN double cc_log_sum(double w) { return w < -30.0 ? -w : log1p(exp(-w)); }", "CC_FN double cc_log_sum(double w) { return w < -3.0 ? -w : log1p(exp(-w)); }",
+         "sums cut off too soon"),
+    ]),
+    "cert_core/native/engine.pyx": ("core/test_oracle.py core/test_sides.py", [
+        ("cdef double OMITTED = 85.0", "cdef double OMITTED = 12.0", "mass of the radius left out"),
+        ("DEGREE = 29", "DEGREE = 34", "the error of a panel by fewer conditions"),
+        ("2.0 * distance(POINTS", "0.0 * distance(POINTS", "panels without an error"),
+        ("return (law.dim - 1.0) * cc_log_gap(w) if law.dim > 1.0 else 0.0", "return law.dim * cc_log_gap(w) if law.dim > 1.0 else 0.0",
+         "a cone of another dimension"),
+    ]),
+    "cert_core/native/drawing.h": ("core/test_kernels.py core/test_moments.py", [
+        ("k1 += 0xBB67AE85u;", "k1 += 0xBB67AE84u;", "another generator than the contract's"),
+    ]),
+}  # fmt: skip
+
+MODELS: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
+    "cert_models/smooth/classifier.py": ("models/test_smooth.py models/test_independence.py", [
+        ("part = votes[max(low - start, 0) : max(low + size - start, 0)]", "part = votes[: max(low + size - start, 0)]",
+         "votes of other inputs of the batch"),
+        ("                    done += len(votes)\n", "", "parts of a batch given to its first inputs"),
+        ("return torch.where(told, scores.argmax(dim=1), self.num_classes)", "return scores.argmax(dim=1)", "NaN taken for a vote"),
+        ("                raise cc.votes.DrawAgain from error\n", "                continue\n", "copies that were not classified left out"),
+        ("        check_votes(int(table[:, -2].sum()))\n", "", "copies without a vote left out"),
+        ("        self._modes.check()\n        rows, found", "        rows, found", "training mode taken"),
+    ]),
+    "cert_models/smooth/checks.py": ("models/test_smooth.py models/test_batches.py hostile/test_hostile_models.py", [
+        ("    others[kept] = batch[kept]\n    if apart(others)", "    if apart(batch)", "rows that look at each other taken"),
+        ("        if isinstance(part, BatchNorm) and part.running_mean is None:", "        if False:", "batch statistics without training mode taken"),
+    ]),
+    "cert_models/run.py": ("models/test_promises.py models/test_independence.py models/test_power_cut.py", [
+        ('estimation = smoothed.counts(x, plan.n, run.seed, indices=[index])', 'estimation = smoothed.counts(x, plan.n, run.seed, indices=[index], stage="selection")',
+         "both stages of a run from one stream"),
+        ('mean = smoothed.mean_scores(x, plan.n0, run.seed, indices=[index], stage="selection")[0]',
+         "mean = smoothed.mean_scores(x, plan.n0, run.seed, indices=[index])[0]", "the class of a soft run chosen by the scores that bound it"),
+        ("data.x[block], run.seed, indices=block)", "data.x[block], run.seed)", "the index of the second block of inputs mixed up"),
+        ("                store.add(self.name, votes)\n                yield votes", "                yield votes\n                store.add(self.name, votes)",
+         "an input reported before it is committed"),
+        ("units = np.floor(scores.astype(np.float64) * SCORE_UNIT)", "units = np.ceil(scores.astype(np.float64) * SCORE_UNIT)", "scores kept rounded up"),
+        ("mine = self.indices[self.worker.rank :: self.worker.world]", "mine = self.indices[:: self.worker.world]", "all workers at the same inputs"),
+    ]),
+    "cert_models/store/storage.py": ("models/test_power_cut.py models/test_promises.py models/test_counts.py", [
+        ('self._db.execute("PRAGMA synchronous = FULL")', 'self._db.execute("PRAGMA synchronous = NORMAL")', "the store's log not synced"),
+        ('self._db.execute("BEGIN IMMEDIATE")', 'self._db.execute("BEGIN")', "the transaction's lock taken late"),
+        ("                sync(new)\n", "", "a new store not synced"),
+        ("                self.check_held()\n                yield", "                yield", "a transaction on a file that is gone"),
+        ('        if damage != "ok":\n', "        if False:\n", "damage of pages unseen"),
+    ]),
+    "cert_models/store/counts.py": ("models/test_promises.py models/test_counts.py", [
+        ('TOLD = {"counts": 5', 'TOLD = {"counts": 4', "the conflict check blind to a sequential path"),
+        ("        with as_store_errors():\n            _check(run, votes)\n", "", "votes that no plan can have cast kept"),
+        ("told = repr((table, about[1:], row)).encode()", "told = repr((table, row)).encode()", "rows of one run read as another's"),
+    ]),
+    "cert_models/store/runs.py": ("models/test_counts.py models/test_promises.py", [
+        ('_total("selection", votes.selection, self.n0, votes)\n        _total("estimation", votes.estimation, self.n, votes)', '_total("selection", votes.selection, self.n0, votes)', "votes of another number of samples"),
+        ('        if (CODE in mine[told]) != (CODE in theirs[told]):', "        if True:", "a model's code not told apart"),
+    ]),
+    "cert_models/store/readings.py": ("models/test_promises.py models/test_counts.py", [
+        ("number.adjusted() - 2", "number.adjusted() - 3", "a published radius taken as exact to a digit too many"),
+        ("p, step = exact - step * (1.0 - exact) - 2.0**-53, 4 * step", "break", "a probability above the radius it is read from"),
+        ("        if given != own:\n", "        if False:\n", "a sequential run read at another alpha"),
+    ]),
+    "cert_models/store/results.py": ("models/test_report.py", [
+        ("right = (self.predict == self.labels) & (self.predict != cc.ABSTAIN)", "right = self.predict == self.labels", "abstentions right"),
+        ("return int(binom.ppf(1 - share, len(self), self.alpha))", "return int(binom.ppf(share, len(self), self.alpha))", "the other quantile"),
+        ("self.certified[wrong:]", "self.certified[: len(self) - wrong]", "the smallest radii left out"),
+        ("wrong = 0 if rho is None else self.wrong_at_most(rho)\n        return max(", "wrong = 0\n        return max(", "a probable version that is the plain one"),
+    ]),
+    "cert_models/store/fingerprints.py": ("models/test_promises.py models/test_workers.py", [
+        ("sorted([*model.named_parameters(), *model.named_buffers()])", "sorted(model.state_dict().items())",
+         "a fingerprint that misses non-persistent buffers"),
+        ('head = f"{name} {tensor.dtype} {tuple(tensor.shape)}"', 'head = ""', "tensors of another shape or name"),
+        ("np.ascontiguousarray(data.y).tobytes(), *inputs", "*inputs", "data with other labels"),
+    ]),
+    "cert_models/files/outputs.py": ("models/test_power_cut.py models/test_files.py", [
+        ("            sync(new)\n", "", "a file that appears before its content"),
+        ("            sync(target.parent)\n", "", "a name that a power cut takes back"),
+        ("(os.replace if over else os.link)(new, target)", "os.replace(new, target)", "a file that was there replaced"),
+    ]),
+    "cert_models/logs.py": ("models/test_logs.py hostile/test_hostile_logs.py", [
+        ("radius = repr(float(self.radius))", 'radius = f"{self.radius:.3g}"', "radii of a log to nearest"),
+        ('radius = 0.0 if predict == cc.ABSTAIN else _number("radius", values["radius"])', 'radius = _number("radius", values["radius"])',
+         "an abstention's radius"),
+        ("        predict, radius, allowed = cc.ABSTAIN, 0.0, (0, 1)\n", "        radius, allowed = abs(radius), (0, 1)\n",
+         "a negative radius turned round"),
+    ]),
+    "cert_models/audit.py": ("models/test_audit.py", [
+        ("    least = math.comb(inputs, drawn) * _level(confidence)\n    low, high = wrong", "    least = 2 * math.comb(inputs, drawn) * _level(confidence)\n    low, high = wrong",
+         "an audit at twice its level"),
+        ("return max(int(more.clip(min=0).sum()), int(-more.clip(max=0).sum()))", "return abs(int(more.sum()))", "votes moved between classes unseen"),
+        ("wrong = [each.index for each in differences if each.votes > allow]", "wrong = [each.index for each in differences if each.votes > allow + 1]",
+         "a differing vote too many allowed"),
+    ]),
+    "cert_models/reports/page.py": ("models/test_promises.py models/test_report.py", [
+        ("size = reach(r.attack, float(r.radius[at]), 3)", "size = f\"{float(r.radius[at]):.3f}\"", "the page's radius to nearest"),
+        ("right = r.predict[at] == r.labels[at]", "right = r.predict[at] != cc.ABSTAIN", "a wrong class shown as right"),
+    ]),
+    "cert_models/reports/tables.py": ("models/test_promises.py models/test_report.py", [
+        ('axis.step(*_steps(result, reach, rho), where="pre", **steps)', 'axis.step(*_steps(result, reach, rho), where="post", **steps)',
+         "the curve to the wrong side"),
+        ("percent(result.count(r, rho), len(result)) if result.says(r) else UNTESTED", "percent(result.count(r, rho), len(result))", "shares at radii that were not tested"),
+        ("average = radius(result.average_radius(rho)) if result.tested is None else UNTESTED", "average = radius(result.average_radius()) if result.tested is None else UNTESTED",
+         "the plain average beside a probable version"),
+    ]),
+    "cert_models/networks/checkpoints.py": ("models/test_models.py hostile/test_hostile_checkpoints.py", [
+        ("torch.load(path, map_location=\"cpu\", weights_only=True)", "torch.load(path, map_location=\"cpu\", weights_only=False)", "code run from a checkpoint"),
+        ("    if not all(same_normalization(layer, layers[0]) for layer in layers):", "    if False:", "two normalisations, the first taken"),
+    ]),
+}  # fmt: skip
+
+# Why some change nothing that could be told.
+EQUIVALENT = {
+    "cert_core/tails.py: the rest of a tail not counted": "it is exp(-33) of the tail, whose stated "
+    "error is 1e-12 of it",
+}
+
+
+def slips() -> Iterator[Slip]:
+    """All of them, in the order of the tables."""
+    for file, (nearest, rows) in (CORE | MODELS).items():
+        for old, new, breaks in rows:
+            yield Slip(file, old, new, breaks, tuple(nearest.split()))
