@@ -1,6 +1,7 @@
 """Engines: what the driver costs, and how long a run takes on many GPUs.
 
-    python bench/engines.py driver --inputs 20000
+    python bench/engines.py driver --inputs 100000
+    python bench/engines.py driver --inputs 160 --seconds 1 --workers 8
     python bench/engines.py simulate --store sequential.db --passes 2500 --stretches 700
 
 `driver` counts stretches that do nothing, by a process that answers at once, into a store.
@@ -18,14 +19,16 @@ import resource
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import cert_core as cc
+import cert_models.engines
 from cert_models.data.datasets import Dataset
-from cert_models.engines import SECONDS, TOGETHER, Processes, Sampler, Stretch
+from cert_models.engines import RATE, SECONDS, TOGETHER, Processes, Sampler, Stretch
 from cert_models.run import StoredRun
 from cert_models.store.counts import CountStore
 from cert_models.store.runs import FixedPlan, Run, SequentialPlan, Votes
@@ -38,46 +41,47 @@ WORKERS = (1, 8, 64, 512, 4096)
 # ---- the driver ----
 
 
-class Nothing:
-    """What the workers hold."""
+@dataclass(frozen=True)
+class Seconds:
+    """What the workers hold: how long a stretch takes."""
 
-    def __call__(self) -> None:
-        return None
+    seconds: float
+
+    def __call__(self) -> float:
+        return self.seconds
 
 
-def votes_of_none(held: Any, stretch: Stretch) -> Iterator[Votes]:
+def votes_of_none(held: float, stretch: Stretch) -> Iterator[Votes]:
     """As many votes as the plan casts, of nothing."""
+    time.sleep(held)
     counts = np.array([100, 0])
     for index, label, _ in stretch.inputs():
         yield Votes(index=index, label=label, selection=counts, estimation=counts)
 
 
-def driver(inputs: int, together: int) -> None:
+def driver(inputs: int, seconds: float, workers: int) -> None:
     """How many stretches a second are handed out, answered and kept."""
-    import cert_models.engines as engines
-
-    engines.TOGETHER = together
+    cert_models.engines.TOGETHER = 1
     run = Run(
         plan=FixedPlan(100, 100), noise=cc.Gaussian(3072, 0.5), seed=0, batch_size=1000,
         num_classes=2, model="", model_fingerprint="", data="", data_fingerprint="",
         attack="l2", alpha=0.001,
     )  # fmt: skip
     data = Dataset("d", np.zeros((inputs, 3072), np.float32), np.zeros(inputs, np.int64), 2)
-    with tempfile.TemporaryDirectory() as folder, Processes(1) as pool:
-        sampler = Sampler(Nothing(), votes_of_none, data, executor=pool)
-        list(sampler(range(100)))  # the processes begin
+    with tempfile.TemporaryDirectory() as folder, Processes(workers) as pool:
+        sampler = Sampler(Seconds(seconds), votes_of_none, data, executor=pool)
+        list(sampler(range(10 * workers)))  # the processes begin
         path, size = Path(folder) / "s.db", 0
         stored = StoredRun(path=path, name="bench", run=run, indices=range(inputs))
-        begun, of_driver = time.perf_counter(), time.process_time()
+        begun, own = time.perf_counter(), time.process_time()
         for done, _ in enumerate(stored.keep(sampler.blocks(range(inputs)))):
             if done == inputs // 10:
                 size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        seconds, of_driver = time.perf_counter() - begun, time.process_time() - of_driver
+        took, own = time.perf_counter() - begun, time.process_time() - own
     more = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - size
-    count = inputs / together
-    print(f"{count:.0f} stretches of {together}: {count / seconds:.0f} a second, "
-          f"{count / of_driver:.0f} by the driver's own time; memory grew by {more} KiB "
-          "over the last nine tenths")  # fmt: skip
+    print(f"{inputs / took:.0f} stretches a second, {inputs / own:.0f} by the driver's own time")
+    print(f"workers busy {100 * inputs * seconds / (took * workers):.1f} % of the time")
+    print(f"memory of the driver: {more} KiB more after the last input than after a tenth of them")
 
 
 # ---- many GPUs ----
@@ -111,9 +115,9 @@ def by_stride(seconds: np.ndarray[Any, Any], workers: int, rng: np.random.Genera
 def stretches(seconds: np.ndarray[Any, Any], workers: int, whole: bool) -> Iterator[float]:
     """Seconds of each, as Sampler cuts them."""
     left, mean = float(seconds.sum()), float(seconds.mean())
-    at, rest = 0, float(seconds[0])
+    at, rest, most = 0, float(seconds[0]), max(SECONDS, workers / RATE)
     while at < len(seconds):
-        wanted = max(min(SECONDS, left / (2 * workers)), 0.4)
+        wanted = max(min(most, left / (2 * workers)), most / 10)
         if whole or mean < 2 * wanted:
             count = min(max(1, int(wanted / mean)), TOGETHER)
             took, at = float(seconds[at : at + count].sum()), at + count
@@ -177,13 +181,14 @@ if __name__ == "__main__":
     commands = parser.add_subparsers(dest="command", required=True)
     one = commands.add_parser("driver")
     one.add_argument("--inputs", type=int, default=20_000)
-    one.add_argument("--together", type=int, default=1)
+    one.add_argument("--seconds", type=float, default=0.0, help="that each takes")
+    one.add_argument("--workers", type=int, default=1)
     two = commands.add_parser("simulate")
     two.add_argument("--store", required=True)
     two.add_argument("--passes", type=float, default=2500, help="a second, of one GPU")
     two.add_argument("--stretches", type=float, required=True, help="a second, of the driver")
     given = parser.parse_args()
     if given.command == "driver":
-        driver(given.inputs, given.together)
+        driver(given.inputs, given.seconds, given.workers)
     else:
         simulate(given.store, given.passes, given.stretches)

@@ -28,6 +28,7 @@ from cert_models.data.datasets import Dataset
 Votes = cc.votes.Votes
 
 SECONDS = 5.0  # that a stretch is to take: long beside its handing out, short beside the run
+RATE = 200  # stretches a second that are handed out, answered and kept with ease: of many workers
 LEAST = 1000  # samples of a stretch that is a part of an input
 TOGETHER = 64  # inputs of a stretch at most; so many keep the batches of a sequential run full
 FADING = 0.9  # of what is known of a stretch's time, with every further one
@@ -158,10 +159,11 @@ class Sampler:
     def _wanted(self, left: int) -> int:
         """Units of the next stretch, of so many left; less towards the end, where others wait."""
         least = LEAST if self._samples else 1
-        if not self._seconds:
+        if not self._seconds or self._crew is None:
             return least
-        share = left // (2 * max(1, self._crew.size() if self._crew else 1))
-        return max(least, min(int(SECONDS * self._units / self._seconds), share))
+        workers, pace = max(1, self._crew.size()), self._units / self._seconds
+        most = pace * max(SECONDS, workers / RATE)
+        return max(least, int(most / 10), min(int(most), left // (2 * workers)))
 
     def _stretches(self, indices: Sequence[int]) -> Iterator[Stretch]:
         """All that is to be counted, cut when it is asked for."""
