@@ -25,6 +25,7 @@ from cert_core.certificates import (
 from cert_core.channels import check_independent
 from cert_core.confidence import Counts, votes_needed
 from cert_core.errors import Float, check_callable, fail, integer
+from cert_core.errors import alpha as checked_alpha
 from cert_core.executors import Crew
 from cert_core.joint import label_votes, selected_labels
 from cert_core.lattice import Lattice, checked_lattice
@@ -40,6 +41,8 @@ from cert_core.scores import (
 )
 from cert_core.sequential.certificates import SequentialCertificates, gather, outcomes
 from cert_core.sequential.plans import checked_plan, plan_at, plan_until
+from cert_core.shell_votes import BOUND, certify_shells, count_shell_votes
+from cert_core.shells import MASSES, shell_thresholds
 from cert_core.votes import (
     Votes,
     class_count,
@@ -254,6 +257,47 @@ class Smoothed:
             found = [(0, getattr(self, verb)(x, indices=indices, **how, **of_each))]
         rows = [rows for _, rows in found]
         return np.concatenate(rows, axis=axis) if axis else np.concatenate(rows)
+
+    def shell_counts(
+        self,
+        x: Any,
+        n: int,
+        seed: int,
+        thresholds: Any,
+        *,
+        indices: Sequence[int] | None = None,
+        stage: str = "estimation",
+        start: int = 0,
+        executor: Executor | None = None,
+    ) -> CountedVotes:
+        """Count the votes of n noisy copies of every input by the norm of their noise.
+
+        Parameters
+        ----------
+        x, n, seed, indices, stage, start
+            As in counts.
+        thresholds : (J-1,) array, as of shell_thresholds, fixed before these votes
+
+        Returns
+        -------
+        (N, J, num_classes) int64
+            See count_shell_votes.
+        """
+        if self.sound is not None:
+            remedy = "count without sound, or certify all votes together"
+            raise fail("sound", "None where votes are told apart by shells", self.sound, remedy)
+        if executor is not None:
+            how: dict[str, Any] = {"thresholds": thresholds, "stage": stage, "start": start}
+            joined: CountedVotes = self._joined(
+                executor, "shell_counts", x, indices, n=n, seed=seed, **how
+            )
+            return joined
+        inputs = self.inputs(x)
+        with self.drawing():
+            return count_shell_votes(
+                self.labels, inputs, self.noise, self.num_classes, n, seed, thresholds,
+                indices=indices, stage=stage, start=start, **self.filling(inputs),
+            )  # fmt: skip
 
     def probabilities(
         self,
@@ -542,6 +586,45 @@ class Smoothed:
         k = integer("k", k, 1, self.num_classes - 1, remedy="pass how many may be ahead, plus one")
         stages = self._stages(x, n0, n, alpha, attack, seed, indices, executor, k=k)
         return certify_top_k(*stages, k=k, alpha=alpha)
+
+    def certify_shells(
+        self,
+        x: Any,
+        n0: int,
+        n: int,
+        alpha: float,
+        attack: str,
+        seed: int,
+        *,
+        masses: Any = MASSES,
+        indices: Sequence[int] | None = None,
+        executor: Executor | None = None,
+    ) -> Certificates:
+        """Certify inputs by votes told apart by the norm of their noise.
+
+        With noises of k > 0, or in low dimension, larger radii from the same votes than
+        certify; a Gaussian's in many dimensions are smaller by what the split of alpha costs.
+
+        Parameters
+        ----------
+        x, n0, n, alpha, attack, seed, indices
+            As in certify.
+        masses : (J-1,) array in (0, 1), rising
+            Shares of the noise inside each threshold, as shell_thresholds takes them.
+
+        Returns
+        -------
+        Certificates
+            See certify_shells of the module.
+        """
+        n0, n = integer("n0", n0, 1, remedy=SAMPLES), integer("n", n, 1, remedy=SAMPLES)
+        edges = shell_thresholds(self.noise, masses)
+        level = checked_alpha(alpha) / (len(edges) + 1)
+        check_sampling(self.noise, attack, n, level, bound=BOUND)
+        which: dict[str, Any] = {"indices": indices, "executor": executor}
+        selection = self.counts(x, n0, seed, stage="selection", **which)
+        by_shell = self.shell_counts(x, n, seed, edges, **which)
+        return certify_shells(selection, by_shell, edges, self.noise, attack, alpha=alpha)
 
     def certify_scores(
         self,

@@ -33,6 +33,7 @@ from cert_models.store.runs import (
     Run,
     ScorePlan,
     SequentialPlan,
+    ShellPlan,
     Votes,
     bound_for,
 )
@@ -224,11 +225,29 @@ def score_inputs(
         )  # fmt: skip
 
 
+def tell_inputs_apart(
+    smoothed: cc.Smoothed, run: Run, plan: ShellPlan, stretch: Stretch
+) -> Iterator[Votes]:
+    """Count the votes of inputs by shell, one by one."""
+    for index, label, x in stretch.inputs():
+        begun = time.monotonic()
+        chosen = smoothed.counts(x, plan.n0, run.seed, indices=[index], stage="selection")
+        told = smoothed.shell_counts(x, plan.n, run.seed, plan.thresholds, indices=[index])
+        selection, table = np.asarray(chosen)[0], np.asarray(told)[0]
+        cast, drawn = table[:, selection.argmax()], table.sum(axis=1)
+        yield Votes(
+            index=index, label=label, selection=selection,
+            estimation=table.sum(axis=0), shells=(*cast.tolist(), *drawn.tolist()),
+            seconds=time.monotonic() - begun,
+        )  # fmt: skip
+
+
 SAMPLERS: dict[type[Plan], Callable[..., Iterator[Votes]]] = {
     FixedPlan: count_inputs,
     AllPlan: count_all,
     SequentialPlan: decide_inputs,
     ScorePlan: score_inputs,
+    ShellPlan: tell_inputs_apart,
 }
 
 
@@ -237,7 +256,7 @@ def certified_right(votes: Votes, run: Run, bound: str | None = None) -> bool:
     the bound of one class tells: one above 1/2 certifies it under every noise."""
     name = bound_for(run.plan, bound)
     how = cc.BOUNDS[name] if name is not None else None
-    if how is None or how.reads == "classes":
+    if how is None or how.reads in ("classes", "shells"):
         said = result_of([votes], run, attack=run.attack, alpha=run.alpha, bound=name)
         return bool(said.predict[0] == votes.label)
     cast = (int(votes.estimation[votes.selected]), int(votes.estimation.sum()))

@@ -25,6 +25,7 @@ from cert_models.store.runs import (
     Run,
     ScorePlan,
     SequentialPlan,
+    ShellPlan,
     Votes,
     bound_for,
     check_alpha,
@@ -217,10 +218,23 @@ def certificates_of(
         labels = np.array([each.selected for each in votes], dtype=np.int64)
         scores = np.array([each.scores for each in votes]).reshape(-1, plan.n) / SCORE_UNIT
         return cc.certificates.certify_scores(labels, scores, run.noise, attack, n0=plan.n0, **how)
+    if isinstance(plan, ShellPlan) and cc.BOUNDS[how["bound"]].reads == "shells":
+        return _by_shell(votes, plan, run.noise, attack, alpha)
     selection, estimation = np.zeros((2, len(votes), run.num_classes), dtype=np.int64)
     for i, each in enumerate(votes):
         selection[i], estimation[i] = each.selection, each.estimation
     return cc.certify(selection, estimation, run.noise, attack, **how)
+
+
+def _by_shell(
+    votes: Sequence[Votes], plan: ShellPlan, noise: cc.Noise, attack: str, alpha: float
+) -> cc.Certificates:
+    labels = np.array([each.selected for each in votes], dtype=np.int64)
+    shape = len(votes), 2, len(plan.thresholds) + 1
+    told = np.array([plan.by_shell(each) for each in votes], dtype=np.int64).reshape(shape)
+    return cc.shell_votes.certify_shell_votes(
+        labels, told[:, 0], told[:, 1], plan.thresholds, noise, attack, n0=plan.n0, alpha=alpha
+    )
 
 
 def _of_rows(
