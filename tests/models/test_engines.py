@@ -150,7 +150,8 @@ def same_everywhere(executor: Executor) -> None:
         assert getattr(one, "drawn", ()) == getattr(other, "drawn", ())
     for verb, arguments in (
         ("certify", (20, 100, 0.01, "l1", 0)), ("certify_top_k", (20, 100, 0.01, "l1", 0)),
-        ("certify_scores", (20, 100, 0.01, "l1", 0)), ("certify_at", (0.01, 500, 0.01, "l1", 0)),
+        ("certify_scores", (20, 100, 0.01, "l1", 0)),
+        ("certify_shells", (20, 100, 0.01, "l1", 0)), ("certify_at", (0.01, 500, 0.01, "l1", 0)),
         ("certify_until", (0.3, 500, 0.01, "l1", 0)),
     ):  # fmt: skip
         one, other = (
