@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 import cert_core as cc
+from cert_core.rounding import in_full
 from cert_models.data.targets import Array, Targets
 
 ROWS = 1000  # of a batch that a function gets, unless told
@@ -63,7 +64,7 @@ class Task:
             return "label"
         if self.share is None:
             return "mean"
-        return "median" if self.share == 0.5 else f"{self.share:g}-quantile"
+        return "median" if self.share == 0.5 else f"{in_full(self.share)}-quantile"
 
 
 @dataclass(frozen=True, eq=False)

@@ -57,7 +57,8 @@ def _fields(family: type[cc.Noise]) -> dict[str, dataclasses.Field[Any]]:
 
 def in_kind(field: dataclasses.Field[Any], value: float) -> float:
     """A number as the field has it: as an integer where it is a whole one of these."""
-    return int(value) if field.type == "int" and float(value).is_integer() else value
+    whole = isinstance(value, float) and value.is_integer()
+    return int(value) if field.type == "int" and whole else value
 
 
 def add_scales(parser: argparse.ArgumentParser) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
-from cert_core.rounding import percent
+from cert_core.rounding import nearest, percent
 
 Item = TypeVar("Item")
 RIGHT = "certified right", "certified_accuracy"
@@ -77,7 +77,9 @@ def _bar(
 
 def _words(correct: int, done: int, said: str, beside: Mapping[str, float]) -> str:
     told = [f"{percent(correct, done)} {said}"]
-    told += [f"{value:.4g} {name.replace('_per_second', '/s')}" for name, value in beside.items()]
+    told += [
+        f"{nearest(value, 4)} {name.replace('_per_second', '/s')}" for name, value in beside.items()
+    ]
     return ", ".join(told)
 
 

@@ -337,7 +337,7 @@ RECORDS = {
 }  # fmt: skip
 OTHERS = {
     "ABSTAIN", "ATTACKS", "BOUNDS", "CHANNELS", "NOISES", "BackendMissing", "DrawAgain",
-    "NoBracket", "UnsupportedPair",
+    "NoBracket", "UnsupportedPair", "WorkError",
 }  # fmt: skip
 
 NEVER: dict[str, Any] = {
@@ -631,8 +631,8 @@ def test_every_public_name_is_in_a_table() -> None:
     [
         (SmoothedClassifier, CLASSIFIER, {"drawing", "filling", "inputs", "labels", "scores"}),
         (CountStore, STORE, {
-            "check_held", "close", "done", "indices", "logged", "merge", "only", "plan", "runs",
-            "starts", "transaction", "votes",
+            "casts", "check_held", "close", "done", "indices", "logged", "merge", "only", "plan",
+            "runs", "starts", "transaction", "votes",
         }),
     ],
 )  # fmt: skip

@@ -20,7 +20,7 @@ from models.layouts import (
 )
 from PIL import Image
 
-from cert_models.commands.options import UsageError, listed_indices
+from cert_models.commands.options import listed_indices
 from cert_models.data import datasets
 from cert_models.data.formats import LazyArray, read_image
 
@@ -289,7 +289,7 @@ def test_listed_indices() -> None:
     assert listed_indices("0,7,10-12", 13) == [0, 7, 10, 11, 12]
     assert listed_indices("5", 6) == [5]
     for text in ("", "a", "5,", "3-1", "1,1", "1-3,2", "13", "-1", "0-"):
-        with pytest.raises(UsageError, match="--indices must be"):
+        with pytest.raises(ValueError, match="--indices must be"):
             listed_indices(text, 13)
 
 

@@ -195,7 +195,8 @@ def test_normalization(text: str, arch: str, mean: Any, std: Any) -> None:
 )
 def test_no_normalization(text: str) -> None:
     with pytest.raises(
-        ValueError, match="normalize must be imagenet, cifar10, center, none or m,s"
+        ValueError,
+        match="normalize must be imagenet, cifar10, center, none, mask, mask:NULL or m,s",
     ):
         architectures.normalization(text, "resnet50")
 
