@@ -47,7 +47,7 @@ COLUMNS = {
 }
 WRITTEN = "out", "picture"
 OTHERS = (  # options of single labels
-    "at", "bound", "until", "runner_up", "store", "run_name",
+    "at", "bound", "until", "runner_up", "store", "run_name", "sound", "quantize",
 )  # fmt: skip
 
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 import cert_core as cc
-from cert_core.rounding import confidence, in_full, samples
-from cert_models.logs import Row, scales_column, scales_digest
+from cert_core.rounding import confidence, in_full, least_above, samples
+from cert_models.logs import FAILED, SOUND, Row, scales_column, scales_digest
 from cert_models.store.claims import Proved
-from cert_models.store.runs import bound_column, columns_of
+from cert_models.store.runs import QUANTIZED, bound_column, columns_of
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -74,6 +74,12 @@ class Result:
         What a table of proofs says of its certificates.
     jointly : Jointly, or None
         What holds of all inputs at once.
+    mode : str
+        As Run.mode: the lattice of sound mode, "" for float mode.
+    cost : float
+        What was taken off each radius there, in the attack's norm.
+    failed : (N,) int64, or None
+        Copies of each input that FAILed there.
 
     Raises
     ------
@@ -98,6 +104,9 @@ class Result:
     certificates: cc.Certificates | None = None
     proved: Proved | None = None
     jointly: Jointly | None = None
+    mode: str = ""
+    cost: float = 0.0
+    failed: Ints | None = None
 
     @classmethod
     def of(cls, certificates: cc.Certificates, **about: Any) -> Result:
@@ -105,7 +114,8 @@ class Result:
         c = certificates
         return cls(
             predict=c.label, radius=c.radius, attack=c.attack, alpha=c.alpha, noise=c.noise,
-            note=_sampling(c), tested=_tested(c), certificates=c, **about,
+            note=_sampling(c), tested=_tested(c), certificates=c,
+            failed=c.failed, **about,
         )  # fmt: skip
 
     def __post_init__(self) -> None:
@@ -146,11 +156,17 @@ class Result:
         """The same as rows of a log."""
         extra = columns_of(self.certified_by.bound, self.certified_by.alpha)
         extra |= scales_column(self.noise)
+        more = [extra] * len(self)
+        if self.mode:
+            fails = self.failed if self.failed is not None else np.zeros(len(self), dtype=np.int64)
+            more = [extra | {SOUND: self.mode, FAILED: str(k)} for k in fails.tolist()]
         seconds = np.zeros(len(self)) if self.seconds is None else self.seconds
         columns = (self.indices, self.labels, self.predict, self.radius, seconds)
         return [
-            Row(index=i, label=y, predict=predict, radius=radius, seconds=time, extra=extra)
-            for i, y, predict, radius, time in zip(*(c.tolist() for c in columns), strict=True)
+            Row(index=i, label=y, predict=predict, radius=radius, seconds=time, extra=each)
+            for i, y, predict, radius, time, each in zip(
+                *(c.tolist() for c in columns), more, strict=True
+            )
         ]
 
     @cached_property
@@ -229,7 +245,8 @@ class Result:
         """The same of some of its inputs."""
         keep = np.isin(self.indices, indices)
         arrays = {k: getattr(self, k)[keep] for k in ("indices", "labels", "predict", "radius")}
-        return replace(self, **arrays, seconds=None, certificates=None)
+        failed = None if self.failed is None else self.failed[keep]
+        return replace(self, **arrays, failed=failed, seconds=None, certificates=None)
 
 
 def _tested(certificates: cc.Certificates) -> tuple[float, ...] | None:
@@ -250,6 +267,26 @@ def _sampling(certificates: cc.Certificates) -> str:
         )
     text += "".join(f", bound {name}" for name in bound_column(certificates.bound).values())
     return text + ("" if certificates.tight else ", bound sound but not tight")
+
+
+def named_mode(mode: str) -> str:
+    """A mode in words."""
+    step, quantized, _ = mode.partition(QUANTIZED)
+    text = f"sound mode, step {step}" if step else "float mode"
+    return text + (", inputs quantised" if quantized else "")
+
+
+def told_mode(result: Result) -> str:
+    """The mode of a result in words, with what is taken off its radii and how many copies FAILed
+    at all."""
+    text = named_mode(result.mode)
+    if not result.mode:
+        return text
+    if result.mode.endswith(QUANTIZED):
+        off = f": {least_above(result.cost)} taken off each radius" if result.cost else ""
+        text += f", perturbed inputs too{off}"
+    fails = 0 if result.failed is None else int(np.sum(result.failed))
+    return f"{text}, {fails} copies FAILed and count against the class"
 
 
 def subset(indices: Ints) -> str:
