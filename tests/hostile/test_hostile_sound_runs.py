@@ -34,6 +34,9 @@ IMPORT = [
 ]  # fmt: skip
 
 
+TEN = np.array([0, 10, 0])
+
+
 def votes(failed: int = 2, total: int = 200, **other: Any) -> Votes:
     counts = np.array([0, total - failed, 0])
     chosen = np.array([0, 9 if failed else 10, 0])  # one of the selection FAILed too
@@ -167,8 +170,9 @@ CASES = [
     Case("a run of ablation", lambda: dataclasses.replace(
         SOUND, noise=cc.channels.Ablation(4, 2), attack="l0"),
          refused("noise must be added", error=cc.errors.UnsupportedPair)),
-    Case("FAILs of floats", lambda: add(REAL, votes(2, selection=np.array([0, 10, 0]))), refused("estimation", error=StoreError)),
-    Case("FAILs beside whole sums", lambda: add(REAL, votes(2, total=202, selection=np.array([0, 10, 0]))),
+    Case("FAILs of floats", lambda: add(REAL, votes(2, selection=TEN)),
+         refused("estimation must be votes that sum to 200", error=StoreError)),
+    Case("FAILs beside whole sums", lambda: add(REAL, votes(2, total=202, selection=TEN)),
          refused("failed must be", error=StoreError)),
     Case("FAILs that are too few", lambda: add(SOUND, votes(1, total=200, estimation=np.array(
         [0, 198, 0]))), refused("estimation must be votes that sum to 200", error=StoreError)),

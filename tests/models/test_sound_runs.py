@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,23 @@ def test_bytes_are_the_integers_they_are() -> None:
         sound=PIXEL,
     ).certify(IMAGES, 100, 1000, 0.001, "l2", 0)  # fmt: skip
     assert [float(r) for (r,) in columns("bytes.tsv", "radius")] == direct.radius.tolist()
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "sound.md"
+
+
+def test_the_page_is_true() -> None:
+    """Its commands run, on a few copies and a model that needs no training."""
+    commands = [line for line in PAGE.read_text().splitlines() if line.startswith("cert ")]
+    assert len(commands) == 4
+    Path("net.py").write_text(MODEL)
+    np.savez("images.npz", x=IMAGES, y=LABELS)
+    for command in commands:
+        words = shlex.split(command.replace("digits-cnn", "net:labels"))[1:]
+        words += ["--max", "2", "--n", "100", "--quiet"] if words[0] == "certify" else []
+        said = cert(*words)
+        assert said.status == 0, said.err
+    assert "Sound mode" in Path("page.html").read_text()
 
 
 LOST = {3, 4, 70, 150, 999}
