@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraint
 # A worker a core, each with one thread for arithmetic: half the time on two cores.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 8 --dist worksteal
 
-.PHONY: demo test test-all bench lint mutants mutants-tool clean
+.PHONY: demo test test-all bench docs lint mutants mutants-tool clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.models
@@ -25,6 +25,10 @@ test-all: test
 bench: $(VENV)/.bench
 	$(BIN)/python -m pytest -q bench --benchmark-only --benchmark-disable-gc --benchmark-json=$(VENV)/bench.json
 	$(BIN)/python bench/tables.py $(VENV)/bench.json | tee docs/benchmarks.md
+
+# Pages into build/docs; a warning is an error.
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/docs
 
 lint: $(VENV)/.dev
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pre-commit run --all-files

@@ -228,3 +228,23 @@ def test_certification_overhead(race: Any) -> None:
         unit="us/vote",
         rounds=5,
     )
+
+
+@pytest.mark.parametrize("k", [0.0, 3060.0])
+def test_shells(race: Any, k: float) -> None:
+    """One bound and one radius from six shells, beside those of p alone."""
+    noise = cc.L2Noise.with_rms(3072, 0.5, k=k)
+    edges = cc.shell_thresholds(noise)
+    shares = np.array([0.999, 0.99, 0.95, 0.9, 0.8, 0.6])
+    a = np.cumsum(shares * np.diff([0.0, *cc.shells.MASSES, 1.0]))
+    radius = cc.shell_radius(a, edges, noise, "l2")
+    race(
+        f"six shells, k = {k:g}",
+        {
+            "shell_lower_bound": lambda: cc.shell_lower_bound(a, edges, noise, "l2", radius),
+            "shell_radius": lambda: cc.shell_radius(a, edges, noise, "l2"),
+            "lower_bound": lambda: cc.lower_bound(a[-1], noise, "l2", radius),
+            "certified_radius": lambda: cc.certified_radius(a[-1], noise, "l2"),
+        },
+        unit="ms",
+    )

@@ -87,6 +87,8 @@ TOPICS = {
         "plan_until",
         "votes_until",
     ),
+    "shell_votes": ("certify_shell_votes", "count_shell_votes"),
+    "shells": (),
     "smoothed": (),
     "sparse": ("sparse_frontier",),
     "threats": (),

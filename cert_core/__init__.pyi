@@ -24,6 +24,8 @@ from . import (
     scores as scores,
     separation as separation,
     sequential as sequential,
+    shell_votes as shell_votes,
+    shells as shells,
     smoothed as smoothed,
     sparse as sparse,
     threats as threats,
@@ -71,6 +73,12 @@ from .noises import (
 )
 from .percentiles import mean_bounds as mean_bounds, percentile_bounds as percentile_bounds
 from .samples import CustomNoise as CustomNoise
+from .shell_votes import certify_shells as certify_shells
+from .shells import (
+    shell_lower_bound as shell_lower_bound,
+    shell_radius as shell_radius,
+    shell_thresholds as shell_thresholds,
+)
 from .smoothed import Smoothed as Smoothed
 from .sparse import sparse_lower_bound as sparse_lower_bound
 from .threats import (

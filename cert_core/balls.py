@@ -27,7 +27,8 @@ try:
     from flint import acb, arb, ctx, fmpq
 except ImportError as error:
     raise BackendMissing(
-        "python-flint is missing, which proves certificates: pip install 'cert-core[proof]'"
+        "python-flint is missing, which proves certificates: "
+        "pip install 'smoothing-certificates[proof]'"
     ) from error
 
 __all__ = [

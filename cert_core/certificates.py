@@ -11,12 +11,13 @@ reads scores in [0, 1] where the others read votes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, overload
+from typing import Any, ClassVar, Self, cast, overload
 
 import numpy as np
 
+from cert_core import records
 from cert_core.bounds import complement_above, complement_below, required_probability
 from cert_core.calibration import certified_radius
 from cert_core.channels import Finite, check_independent
@@ -107,8 +108,50 @@ class Certificates:
     sound: Lattice | None = None
     failed: Counts | None = None
 
+    _READ: ClassVar[Mapping[str, Callable[[Any], Any]]] = records.READ
+
     def __len__(self) -> int:
         return len(self.label)
+
+    def __repr__(self) -> str:
+        return records.as_text(self)
+
+    def _repr_html_(self) -> str:
+        return records.as_html(self)
+
+    def save(self, path: Any) -> None:
+        """Write the certificates to a new .npz file, with a digest.
+
+        Parameters
+        ----------
+        path : path of a file that does not exist yet
+
+        Raises
+        ------
+        ValueError
+            There is such a file.
+        """
+        records.save(self, path)
+
+    @classmethod
+    def load(cls, path: Any) -> Self:
+        """Read certificates that save wrote.
+
+        Parameters
+        ----------
+        path : path of the file
+
+        Returns
+        -------
+        Certificates
+            Equal to those saved, in every array and field.
+
+        Raises
+        ------
+        ValueError
+            Another file, or one that was changed since, or of another kind of certificates.
+        """
+        return cast(Self, records.load(cls, path, cls._READ))
 
 
 def vote_counts(name: str, counts: Any) -> tuple[Counts, int]:
@@ -181,14 +224,14 @@ def certify(
     top = selection.argmax(axis=1)
     p_lower = np.asarray(how.lower(_votes_of(estimation, top), n, how.share * level))
     radius = np.asarray(certified_radius(p_lower, noise, attack))
-    return _certified(
+    return certified_record(
         top, p_lower > 0.5, radius, noise, attack,
         p_lower=p_lower, bound=bound, alpha=level, n0=n0, n=n, drawn=drawn,
         **mode_of(drawn, counts_estimation),
     )  # fmt: skip
 
 
-def _certified(
+def certified_record(
     top: Counts, ahead: Any, radius: Float, noise: Noise, attack: str, **values: Any
 ) -> Certificates:
     """The record of classes that are certified: within some radius; or at the input itself, where
@@ -355,7 +398,7 @@ def certify_top_k(
     complement = np.maximum(by_votes, by_rest)
     p_other = complement_above(complement)
     radius = radii_apart(p_lower, complement, noise, attack)
-    return _certified(
+    return certified_record(
         top, p_lower > p_other, radius, noise, attack,
         p_lower=p_lower, p_other=p_other, bound=bound, alpha=level, n0=n0, n=n, drawn=drawn,
         **mode_of(drawn, counts_estimation),
@@ -418,7 +461,7 @@ def certify_scores(
     lower = how.lower(rows, how.share * level) if len(rows) else np.zeros(0)
     p_lower = np.asarray(lower)
     radius = np.asarray(certified_radius(p_lower, noise, attack))
-    return _certified(
+    return certified_record(
         chosen, p_lower > 0.5, radius, noise, attack,
         p_lower=p_lower, bound=bound, alpha=level, n0=selected, n=rows.shape[1], drawn=drawn,
         **mode_of(drawn, scores),
@@ -559,8 +602,9 @@ class Bound:
     lower : callable
         (votes, n, alpha), or (scores, alpha), to a lower bound that is above the truth with
         probability alpha at most.
-    reads : "votes", "classes" or "scores"
-        The votes of the class, those of the others as well, or scores of the class.
+    reads : "votes", "classes", "shells" or "scores"
+        The votes of the class, those of the others as well, those of the class by shell, or
+        scores of the class.
     share : float in (0, 1]
         Of alpha, for the class; the rest is for the others.
     needed : callable
@@ -574,7 +618,7 @@ class Bound:
 
     def __post_init__(self) -> None:
         check_callable("lower", self.lower)
-        choice("reads", self.reads, ("votes", "classes", "scores"))
+        choice("reads", self.reads, ("votes", "classes", "shells", "scores"))
         rule, remedy = "a number in (0, 1]", "no more of alpha can be spent than there is"
         real("share", self.share, rule, lambda x: 0 < x <= 1, remedy=remedy)
 
@@ -588,5 +632,6 @@ def bound_named(name: str, *reads: str) -> Bound:
 BOUNDS: dict[str, Bound] = {
     "clopper-pearson": Bound(binomial_lower),
     "runner-up": Bound(binomial_lower, reads="classes", share=0.5),
+    "shells": Bound(binomial_lower, reads="shells"),
     "betting": Bound(betting_lower, reads="scores"),
 }

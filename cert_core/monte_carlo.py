@@ -1,12 +1,12 @@
 """Bounds from draws of the log ratio, with confidence (Section 4.2 of the paper).
 
 The way for densities without an exact law, and the cross-check of those with one.  Let
-W = exp(l), F its law under pi0, D(lam) = E(lam - W)_+ = int_0^lam F.  Three methods:
+W = exp(l), F its law under pi0, D(lam) = E(lam - W)_+ = int_0^lam F.  Three methods::
 
-hoeffding        the paper's, eps = sqrt(log(2/alpha) / 2n)
-dkw              the same with log(1/alpha): only F <= F_n + eps is needed, one-sided
-clopper-pearson  two counts of one set {W < lam}, lam from a pilot: D(lam) = lam P_0 - P_delta,
-                 alpha/2 each; far tighter near p = 1, for each p by itself
+    hoeffding        the paper's, eps = sqrt(log(2/alpha) / 2n)
+    dkw              the same with log(1/alpha): only F <= F_n + eps is needed, one-sided
+    clopper-pearson  two counts of one set {W < lam}, lam from a pilot: D(lam) = lam P_0 - P_delta,
+                     alpha/2 each; far tighter near p = 1, for each p by itself
 
 The first two rest on the Dvoretzky-Kiefer-Wolfowitz-Massart inequality: F <= F_n + eps
 for all t at once gives D <= D_n + lam eps for all lam at once, so the maximum over lam

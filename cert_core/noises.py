@@ -35,6 +35,7 @@ from cert_core.densities import (
 from cert_core.errors import (
     EXACT,
     Float,
+    UnsupportedPair,
     array,
     choice,
     fail,
@@ -240,6 +241,17 @@ def _points(z: Any, dim: int) -> Float:
     if points.ndim == 0 or points.shape[-1] != dim:
         raise fail("z", f"of shape (..., {dim})", points.shape, "flatten each input to one row")
     return points
+
+
+def level_record(noise: Noise) -> RadialRecord:
+    """The radial record of a noise that has shells."""
+    record = checked_noise(noise).radial
+    if record is None:
+        raise UnsupportedPair(
+            f"noise must have level sets that are norm balls to be told apart by shells, got "
+            f"{noise!r}: certify its votes whole"
+        )
+    return record
 
 
 def checked_noise(noise: Any) -> Noise:

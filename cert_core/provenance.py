@@ -24,7 +24,8 @@ LIKE = (np.zeros_like, np.ones_like, np.empty_like, np.full_like)  # of other co
 @dataclass(frozen=True, kw_only=True)
 class Drawn:
     """Samples start, ..., stop - 1 of a stage, for inputs of these indices; on the lattice
-    `sound` in sound mode, where `failed` copies of each input FAILed and gave no vote."""
+    `sound` in sound mode, where `failed` copies of each input FAILed and gave no
+    vote; told apart by shells where there are thresholds."""
 
     noise: Noise
     seed: int
@@ -34,6 +35,7 @@ class Drawn:
     indices: tuple[int, ...]
     sound: Lattice | None = None
     failed: tuple[int, ...] = ()
+    thresholds: tuple[float, ...] = ()
 
     def of(self, rows: Any) -> Self:
         """The same of some of the inputs."""
@@ -125,7 +127,7 @@ class CountedVotes(np.ndarray[Any, np.dtype[Any]]):
 
     def __getitem__(self, key: Any) -> Any:
         found = super().__getitem__(key)
-        if not isinstance(found, CountedVotes) or found.ndim != 2:
+        if not isinstance(found, CountedVotes) or found.ndim != self.ndim:
             return np.asarray(found)[()] if isinstance(found, CountedVotes) else found
         rows = key[0] if isinstance(key, tuple) else key
         parts = tuple(each.of(rows) for each in self.drawn)

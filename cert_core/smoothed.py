@@ -23,6 +23,7 @@ from cert_core.certificates import (
 from cert_core.channels import check_independent
 from cert_core.confidence import Counts, votes_needed
 from cert_core.errors import Float, check_callable, fail, integer
+from cert_core.errors import alpha as checked_alpha
 from cert_core.joint import label_votes, selected_labels
 from cert_core.lattice import Lattice, checked_lattice
 from cert_core.noises import Noise, checked_noise
@@ -37,6 +38,8 @@ from cert_core.scores import (
 )
 from cert_core.sequential.certificates import SequentialCertificates, gather, outcomes
 from cert_core.sequential.plans import checked_plan, plan_at, plan_until
+from cert_core.shell_votes import BOUND, certify_shells, count_shell_votes
+from cert_core.shells import MASSES, shell_thresholds
 from cert_core.votes import Votes, class_count, count_votes, drawn_by, input_rows
 
 SAMPLES = "pass how many noisy copies to classify"
@@ -162,6 +165,40 @@ class Smoothed:
             self.labels, inputs, self.noise, self.num_classes, n, seed,
             indices=indices, stage=stage, start=start, **self._options(inputs),
         )  # fmt: skip
+
+    def shell_counts(
+        self,
+        x: Any,
+        n: int,
+        seed: int,
+        thresholds: Any,
+        *,
+        indices: Sequence[int] | None = None,
+        stage: str = "estimation",
+        start: int = 0,
+    ) -> CountedVotes:
+        """Count the votes of n noisy copies of every input by the norm of their noise.
+
+        Parameters
+        ----------
+        x, n, seed, indices, stage, start
+            As in counts.
+        thresholds : (J-1,) array, as of shell_thresholds, fixed before these votes
+
+        Returns
+        -------
+        (N, J, num_classes) int64
+            See count_shell_votes.
+        """
+        if self.sound is not None:
+            remedy = "count without sound, or certify all votes together"
+            raise fail("sound", "None where votes are told apart by shells", self.sound, remedy)
+        inputs = self.inputs(x)
+        with self.drawing():
+            return count_shell_votes(
+                self.labels, inputs, self.noise, self.num_classes, n, seed, thresholds,
+                indices=indices, stage=stage, start=start, **self.filling(inputs),
+            )  # fmt: skip
 
     def probabilities(
         self, x: Any, n: int, seed: int, *, indices: Sequence[int] | None = None
@@ -375,6 +412,43 @@ class Smoothed:
         k = integer("k", k, 1, self.num_classes - 1, remedy="pass how many may be ahead, plus one")
         stages = self._stages(x, n0, n, alpha, attack, seed, indices, k=k)
         return certify_top_k(*stages, k=k, alpha=alpha)
+
+    def certify_shells(
+        self,
+        x: Any,
+        n0: int,
+        n: int,
+        alpha: float,
+        attack: str,
+        seed: int,
+        *,
+        masses: Any = MASSES,
+        indices: Sequence[int] | None = None,
+    ) -> Certificates:
+        """Certify inputs by votes told apart by the norm of their noise.
+
+        With noises of k > 0, or in low dimension, larger radii from the same votes than
+        certify; a Gaussian's in many dimensions are smaller by what the split of alpha costs.
+
+        Parameters
+        ----------
+        x, n0, n, alpha, attack, seed, indices
+            As in certify.
+        masses : (J-1,) array in (0, 1), rising
+            Shares of the noise inside each threshold, as shell_thresholds takes them.
+
+        Returns
+        -------
+        Certificates
+            See certify_shells of the module.
+        """
+        n0, n = integer("n0", n0, 1, remedy=SAMPLES), integer("n", n, 1, remedy=SAMPLES)
+        edges = shell_thresholds(self.noise, masses)
+        level = checked_alpha(alpha) / (len(edges) + 1)
+        check_sampling(self.noise, attack, n, level, bound=BOUND)
+        selection = self.counts(x, n0, seed, indices=indices, stage="selection")
+        by_shell = self.shell_counts(x, n, seed, edges, indices=indices)
+        return certify_shells(selection, by_shell, edges, self.noise, attack, alpha=alpha)
 
     def certify_scores(
         self,

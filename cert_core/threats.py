@@ -18,6 +18,7 @@ enters without a proof or a citation:
     (rotate, then (a)); Theorem 2, and Proposition 4 for the l1 and linf attacks.
 
 Noises with finitely many ratios have rows of their own, keyed by what decides their law:
+
 (d) "entries": the law of a copy depends on each entry through that entry alone, or on a
     subset of entries that all orders share; by symmetry the number of changed entries decides
     (for SparseFlips: of added and of deleted ones, and every split of the number is tried),

@@ -39,6 +39,9 @@ class Votes:
         Where a plan stopped the sampling: estimation votes for the selected class at every look.
     scores : tuple of int, or None
         Of soft votes: those of the selected class in the order drawn, in parts of a unit.
+    shells : tuple of int, or None
+        Of votes told apart by shells: those for the selected class, from the innermost shell on,
+        then the samples of each shell.
     seconds : float
         Time taken.
     position : int
@@ -56,6 +59,7 @@ class Votes:
     failed: int = 0
     looks: tuple[int, ...] | None = None
     scores: tuple[int, ...] | None = None
+    shells: tuple[int, ...] | None = None
     seconds: float = 0.0
     position: int = 0
     plan: object = None

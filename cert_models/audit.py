@@ -36,6 +36,7 @@ from cert_models.store.runs import (
     Plan,
     Run,
     ScorePlan,
+    ShellPlan,
     Votes,
 )
 
@@ -196,6 +197,10 @@ def differing(stored: Votes, counted: Votes, plan: Plan) -> int:
         most = int(np.abs(stored.selection - counted.selection).max())
         apart = int(np.count_nonzero(_scores_apart(stored, counted))) if same else plan.n
         return -(-most // SCORE_UNIT) + max(apart, lost)
+    if isinstance(plan, ShellPlan):
+        second = _moved(_cells(stored, plan), _cells(counted, plan)) if same else plan.n
+        second = max(second, _moved(stored.estimation, counted.estimation))
+        return _moved(stored.selection, counted.selection) + second
     totals = int(stored.estimation.sum()), int(counted.estimation.sum())
     second = max(totals)
     if same:
@@ -203,6 +208,12 @@ def differing(stored: Votes, counted: Votes, plan: Plan) -> int:
         apart = int(np.abs(between).sum()) + max(totals) - min(totals)
         second = max(apart, _moved(stored.estimation, counted.estimation))
     return _moved(stored.selection, counted.selection) + max(second, lost)
+
+
+def _cells(votes: Votes, plan: ShellPlan) -> Counts:
+    """Votes for the selected class by shell, then for all others."""
+    cast, drawn = (np.array(part, dtype=np.int64) for part in plan.by_shell(votes))
+    return np.concatenate([cast, drawn - cast])
 
 
 def _looks_apart(stored: Votes, counted: Votes) -> Counts:

@@ -182,7 +182,8 @@ def _complaint(error: BaseException) -> str:
             text = f"{str(error.filename)!r} cannot be used ({error.strerror}): check its path"
     elif isinstance(error, ModuleNotFoundError) and not users:
         needs = f"this command needs {error.name or text}, which is not installed"
-        return f"{needs}: pip install 'cert-core[models]'"
+        extra = "plots" if "matplotlib" in str(error.name) else "models"
+        return f"{needs}: pip install 'smoothing-certificates[{extra}]'"
     elif not expected:
         text = f"{type(error).__name__}: {text}"
     if expected and not users:

@@ -31,6 +31,7 @@ from cert_models.store.runs import (
     Run,
     ScorePlan,
     SequentialPlan,
+    ShellPlan,
     Votes,
     bound_for,
 )
@@ -171,11 +172,30 @@ def _failed(table: Any) -> int:
     return int(cc.provenance.failed_copies(table, 1)[0])
 
 
+def tell_inputs_apart(
+    smoothed: cc.Smoothed, data: Dataset, run: Run, plan: ShellPlan, indices: Sequence[int]
+) -> Iterator[Votes]:
+    """Count the votes of the inputs of a data set by shell, one by one."""
+    for index in indices:
+        begun = time.monotonic()
+        x = data.x[index : index + 1]
+        selection = smoothed.counts(x, plan.n0, run.seed, indices=[index], stage="selection")[0]
+        told = smoothed.shell_counts(x, plan.n, run.seed, plan.thresholds, indices=[index])
+        table = np.asarray(told)[0]
+        cast, drawn = table[:, selection.argmax()], table.sum(axis=1)
+        yield Votes(
+            index=index, label=int(data.y[index]), selection=selection,
+            estimation=table.sum(axis=0), shells=(*cast.tolist(), *drawn.tolist()),
+            seconds=time.monotonic() - begun,
+        )  # fmt: skip
+
+
 SAMPLERS: dict[type[Plan], Callable[..., Iterator[Votes]]] = {
     FixedPlan: count_inputs,
     AllPlan: count_all,
     SequentialPlan: decide_inputs,
     ScorePlan: score_inputs,
+    ShellPlan: tell_inputs_apart,
 }
 
 
@@ -184,7 +204,7 @@ def certified_right(votes: Votes, run: Run, bound: str | None = None) -> bool:
     the bound of one class tells: one above 1/2 certifies it under every noise."""
     name = bound_for(run.plan, bound)
     how = cc.BOUNDS[name] if name is not None else None
-    if how is None or how.reads == "classes" or run.quantized:
+    if how is None or how.reads in ("classes", "shells") or run.quantized:
         said = result_of([votes], run, attack=run.attack, alpha=run.alpha, bound=name)
         return bool(said.predict[0] == votes.label)
     n = int(votes.estimation.sum()) + votes.failed

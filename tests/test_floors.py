@@ -53,9 +53,14 @@ FLOORS = [
         "cert_core.scores",
         "cert_core.sparse",
     },
-    {"cert_core.separation"},
+    {"cert_core.records", "cert_core.separation", "cert_core.shells"},
     {"cert_core.certificates"},
-    {"cert_core.deterministic", "cert_core.joint", "cert_core.sequential"},
+    {
+        "cert_core.deterministic",
+        "cert_core.joint",
+        "cert_core.sequential",
+        "cert_core.shell_votes",
+    },
     {"cert_core.smoothed"},
     {"cert_core"},
     {"cert_models.files"},
@@ -67,6 +72,7 @@ FLOORS = [
     {"cert_models.audit", "cert_models.tasks"},
     {"cert_models.commands"},
     {"cert_models.cli"},
+    {"cert_models.__main__"},
 ]
 
 

@@ -1,8 +1,10 @@
-"""README is always true: every example and command in it runs here."""
+"""README and docs are always true: every example and command in them runs here, and what they
+name exists."""
 
 from __future__ import annotations
 
 import json
+import pkgutil
 import re
 import shlex
 import subprocess
@@ -16,22 +18,40 @@ from models.layouts import write_cifar10
 
 import cert_core as cc
 from cert_models.cli import main
+from cert_models.commands.demo import entries
 
 ROOT = Path(__file__).parent.parent
-TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```(\w*)\n(.*?)```", TEXT, flags=re.DOTALL)
-PYTHON = [code for language, code in BLOCKS if language == "python"]
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+}
+TEXT = "\n".join(PAGES.values())
+FENCED = re.compile(r"^```(\S*)\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
+
+
+def blocks(*pages: str) -> list[tuple[str, str]]:
+    """(language, text) of what is fenced, in order."""
+    return [found for page in pages or PAGES for found in FENCED.findall(PAGES[page])]
+
+
+PYTHON = [
+    pytest.param(code, id=f"{page}-{i}")
+    for page in PAGES
+    for i, (language, code) in enumerate(blocks(page))
+    if language == "python"
+]
+CODES = [code for language, code in blocks() if language == "python"]
 COMMANDS = [
-    line for language, code in BLOCKS if language == "sh" for line in code.strip().splitlines()
+    line for language, code in blocks() if language == "sh" for line in code.strip().splitlines()
 ]
 
 
 def test_there_is_something_to_run() -> None:
-    assert len(PYTHON) >= 4
-    assert len(COMMANDS) >= 3
+    assert len(PYTHON) >= 15
+    assert len(COMMANDS) >= 8
 
 
-@pytest.mark.parametrize("code", PYTHON, ids=range(len(PYTHON)))
+@pytest.mark.parametrize("code", PYTHON)
 def test_python(
     code: str,
     capsys: pytest.CaptureFixture[str],
@@ -50,7 +70,7 @@ def test_python(
     exec(compile(code, "README.md", "exec"), names)
     if "print(" in code:
         assert capsys.readouterr().out
-    if "load_digits" in code:
+    if "cc.certified_accuracy(" in code:
         assert cc.certified_accuracy(names["certificates"], names["labels"], 0.05) >= 0.7
 
 
@@ -60,7 +80,9 @@ FRAMEWORKS = ("sklearn.linear_model", "onnxruntime", "jax")
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_a_framework_takes_ten_lines(framework: str) -> None:
     (code,) = [
-        code for code in PYTHON if f"import {framework}" in code or f"from {framework}" in code
+        code
+        for _, code in blocks("docs/guides/frameworks.md")
+        if f"import {framework}" in code or f"from {framework}" in code
     ]
     lines = [line for line in code.splitlines() if line and "import" not in line.split()]
     assert len(lines) <= 10
@@ -96,17 +118,21 @@ def test_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_output_shown_is_the_output(capsys: pytest.CaptureFixture[str]) -> None:
-    languages = [language for language, _ in BLOCKS]
-    first = languages.index("sh")
-    main(shlex.split(BLOCKS[first][1])[1:])
-    assert BLOCKS[first + 1] == ("", capsys.readouterr().out)
+    shown = re.findall(r"```sh\n(cert [^\n]*)\n```\n\n```\n(.*?)```", TEXT, flags=re.DOTALL)
+    assert shown
+    for command, output in shown:
+        main(shlex.split(command)[1:])
+        assert capsys.readouterr().out == output
 
 
 def test_the_long_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`cert certify` as printed, with a data set and a model of those names and a smaller n."""
     import numpy as np
 
-    code = next(code for _, code in BLOCKS if code.startswith("cert certify"))
+    pages = "README.md", "docs/guides/frameworks.md"
+    codes = [code for _, code in blocks(*pages) if code.startswith("cert certify")]
+    assert len({" ".join(code.replace("\\\n", " ").split()) for code in codes}) == 1
+    code = codes[0]
     np.savez(tmp_path / "test.npz", x=np.zeros((2, 4), np.float32), y=np.array([0, 1]))
     (tmp_path / "mymodule.py").write_text(
         "import torch\nnetwork = torch.nn.Linear(4, 2).eval()\n", encoding="utf-8"
@@ -133,9 +159,8 @@ def test_certifying_for_days(
     (tmp_path / "published.tsv").write_text(log, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delitem(sys.modules, "mymodule", raising=False)
-    section = TEXT.split("## Certifying for days")[1].split("\n## ")[0]
-    blocks = re.findall(r"```\n(.*?)```", section, flags=re.DOTALL)
-    lines = [line.replace("100000", "500") for code in blocks for line in code.splitlines()]
+    codes = [code for _, code in blocks("docs/guides/long-runs.md")]
+    lines = [line.replace("100000", "500") for code in codes for line in code.splitlines()]
     assert {line.split()[0] for line in lines} == {"cert", "torchrun"}
     for line in lines:
         words = shlex.split(line)
@@ -165,13 +190,13 @@ def test_audited_by_a_stranger(
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.delitem(sys.modules, "mymodule", raising=False)
-    section = TEXT.split("## Audited by a stranger")[1].split("\n## ")[0]
-    made = next(code for _, code in BLOCKS if "--store runs.db --out l2.tsv" in code).splitlines()
-    for line in (made[0].replace("100000", "500"), section.split("```\n")[1]):
+    made = blocks("docs/guides/long-runs.md")[0][1].splitlines()[0]
+    audit = blocks("docs/guides/audit.md")[0][1]
+    for line in (made.replace("100000", "500"), audit):
         assert main([*shlex.split(line)[1:], "--quiet"]) == 0
     assert "with confidence 0.95 at most 5 of 6 inputs" in capsys.readouterr().out
     assert wrong_at_most(50_000, 500, 0, 0.95) == 297
-    assert "500 inputs\nof 50,000, all equal, leave at most 297 wrong ones (0.6 %)" in section
+    assert "500 inputs\nof 50,000, all equal, leave at most 297 wrong ones (0.6 %)" in TEXT
 
 
 def test_fewer_samples(
@@ -186,16 +211,13 @@ def test_fewer_samples(
         "def network(batch):\n    return (batch.sum(axis=1) > 2).astype(int)\n", encoding="utf-8"
     )
     monkeypatch.chdir(tmp_path)
-    code = next(code for _, code in BLOCKS if "n 100000 --at" in code).replace("100000", "1000")
+    code = next(code for _, code in blocks("docs/guides/samples.md") if "--at" in code).replace(
+        "100000", "1000"
+    )
     for line in code.strip().splitlines():
         assert main([*shlex.split(line)[1:], "--quiet"]) == 0
     assert "samples an input on average" in capsys.readouterr().out
-    exec(
-        compile(
-            next(code for code in PYTHON if "cc.sequential.plan_until" in code), "README.md", "exec"
-        ),
-        {},
-    )
+    exec(next(code for code in CODES if "cc.sequential.plan_until" in code), {})
     printed = capsys.readouterr().out
     assert printed.count("|") == 35
     assert printed in TEXT
@@ -203,8 +225,7 @@ def test_fewer_samples(
 
 def test_more_than_one_label(capsys: pytest.CaptureFixture[str]) -> None:
     """The table of intervals is what the example prints."""
-    code = next(code for code in PYTHON if "cc.percentile_bounds" in code)
-    exec(compile(code, "README.md", "exec"), {})
+    exec(next(code for code in CODES if "cc.percentile_bounds" in code), {})
     printed = capsys.readouterr().out
     assert printed.count("|") == 25
     assert printed in TEXT
@@ -226,7 +247,7 @@ def test_tasks_of_many_outputs(
     )  # fmt: skip
     monkeypatch.chdir(tmp_path)
     monkeypatch.delitem(sys.modules, "mymodule", raising=False)
-    code = next(code for _, code in BLOCKS if code.startswith("cert certify --task"))
+    code = next(code for _, code in blocks("docs/guides/labels.md") if "--task" in code)
     for line in code.replace("--n 10000", "--n 1000").strip().splitlines():
         assert main([*shlex.split(line)[1:], "--quiet"]) == 0
         assert "with probability 0.999" in capsys.readouterr().out
@@ -243,7 +264,7 @@ def test_train_certify_report(
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # faster where other processes keep the cores busy
-    code = next(code for _, code in BLOCKS if code.startswith("cert train"))
+    code = next(code for _, code in blocks() if code.startswith("cert train"))
     rng = np.random.default_rng(0)
     y = np.arange(40) % 10
     x = rng.integers(40, 216, size=(10, 3, 1, 1))[y] + rng.integers(-30, 30, size=(40, 3, 32, 32))
@@ -262,13 +283,73 @@ def test_train_certify_report(
 
 def test_make_targets_exist() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    targets = re.findall(r"^make (\w+)|`make\s(\w+)`", TEXT, flags=re.MULTILINE)
-    assert {"demo", "test", "bench"} <= {a or b for a, b in targets}
+    targets = re.findall(r"^make (\S+)|`make\s(\S+?)`", TEXT, flags=re.MULTILINE)
+    assert {"demo", "test", "bench", "docs"} <= {a or b for a, b in targets}
     for target in targets:
         assert f"\n{target[0] or target[1]}:" in makefile
 
 
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+SOURCES = [
+    path for folder in ("cert_core", "cert_models") for path in (ROOT / folder).rglob("*.py")
+]
+
+
 def test_extras_exist() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    for extra in re.findall(r'pip install "\.\[(\w+)\]"', TEXT):
-        assert extra in project["optional-dependencies"]
+    """Of the folder in the pages, of the distribution in what the code says."""
+    said = re.findall(r"pip install [\"'](.*?)\[(.*?)\]", TEXT)
+    said += [
+        found
+        for path in SOURCES
+        for found in re.findall(r"pip install '(.*?)\[(\w*?)\]", path.read_text(encoding="utf-8"))
+    ]
+    assert len(said) > 5
+    for name, extras in said:
+        assert name in (".", PROJECT["name"])
+        assert set(extras.split(",")) <= set(PROJECT["optional-dependencies"])
+
+
+def test_the_picture_s_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As printed, on logs with the names that the demo gives."""
+    command = re.search(r"`cert (report demo/.*?)`", PAGES["README.md"])
+    assert command
+    words = command[1].split()
+    names = [word for word in words if word.endswith(".tsv")]
+    assert {f"demo/{attack}-{noise.name}.tsv" for attack, _, noise in entries()} >= set(names)
+    monkeypatch.chdir(tmp_path)
+    Path("demo").mkdir()
+    Path("docs").mkdir()
+    for name in names:
+        text = "idx\tlabel\tpredict\tradius\tcorrect\ttime\n0\t3\t3\t0.478\t1\t0:00:17\n"
+        Path(name).write_text(text, encoding="utf-8")
+    assert main(words) == 0
+    picture = Path(words[-1])
+    assert picture.stat().st_size > 10_000
+    assert (ROOT / picture).stat().st_size < 60_000
+
+
+def test_readme_is_read_to_the_end() -> None:
+    assert PAGES["README.md"].count("\n") <= 150
+
+
+@pytest.mark.parametrize("page", [*PAGES, "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_links_lead_somewhere(page: str) -> None:
+    text = FENCED.sub("", (ROOT / page).read_text(encoding="utf-8"))
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if not target.startswith("https://"):
+            assert (ROOT / page).parent.joinpath(target.partition("#")[0]).exists(), target
+
+
+def test_functions_and_tests_named_exist() -> None:
+    statements = PAGES["docs/theory/statements.md"]
+    rows = [line for line in statements.splitlines() if re.match(r"\| (?!statement|---)", line)]
+    assert len(rows) >= 25
+    for row in rows:
+        assert re.search(r"`(cert_\w+)\.", row), row
+        assert "`tests/" in row, row
+    for path, name in re.findall(r"`(tests/\S+\.py)::(\w+)", TEXT):
+        assert f"\ndef {name}(" in (ROOT / path).read_text(encoding="utf-8"), (path, name)
+    for dotted in re.findall(r"`(cert_(?:core|models)\.[\w.]+)`", TEXT):
+        pkgutil.resolve_name(dotted)
+    for path in re.findall(r"`((?:tests|cert_core|cert_models|bench)/[\w/]+\.\w+)`", TEXT):
+        assert (ROOT / path).exists(), path

@@ -12,6 +12,10 @@ log_ratio(noise, z, shift)
 draw_log_ratio(noise, shift, n, seed, *, start=0, stream=PI0)
     (n,) float64 draws of the log ratio under pi0, never holding (n, dim); O(1) a draw
     where the law of |z - delta| given |z| is closed, O(dim) otherwise.
+norms(noise, n, seed, *, start=0, stream=DRAW)
+    (n,) float64: |z| of what draw draws in float32, in the norm whose balls are the noise's
+    level sets (of z/scales, for stretched noise); O(1) a draw where the radius is drawn first,
+    and O(dim) where coordinates are independent.
 draw_lattice(noise, n, seed, lattice, *, start=0, center=None, out=None, stream=DRAW)
     ((n, dim) int32, (n,) bool): floor(z/h + 1/2) of the float64 draws, added to a center of
     integers, and which rows FAIL (see integers).  Where no FAIL is, the integers are those of the
@@ -67,7 +71,7 @@ from cert_core.errors import (
 from cert_core.errors import alpha as alpha_value
 from cert_core.errors import seed as seed_value
 from cert_core.lattice import MOST, Integers, Lattice, checked_lattice
-from cert_core.noises import Noise
+from cert_core.noises import Noise, level_record
 from cert_core.rounding import in_full
 from cert_core.threats import Shift
 
@@ -148,6 +152,9 @@ class Backend(Protocol):
         self, noise: Noise, shift: Shift, n: int, seed: int, *, start: int, stream: int
     ) -> Any:
         """(n,) log ratios of draws, or zeros for no shift."""
+
+    def norms(self, noise: Noise, n: int, seed: int, *, start: int, stream: int) -> Any:
+        """(n,) norms of draws of a radial noise."""
 
     def smallest(self, values: Any, m: Any) -> tuple[Any, Any]:
         """(the m-th smallest, the sum of exp over the m smallest) for each m >= 1 of a vector."""
@@ -235,6 +242,12 @@ class Kernels:
         return self.module.draw_log_ratio(
             noise, shift, n, seed_value(seed), start=start, stream=stream
         )
+
+    def norms(self, noise: Noise, n: int, seed: int, *, start: int = 0, stream: int = DRAW) -> Any:
+        """See the head of this module."""
+        level_record(noise)
+        n, start = span(n, start)
+        return self.module.norms(noise, n, seed_value(seed), start=start, stream=stream)
 
     def hinge_bound(self, log_ratio: Any, p: Any, alpha: float, sides: int = 2) -> Any:
         """Bound L(p) from below by draws of the log ratio.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from cert_core.densities import MixedRecord, normal_log_ratio, radial_log_ratio
 from cert_core.errors import Float, fail, to_numpy
 from cert_core.lattice import Integers
-from cert_core.noises import Noise
+from cert_core.noises import Noise, level_record
 from cert_core.threats import Shift
 
 
@@ -35,6 +36,20 @@ def output(
     if not (out.flags.c_contiguous and out.flags.writeable):
         rule, remedy = "contiguous and writeable", "pass a plain array, and copy from it"
         raise fail("out", rule, "a strided or read-only view", remedy)
+    return out
+
+
+def norms_of_rows(
+    noise: Noise, n: int, draw: Callable[..., Any], seed: int, start: int, stream: int, bytes_: int
+) -> Float:
+    """Norms of rows drawn in single precision, a part after the other."""
+    record, out = level_record(noise), np.empty(n)
+    rows = max(1, bytes_ // (4 * noise.dim))
+    for low in range(0, n, rows):
+        size = min(rows, n - low)
+        z = draw(noise, size, seed, start=start + low, dtype="float32", stream=stream)
+        z = z.astype(np.float64) / (1.0 if noise.stretch is None else noise.stretch)
+        out[low : low + size] = np.linalg.norm(z, ord=record.norm, axis=1)
     return out
 
 

@@ -16,7 +16,13 @@ from cert_core.densities import RadialRecord, radial_log_ratio
 from cert_core.errors import Float
 from cert_core.kernels import BLOCKS, DRAW, OFFSETS, PI0
 from cert_core.kernels.host import add as add
-from cert_core.kernels.host import by_sorting, log_ratio_of_changes, output, whole_output
+from cert_core.kernels.host import (
+    by_sorting,
+    log_ratio_of_changes,
+    norms_of_rows,
+    output,
+    whole_output,
+)
 from cert_core.kernels.host import given as given
 from cert_core.kernels.integers import (
     CELL,
@@ -31,7 +37,7 @@ from cert_core.kernels.integers import (
     truncated_error,
 )
 from cert_core.lattice import Integers, Lattice
-from cert_core.noises import Noise
+from cert_core.noises import Noise, level_record
 from cert_core.quantiles import cosine_quantiles
 from cert_core.threats import Shift
 
@@ -491,6 +497,15 @@ def draw_log_ratio(
         z = draw(noise, min(rows, n - low), seed, start=start + low, dtype="float64", stream=stream)
         parts.append(log_ratio(noise, z, shift))
     return np.concatenate(parts)
+
+
+def norms(noise: Noise, n: int, seed: int, *, start: int = 0, stream: int = DRAW) -> Float:
+    """See cert_core.kernels."""
+    if level_record(noise).coordinate_scale is not None:
+        return norms_of_rows(noise, n, draw, seed, start, stream, 4 * CHUNK)
+    normal, _ = row_normals(n, seed, start, stream)
+    radii: Float = np.exp(noise.log_radius()(normal)) * noise.scale_unit
+    return radii
 
 
 def smallest(values: Float, m: Any) -> tuple[Float, Float]:

@@ -56,7 +56,9 @@ def _in_scales(size: float, scale: float) -> float:
     return max(size / scale, LEAST)
 
 
-def _radial_law(record: RadialRecord, shift: Shift) -> LogRatioLaw:
+def radial_engine(record: RadialRecord, shift: Shift) -> tuple[RadialLaw, str, float]:
+    """The compiled law of a radial noise under a shift, its geometry, and the shift's size in the
+    noise's scale."""
     geometry = record.geometry(shift.kind)
     if geometry == "open":
         raise UnsupportedPair(
@@ -65,10 +67,15 @@ def _radial_law(record: RadialRecord, shift: Shift) -> LogRatioLaw:
         )
     size = shift.norm(2.0, record.dim) if geometry == "sphere" else shift.size
     reach = _in_scales(size, record.scale)
+    engine = RadialLaw(geometry, float(record.dim), record.power, record.k, reach)
+    return engine, geometry, reach
+
+
+def _radial_law(record: RadialRecord, shift: Shift) -> LogRatioLaw:
+    engine, geometry, reach = radial_engine(record, shift)
     jumps: tuple[float, ...] = (0.0,) if geometry == "edge" else ()
     if record.power == 1.0 and record.k == 0.0 and geometry != "sphere":
         jumps = (-reach, *jumps, reach)
-    engine = RadialLaw(geometry, float(record.dim), record.power, record.k, reach)
     return QuadratureLaw(engine, radial_limit(geometry, record, reach), jumps)
 
 

@@ -15,6 +15,8 @@ law of s, taken in log s.  The design:
   the sum of the errors is returned beside the value, never hidden;
 * panels near s = r measure log(s/r) from r, the others from the typical radius:
   s - r keeps its digits where all of a tail lives within |s - r| << r;
+* shells ask for the same integrals with |z| or |z - delta| between two thresholds, which
+  cut the range and add kinks of their own;
 * cone noises (1-balls along an axis, max-balls along a diagonal, which share one
   law given s) have half their mass at |z - delta| = s + r exactly.  The bounds pair
   it with its mirror image, so that their integrands are continuous.
@@ -45,6 +47,7 @@ cdef enum:
     DEGREE = 29
     MISSES = LOW + HIGH - 1 - DEGREE
     CUTS = 200
+    MARKS = 11
     PANELS = 900
     PARTS = 5
     SEARCHED = 4  # the part of a bound that only steers a search: no error is kept
@@ -57,8 +60,10 @@ GEOMETRIES = {"sphere": SPHERE, "cone": CONE, "edge": EDGE}
 cdef double OMITTED = 85.0  # the radius range leaves out mass below 2 exp(-85) = 2.5e-37
 cdef double SHORT = 1e-13   # a panel so short matters to no digit (its width to the power 3/2)
 cdef double FLOOR = 1e-40   # values below this are not resolved further
+cdef double ABSOLUTE = 1e-15  # the same for what is added to other shells
 cdef double NEAR = 0.7      # |log(s/r)| below which panels measure from r
 cdef double EPS = 2.220446049250313e-16
+cdef double[7] TURNS = [0.0, 1.5, 4.0, 8.0, -1.5, -4.0, -8.0]  # of a cap in many dimensions
 
 POINTS, POINT_WEIGHTS = gauss(LOW, HIGH)
 cdef double[::1] NODES = POINTS
@@ -93,6 +98,9 @@ cdef struct Panel:
 cdef struct Job:
     const Law *law
     bint dual            # the integrals of a bound, else cdf and sf
+    bint moved           # P(l >= t) with |z - delta| between low and high, else
+    double first, last   # log(s/s_a) of the range of s
+    double low, high     # log(|z - delta|/r)
     double t
     double tolerance
     int parts
@@ -234,17 +242,10 @@ cdef void edge_split(const Law *law, double u, double w, double blur, bint stric
         out.above = out.small + far
 
 
-cdef inline void split(
-    const Law *law, double t, double v, double w, bint strict, Split *out
+cdef inline void split_at(
+    const Law *law, double u, double w, double blur, bint strict, Split *out
 ) noexcept nogil:
-    """The unpaired mass split at l <= t (strict: l < t) and its complement; blur is the
-    rounding error of the threshold u."""
-    cdef double g = law.a * exp(v)
-    cdef double u = cc_threshold(law.k, law.power, g, law.log_a + v, t)
-    cdef double slope = law.k + law.power * exp(law.log_a + v + law.power * u)
-    cdef double blur = 0.0
-    if slope > 0.0:
-        blur = EPS * (fabs(t) + fabs(law.k * u)) * (1.0 + fabs(v)) / slope
+    """The unpaired mass split at |z - delta| = s e^u."""
     if law.geometry == SPHERE:
         sphere_split(law, u, w, blur, out)
     elif law.geometry == CONE:
@@ -253,6 +254,25 @@ cdef inline void split(
         edge_split(law, u, w, blur, strict, out)
     if not out.noise < 1.0:  # nor can a probability err by more, where a threshold is anywhere
         out.noise = 1.0
+
+
+cdef inline double threshold(const Law *law, double t, double v, double *blur) noexcept nogil:
+    """The u where l = t, and its rounding error."""
+    cdef double g = law.a * exp(v)
+    cdef double u = cc_threshold(law.k, law.power, g, law.log_a + v, t)
+    cdef double slope = law.k + law.power * exp(law.log_a + v + law.power * u)
+    blur[0] = 0.0
+    if slope > 0.0:
+        blur[0] = EPS * (fabs(t) + fabs(law.k * u)) * (1.0 + fabs(v)) / slope
+    return u
+
+
+cdef inline void split(
+    const Law *law, double t, double v, double w, bint strict, Split *out
+) noexcept nogil:
+    """The unpaired mass split at l <= t (strict: l < t) and its complement."""
+    cdef double blur, u = threshold(law, t, v, &blur)
+    split_at(law, u, w, blur, strict, out)
 
 
 # ---- integrands ----
@@ -273,6 +293,41 @@ cdef void distribution(
     if w > 0.0:
         mirror = law.paired * exp(atom_log(law, w))
         out[0 if -inner_change(law, v, w) <= t else 1] += mirror
+
+
+cdef void moved_shell(const Job *job, double v, double w, double *out, double *noise) noexcept nogil:
+    """P(l >= t, low < log(|z - delta|/r) <= high) given s."""
+    cdef const Law *law = job.law
+    cdef Split upper, lower
+    cdef double blur = 0.0, place, u = INFINITY
+    cdef double low = job.low - w, high = job.high - w
+    out[0] = noise[0] = 0.0
+    if job.t > -INFINITY:
+        u = threshold(law, job.t, v, &blur)
+    if high < u:
+        u, blur = high, 2.0 * EPS * (fabs(job.high) + fabs(w))
+    if law.paired > 0.0:
+        place = cc_log_sum(w)
+        if low < place <= high and -outer_change(law, v, w) >= job.t:
+            out[0] += law.paired
+        place = cc_log_gap(w)
+        if w > 0.0 and low < place <= high and -inner_change(law, v, w) >= job.t:
+            out[0] += law.paired * exp(atom_log(law, w))
+    if u > low:
+        split_at(law, u, w, blur, True, &upper)
+        if low == -INFINITY:
+            out[0] += upper.below
+            noise[0] = upper.noise
+        else:
+            split_at(law, low, w, 2.0 * EPS * (fabs(job.low) + fabs(w)), False, &lower)
+            noise[0] = upper.noise + lower.noise
+            if upper.below <= lower.above:
+                out[0] += upper.below - lower.below
+                noise[0] += 2.0 * EPS * lower.below
+            else:
+                out[0] += lower.above - upper.above
+                noise[0] += 2.0 * EPS * lower.above
+    noise[0] += 2.0 * EPS * out[0]
 
 
 cdef void bounds(
@@ -399,7 +454,8 @@ cdef int cut_segment(const Job *job, double low, double high, bint near, double 
     cdef const Law *law = job.law
     cdef double shift = 0.0 if near else law.log_reach
     cdef double[8] monotone
-    cdef int pieces, count, i
+    cdef double[MARKS] marks
+    cdef int pieces, count, i, j
     cdef double root, outer = job.t if job.dual else -job.t
     cuts[0], cuts[1] = low, high
     count = 2
@@ -419,6 +475,46 @@ cdef int cut_segment(const Job *job, double low, double high, bint near, double 
         if job.dual:
             root = bisect(law, -1, -outer, near, monotone[i], monotone[i + 1])
             count = insert(cuts, count, root, low, high)
+    if job.moved:
+        for i in range(2):
+            root = job.high if i else job.low
+            if fabs(root) < INFINITY:
+                pieces = shell_marks(job, root, marks)
+                for j in range(pieces):
+                    count = insert(cuts, count, marks[j] + shift, low, high)
+    return count
+
+
+cdef int shell_marks(const Job *job, double threshold, double *marks) noexcept nogil:
+    """log(s/r) where |z - delta| = threshold bends or turns sharply; threshold is log(T/r).
+    There s = T, s + r = T and |s - r| = T; where h(T) - h(s) is what l = t asks for; and, in
+    many dimensions, where the law of |z - delta| given s turns from 0 to 1."""
+    cdef const Law *law = job.law
+    cdef double ratio = exp(threshold), spread, root, c
+    cdef double v = law.power * (threshold + law.log_reach)
+    cdef int i, count = 0
+    marks[0] = threshold
+    marks[1] = log1p(ratio)
+    marks[2] = log(fabs(expm1(threshold)))
+    marks[3] = threshold + cc_threshold(law.k, law.power, law.a * exp(v), law.log_a + v, -job.t)
+    count = 4
+    for i in range(7):
+        spread = TURNS[i]
+        if law.geometry == SPHERE:
+            c = spread / sqrt(law.dim)  # its standard deviation
+            root = ratio * ratio - 1.0 + c * c
+            if fabs(c) >= 1.0 or root < 0.0:
+                continue
+            root = c + sqrt(root) if c > 0.0 or ratio > 1.0 else c - sqrt(root)
+        elif spread <= 0.0:
+            continue
+        elif law.geometry == CONE:
+            root = (ratio - 1.0) / (1.0 - 10.0 * spread / law.dim)
+        else:
+            root = ratio * (1.0 + 5.0 * spread / law.dim)
+        if root > 0.0:
+            marks[count] = log(root)
+            count += 1
     return count
 
 
@@ -469,7 +565,9 @@ cdef void integrate(Job *job, Panel *panel) noexcept nogil:
         scale = half * reach * 1.5 * (1.0 - x * x) * weight(law, v)
         if scale == 0.0:
             continue
-        if job.dual:
+        if job.moved:
+            moved_shell(job, v, w, here, noise)
+        elif job.dual:
             bounds(law, job.t, v, w, here, noise)
         else:
             distribution(law, job.t, v, w, here, noise)
@@ -558,9 +656,12 @@ cdef int cover(Job *job, double level, Panel *panels) noexcept nogil:
     # s = scale or of s = r: beyond these marks the integrand is a power of s
     bends[0], bends[1] = (-law.log_a - 36.0) / law.power, (-law.log_a - 4.0) / law.power
     bends[2], bends[3] = law.log_reach - 36.0, law.log_reach + 36.0
-    ends[0], ends[1] = marks[0], marks[5]
-    segments = insert(ends, 2, law.log_reach - NEAR, marks[0], marks[5])
-    segments = insert(ends, segments, law.log_reach + NEAR, marks[0], marks[5])
+    ends[0] = job.first if job.first > marks[0] else marks[0]
+    ends[1] = job.last if job.last < marks[5] else marks[5]
+    if ends[0] >= ends[1]:
+        return 0
+    segments = insert(ends, 2, law.log_reach - NEAR, ends[0], ends[1])
+    segments = insert(ends, segments, law.log_reach + NEAR, ends[0], ends[segments - 1])
     for i in range(segments - 1):
         near = fabs(0.5 * (ends[i] + ends[i + 1]) - law.log_reach) < NEAR
         base = law.log_reach if near else 0.0
@@ -614,24 +715,76 @@ cdef class RadialLaw:
         cdef int j
         job.law = &self.law
         job.dual, job.t, job.tolerance = dual, t, tolerance
+        job.moved = False
+        job.first, job.last = -INFINITY, INFINITY
         job.parts = parts
-        for j in range(job.parts):
+        for j in range(PARTS):
             job.floor[j] = FLOOR
         if dual:
             job.floor[1] *= exp(-t)
 
     cdef Job run(self, bint dual, double t, double tolerance, int parts) noexcept nogil:
         cdef Job job
+        self.prepare(&job, dual, t, tolerance, parts)
+        self.evaluate(&job)
+        return job
+
+    cdef void evaluate(self, Job *job) noexcept nogil:
         cdef Panel[PANELS] panels
         cdef int count, j
-        self.prepare(&job, dual, t, tolerance, parts)
-        count = cover(&job, OMITTED + t if dual else OMITTED, panels)
-        count = refine(&job, panels, count, 2)
-        if parts > 2:
-            refine(&job, panels, count, parts)
+        count = cover(job, OMITTED + job.t if job.dual else OMITTED, panels)
+        count = refine(job, panels, count, min(2, job.parts))
+        if job.parts > 2:
+            refine(job, panels, count, job.parts)
         for j in range(job.parts):
-            job.error[j] += 2.0 * exp(-OMITTED) * (job.floor[j] / FLOOR)
-        return job
+            job.error[j] += 2.0 * exp(-OMITTED - (job.t if job.dual and j == 1 else 0.0))
+
+    cdef double place(self, double threshold, double *error) noexcept nogil:
+        """log(T/s_a) of T in scales; what its rounding moves is added to error."""
+        cdef double value
+        if threshold <= 0.0 or threshold == INFINITY:
+            return -INFINITY if threshold <= 0.0 else INFINITY
+        value = log(threshold) - self.law.log_a / self.law.power
+        error[0] += 4.0 * EPS * (1.0 + fabs(value)) * weight(&self.law, self.law.power * value)
+        return value
+
+    cdef double shell(
+        self, Job *job, bint moved, double t, double low, double high, double tolerance
+    ) noexcept nogil:
+        """Prepare the integrals of a shell; what the rounding of its edges moves."""
+        cdef double error = 0.0, peak = 4.0 * EPS * self.law.power * self.law.mass
+        self.prepare(job, False, -t if moved else t, tolerance, 2)
+        low, high = self.place(low, &error), self.place(high, &error)
+        if not moved:
+            job.first, job.last = low, high
+            return error
+        job.moved, job.parts, job.floor[0] = True, 1, ABSOLUTE
+        job.low, job.high = low - self.law.log_reach, high - self.law.log_reach
+        error = 0.0
+        if fabs(low) < INFINITY:
+            error += peak * (1.0 + fabs(job.low))
+        if fabs(high) < INFINITY:
+            error += peak * (1.0 + fabs(job.high))
+        return error
+
+    def within(self, double t, double low, double high, double tolerance=4e-15):
+        """(F, S, error of F, error of S): P(l <= t) and P(l > t) with low < |z| <= high, in
+        scales."""
+        cdef Job job
+        cdef double error
+        with nogil:
+            error = self.shell(&job, False, t, low, high, tolerance)
+            self.evaluate(&job)
+        return job.value[0], job.value[1], job.error[0] + error, job.error[1] + error
+
+    def arriving(self, double t, double low, double high, double tolerance=4e-15):
+        """(G, error): P(l >= -t) with low < |z - delta| <= high, in scales."""
+        cdef Job job
+        cdef double error
+        with nogil:
+            error = self.shell(&job, True, t, low, high, tolerance)
+            self.evaluate(&job)
+        return job.value[0], job.error[0] + error
 
     def distribution(self, double t, double tolerance=4e-15):
         """(F, S, error of F, error of S) with F = P(l <= t), S = P(l > t)."""
@@ -654,12 +807,20 @@ cdef class RadialLaw:
         """[(value, value by fewer nodes, error)] of the first integral on the panels that
         refinement starts from: where an adversary looks for rules that agree by chance."""
         cdef Job job
-        cdef Panel[PANELS] panels
-        cdef int count
         self.prepare(&job, dual, t, 0.0, 2)
-        count = cover(&job, OMITTED + t if dual else OMITTED, panels)
-        return [(panels[i].value[0], panels[i].coarse[0], panels[i].error[0])
-                for i in range(count)]
+        return first_panels(&job, OMITTED + t if dual else OMITTED)
+
+    def first_shell_panels(self, bint moved, double t, double low, double high):
+        """The same of `within` or, moved, of `arriving`."""
+        cdef Job job
+        self.shell(&job, moved, t, low, high, 0.0)
+        return first_panels(&job, OMITTED)
+
+
+cdef list first_panels(Job *job, double level):
+    cdef Panel[PANELS] panels
+    cdef int i, count = cover(job, level, panels)
+    return [(panels[i].value[0], panels[i].coarse[0], panels[i].error[0]) for i in range(count)]
 
 
 cdef double stirling(double a):

@@ -6,24 +6,25 @@ holds for them, and a plan answers for its own alpha and radii alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+from cert_core import records
 from cert_core.certificates import ABSTAIN, Certificates
 from cert_core.confidence import Counts
 from cert_core.errors import fail, items, shown
 from cert_core.provenance import check_apart, one_mode
-from cert_core.sequential.plans import Plan, Trial, answer_to, checked_plan
+from cert_core.sequential.plans import Plan, Trial, answer_to, checked_plan, plan_from_dict
 from cert_core.sequential.votes import votes_until
 from cert_core.threats import is_tight
 from cert_core.votes import Votes
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class SequentialCertificates(Certificates):
     """Certificates of inputs that were sampled by a plan; n is the most an input may use.
 
@@ -39,6 +40,8 @@ class SequentialCertificates(Certificates):
     samples: Counts
     decided: np.ndarray[Any, np.dtype[np.bool_]]
     plan: Plan
+
+    _READ: ClassVar[Mapping[str, Callable[[Any], Any]]] = {**records.READ, "plan": plan_from_dict}
 
 
 def outcomes(

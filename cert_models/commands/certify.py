@@ -45,6 +45,7 @@ from cert_models.store.runs import (
     Run,
     ScorePlan,
     SequentialPlan,
+    ShellPlan,
     Votes,
     columns_of,
 )
@@ -151,6 +152,11 @@ def add_tests(parser: argparse.ArgumentParser) -> None:
         "--until", type=float, metavar="WIDTH", help="certify radii to this relative width alone"
     )
     add_bound(parser)
+    parser.add_argument(
+        "--shells", nargs="?", const="default", metavar="M1,M2,...",
+        help="tell votes apart by the norm of their noise, at these shares of it (by themselves: "
+        + ",".join(map(str, cc.shells.MASSES)) + "): larger radii where k > 0 or inputs are small",
+    )  # fmt: skip
     parser.add_argument("--runner-up", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--votes", choices=("hard", "soft"), help=argparse.SUPPRESS)
 
@@ -179,11 +185,12 @@ def plan_of(options: argparse.Namespace, noise: cc.Noise) -> Plan:
     if isinstance(noise, cc.Splitting):
         return all_of(options, noise)
     stops = options.at is not None or options.until is not None
-    if stops and options.bound is not None:
-        raise UsageError(
-            f"--bound must come without --at and --until, which bound by themselves, got "
-            f"{options.bound!r}: drop it"
-        )
+    for name, given in (("shells", options.shells), ("bound", options.bound)):
+        if stops and given is not None:
+            raise UsageError(
+                f"--{name} must come without --at and --until, which bound by themselves, got "
+                f"{given!r}: drop it"
+            )
     sampling = {"n_max": options.n, "alpha": options.alpha, "n0": options.n0}
     if options.until is not None:
         return SequentialPlan(
@@ -193,12 +200,23 @@ def plan_of(options: argparse.Namespace, noise: cc.Noise) -> Plan:
         return SequentialPlan(
             cc.sequential.plan_at(noise, options.attack, listed("--at", options.at), **sampling)
         )
+    if options.shells is not None:
+        return _shell_plan(options, noise)
     bound = options.bound or "clopper-pearson"
     cc.certificates.check_sampling(noise, options.attack, options.n, options.alpha, bound=bound)
     soft = cc.BOUNDS[bound].reads == "scores"
     if soft and options.votes == "hard":
         raise UsageError(f"--votes must be left out, got 'hard' with --bound {bound}: drop it")
     return (ScorePlan if soft else FixedPlan)(options.n0, options.n)
+
+
+def _shell_plan(options: argparse.Namespace, noise: cc.Noise) -> ShellPlan:
+    shares = options.shells
+    masses = cc.shells.MASSES if shares == "default" else listed("--shells", shares)
+    thresholds = cc.shell_thresholds(noise, masses)
+    level = cc.errors.alpha(options.alpha) / (len(thresholds) + 1)
+    cc.certificates.check_sampling(noise, options.attack, options.n, level, bound="shells")
+    return ShellPlan(options.n0, options.n, tuple(thresholds.tolist()))
 
 
 def run_certify(options: argparse.Namespace) -> int:
@@ -214,6 +232,10 @@ def run_certify(options: argparse.Namespace) -> int:
     if log is not None and log == path:
         raise UsageError(f"--out must be another file than --store, got {options.out!r}: name two")
     options.bound, sound = bound_of(options), sound_of(options)
+    if options.shells is None and options.bound == "shells":
+        options.shells = "default"
+    elif options.shells is not None:
+        options.bound = options.bound or "shells"
     data = load(
         options.data, categorical=FAMILIES[options.noise].categorical, pixels=takes_pixels(sound)
     )

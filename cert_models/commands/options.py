@@ -7,13 +7,14 @@ import contextlib
 import dataclasses
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import cert_core as cc
 from cert_models.files.names import plain
 from cert_models.files.outputs import refused, written
+from cert_models.logs import Row
 
 FAMILIES: dict[str, type[cc.Noise]] = {**cc.NOISES, **cc.CHANNELS}
 ATTACKS = (*cc.ATTACKS, cc.threats.COUNT)
@@ -155,6 +156,16 @@ def add_bound(parser: argparse._ActionsContainer) -> None:
         help=f"what bounds the probability of a class: {told}; default: the first that reads what "
         "a run counts",
     )  # fmt: skip
+
+
+def check_invertible(path: str, rows: Sequence[Row], remedy: str) -> None:
+    """Refuse a log whose radii say nothing of the probability of a class by itself."""
+    apart = {name for name, how in cc.BOUNDS.items() if how.reads in ("classes", "shells")}
+    for name in sorted(apart & {row.extra.get("bound") for row in rows}):
+        raise UsageError(
+            f"log must hold radii from one bound a row, got those of the bound {name!r} in "
+            f"{path!r}: {remedy}"
+        )
 
 
 def bound_of(options: argparse.Namespace) -> str | None:

@@ -25,6 +25,7 @@ from cert_models.commands.options import (
     add_noise,
     add_output,
     add_scales,
+    check_invertible,
     check_targets,
     emit,
     noise_of,
@@ -32,7 +33,7 @@ from cert_models.commands.options import (
 )
 from cert_models.commands.sources import run_names
 from cert_models.logs import check_scales, check_stated, read_log
-from cert_models.store.claims import COLUMNS, HEAD, Claim, Key, claims_of, read_proofs
+from cert_models.store.claims import COLUMNS, HEAD, ONE_CLASS, Claim, Key, claims_of, read_proofs
 
 
 @dataclass(frozen=True)
@@ -188,6 +189,7 @@ def _of_log(options: argparse.Namespace) -> Iterator[Claim]:
     rows = read_log(options.log)
     check_scales(options.log, rows, noise)
     check_stated(options.log, rows, numbers_of(noise) | {"alpha": options.alpha, "n": n})
+    check_invertible(options.log, rows, "prove the store of its counts")
     for radius in {row.radius for row in rows if row.radius > 0}:
         required = cc.required_probability(noise, options.attack, radius)
         votes = bisect_left(
@@ -203,14 +205,17 @@ def _of_log(options: argparse.Namespace) -> Iterator[Claim]:
 def _of_store(options: argparse.Namespace) -> Iterator[Claim]:
     from cert_models.store.counts import CountStore
     from cert_models.store.readings import read_run
-    from cert_models.store.runs import LogPlan
+    from cert_models.store.runs import LogPlan, ShellPlan
 
     run_names(options.store)
     with CountStore(options.store, readonly=True) as store:
         name = store.only(options.run_name)
-        if isinstance(store.runs()[name].plan, LogPlan):
+        plan = store.runs()[name].plan
+        if isinstance(plan, LogPlan):
             raise UsageError(f"--run must be one of counts, got the log {name!r}: pass it as --log")
-        read = read_run(store, name, attack=options.attack, alpha=options.alpha)
+        # what one p certifies can be proved: of votes told apart by shells, all of them together
+        bound = ONE_CLASS if isinstance(plan, ShellPlan) else None
+        read = read_run(store, name, attack=options.attack, alpha=options.alpha, bound=bound)
         yield from claims_of(store, name, read.certified_by, read.indices)
 
 

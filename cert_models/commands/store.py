@@ -22,6 +22,7 @@ from cert_models.commands.options import (
     add_output,
     add_scales,
     bound_of,
+    check_invertible,
     emit,
     noise_of,
     numbers_of,
@@ -149,12 +150,7 @@ def run_import(options: argparse.Namespace) -> int:
 def _rows(path: str, noise: cc.Noise, options: argparse.Namespace) -> list[Row]:
     """The rows of a log that says nothing else of itself than the options do."""
     rows = read_log(path)
-    apart = {name for name, how in cc.BOUNDS.items() if how.reads == "classes"}
-    for name in sorted(apart & {row.extra.get("bound") for row in rows}):
-        raise UsageError(
-            f"log must hold radii from one bound a row, got the {name}'s bounds in "
-            f"{path!r}: merge the store of its counts instead"
-        )
+    check_invertible(path, rows, "merge the store of its counts instead")
     stated = {"alpha": options.alpha, "n0": options.n0, "n": options.n}
     check_scales(path, rows, noise)
     check_stated(path, rows, numbers_of(noise) | stated)

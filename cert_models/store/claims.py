@@ -11,7 +11,7 @@ from typing import Any
 import cert_core as cc
 from cert_models.files.reading import reading
 from cert_models.store.counts import CountStore
-from cert_models.store.runs import FixedPlan, bound_for
+from cert_models.store.runs import FixedPlan, ShellPlan, bound_for
 
 COLUMNS = (
     "radius", "attack", "noise", "p", "votes", "n", "alpha",
@@ -20,6 +20,8 @@ COLUMNS = (
 HEAD = "\t".join(COLUMNS)
 Key = tuple[str, ...]  # the first seven columns: what is claimed
 CLAIMED = 7
+
+ONE_CLASS = bound_for(FixedPlan(1, 1))  # of the votes of one class, which alone are proved
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,10 +54,10 @@ def claims_of(
     """
     plan = store.runs()[name].plan
     cast: dict[int, dict[str, Any]] = {}
-    if isinstance(plan, FixedPlan) and found.bound in (None, bound_for(plan)):
+    if isinstance(plan, FixedPlan | ShellPlan) and found.bound in (None, ONE_CLASS):
         cast = {
             v.index: {"votes": int(v.estimation[v.selected]), "n": plan.n, "alpha": found.alpha}
-            for v in store.votes(name, FixedPlan)
+            for v in store.votes(name, type(plan))
         }
     for index, radius, p in zip(indices, found.radius, found.p_lower, strict=True):
         if radius > 0:

@@ -25,6 +25,7 @@ from cert_models.store.runs import (
     Run,
     ScorePlan,
     SequentialPlan,
+    ShellPlan,
     Votes,
     bound_for,
     check_alpha,
@@ -201,6 +202,8 @@ def _of_votes(
         labels = np.array([each.selected for each in votes], dtype=np.int64)
         scores = np.array([each.scores for each in votes]).reshape(-1, plan.n) / SCORE_UNIT
         return cc.certificates.certify_scores(labels, scores, run.noise, attack, n0=plan.n0, **how)
+    if isinstance(plan, ShellPlan) and cc.BOUNDS[how["bound"]].reads == "shells":
+        return _by_shell(votes, plan, run.noise, attack, alpha)
     selection, estimation = np.zeros((2, len(votes), run.num_classes), dtype=np.int64)
     for i, each in enumerate(votes):
         selection[i], estimation[i] = each.selection, each.estimation
@@ -222,6 +225,17 @@ def _sound_votes(run: Run, votes: Sequence[Votes], stage: str, table: Any) -> An
         indices=tuple(each.index for each in votes), failed=tuple((n - table.sum(axis=1)).tolist()),
     )  # fmt: skip
     return cc.provenance.counted(table, drawn)
+
+
+def _by_shell(
+    votes: Sequence[Votes], plan: ShellPlan, noise: cc.Noise, attack: str, alpha: float
+) -> cc.Certificates:
+    labels = np.array([each.selected for each in votes], dtype=np.int64)
+    shape = len(votes), 2, len(plan.thresholds) + 1
+    told = np.array([plan.by_shell(each) for each in votes], dtype=np.int64).reshape(shape)
+    return cc.shell_votes.certify_shell_votes(
+        labels, told[:, 0], told[:, 1], plan.thresholds, noise, attack, n0=plan.n0, alpha=alpha
+    )
 
 
 def _of_rows(

@@ -15,6 +15,7 @@ from cert_core import Votes as Votes
 from cert_core.errors import integer
 
 Counts = np.ndarray[Any, np.dtype[np.int64]]
+STEPS = ("looks", "scores", "shells")  # fields of Votes that plans keep beside the two stages
 SCORE_UNIT = 65535  # a score of 1; others are kept as whole parts of it, rounded down
 
 
@@ -30,7 +31,7 @@ def check_numbers(votes: Votes) -> None:
         if counts.max() > cc.errors.EXACT // len(counts):
             raise cc.errors.fail(name, "of 2^53 votes at most", int(counts.max()), remedy)
     cc.errors.real("seconds", votes.seconds, ">= 0", lambda x: x >= 0, remedy=remedy)
-    for name in ("looks", "scores"):
+    for name in STEPS:
         if (listed := getattr(votes, name)) is not None:
             cc.errors.integers(name, listed, 0, remedy=remedy)
 
@@ -42,9 +43,10 @@ def _total(name: str, counts: Counts, expected: int, votes: Votes) -> None:
         raise cc.errors.fail(name, f"votes that sum to {expected}", total, remedy)
 
 
-def _absent(votes: Votes, *names: str) -> None:
-    for name in names:
-        if (given := getattr(votes, name)) is not None:
+def _absent(votes: Votes, *kept: str) -> None:
+    """Refuse what is kept of plans that keep something else than this one."""
+    for name in STEPS:
+        if name not in kept and (given := getattr(votes, name)) is not None:
             raise cc.errors.fail(name, "absent from a run of this plan", given, "drop it")
 
 
@@ -91,7 +93,7 @@ class FixedPlan(_Fields):
         check_numbers(votes)
         _total("selection", votes.selection, self.n0, votes)
         _total("estimation", votes.estimation, self.n, votes)
-        _absent(votes, "looks", "scores")
+        _absent(votes)
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ class ScorePlan(_Fields):
     def check(self, votes: Votes) -> None:
         """Refuse scores that this plan cannot have given."""
         check_numbers(votes)
-        _absent(votes, "looks")
+        _absent(votes, "scores")
         scores = votes.scores or ()
         if len(scores) != self.n or min(scores) < 0 or max(scores) > SCORE_UNIT:
             rule = f"{self.n} numbers in 0 .. {SCORE_UNIT}"
@@ -127,6 +129,55 @@ class ScorePlan(_Fields):
             raise cc.errors.fail(
                 "selection", rule, votes.selection.tolist(), "sum the run's own scores"
             )
+
+
+@dataclass(frozen=True)
+class ShellPlan(_Fields):
+    """n0 selection and n estimation samples an input, the latter told apart by |z|.
+
+    Attributes
+    ----------
+    thresholds : tuple of float
+        Norms between the shells, in input units, fixed before any vote.
+    """
+
+    n0: int
+    n: int
+    thresholds: tuple[float, ...]
+    kind: ClassVar[str] = "shells"
+    counts: ClassVar[tuple[str, ...]] = ("shells", "votes", "classes")
+    steps: ClassVar[str] = "shells"
+
+    def __post_init__(self) -> None:
+        _samples(self.n0, self.n)
+        rule, remedy = "rising numbers > 0", "pass what shell_thresholds returned"
+        edges = cc.errors.array(
+            "thresholds", self.thresholds, "> 0", lambda x: (x > 0) & np.isfinite(x), remedy=remedy
+        )
+        if edges.ndim != 1 or not edges.size or (np.diff(edges) <= 0).any():
+            raise cc.errors.fail("thresholds", rule, self.thresholds, remedy)
+        object.__setattr__(self, "thresholds", tuple(edges.tolist()))
+
+    def check(self, votes: Votes) -> None:
+        """Refuse votes that this plan cannot have cast."""
+        check_numbers(votes)
+        _total("selection", votes.selection, self.n0, votes)
+        _total("estimation", votes.estimation, self.n, votes)
+        _absent(votes, "shells")
+        shells = len(self.thresholds) + 1
+        cast, drawn = self.by_shell(votes)
+        fits = len(cast) == len(drawn) == shells and all(
+            k <= n for k, n in zip(cast, drawn, strict=True)
+        )
+        if not fits or sum(drawn) != self.n or sum(cast) != votes.estimation[votes.selected]:
+            rule = f"votes for the selected class, then samples, of {shells} shells that sum alike"
+            remedy = f"input {votes.index} was not counted by the run's plan"
+            raise cc.errors.fail("shells", rule, votes.shells, remedy)
+
+    def by_shell(self, votes: Votes) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """(votes for the selected class, samples) of each shell."""
+        listed, shells = votes.shells or (), len(self.thresholds) + 1
+        return tuple(listed[:shells]), tuple(listed[shells:])
 
 
 @dataclass(frozen=True)
@@ -153,7 +204,7 @@ class AllPlan(_Fields):
         check_numbers(votes)
         _total("selection", votes.selection, 0, votes)
         _total("estimation", votes.estimation, self.n, votes)
-        _absent(votes, "looks", "scores")
+        _absent(votes)
 
 
 @dataclass(frozen=True)
@@ -188,7 +239,7 @@ class SequentialPlan:
     def check(self, votes: Votes) -> None:
         """Refuse votes that this plan cannot have cast."""
         check_numbers(votes)
-        _absent(votes, "scores")
+        _absent(votes, "looks")
         sizes, looks = self.rule.looks, votes.looks
         _total("selection", votes.selection, self.rule.n0, votes)
         if looks is None or not 1 <= len(looks) <= len(sizes):
@@ -235,10 +286,11 @@ class LogPlan(_Fields):
 QUANTIZED = " quantized"  # behind the step, in the name of a mode
 CODE = "-code-"  # in the fingerprint of a model, between the digests of its content and its code
 
-Plan = FixedPlan | ScorePlan | AllPlan | SequentialPlan | LogPlan
+Plan = FixedPlan | ScorePlan | ShellPlan | AllPlan | SequentialPlan | LogPlan
 PLANS: dict[str, type[Plan]] = {
     "fixed": FixedPlan,
     "scores": ScorePlan,
+    "shells": ShellPlan,
     "all": AllPlan,
     "sequential": SequentialPlan,
     "log": LogPlan,
@@ -268,7 +320,7 @@ def check_alpha(plan: Plan, noise: cc.Noise, attack: str, alpha: float) -> None:
 def bound_for(plan: Plan, name: str | None = None) -> str | None:
     """The name of the bound that reads what a plan counts: that given, or the first of its kind;
     None where no bound reads it, but the plan's own rule."""
-    fitting = [key for key, how in cc.BOUNDS.items() if how.reads in plan.counts]
+    fitting = [key for read in plan.counts for key, how in cc.BOUNDS.items() if how.reads == read]
     if name is not None and name not in fitting:
         rule = f"one that reads counts of the plan {plan.kind!r} ({', '.join(fitting) or 'none'})"
         raise cc.errors.fail("bound", rule, name, "choose another bound, or other runs")
@@ -315,7 +367,7 @@ class Run:
 
     Attributes
     ----------
-    plan : FixedPlan, ScorePlan, AllPlan, SequentialPlan or LogPlan
+    plan : FixedPlan, ScorePlan, ShellPlan, AllPlan, SequentialPlan or LogPlan
     noise : Noise
     seed, batch_size, num_classes : int
         batch_size 0: found by trial (no vote depends on it).
@@ -359,6 +411,10 @@ class Run:
         check_alpha(self.plan, self.noise, self.attack, self.alpha)
         if self.sound is not None:
             cc.lattice.checked_lattice("sound", self.sound).checked(self.noise)
+            if isinstance(self.plan, ShellPlan):
+                remedy = "count votes, or drop the lattice"
+                rule = "None where samples are told apart by |z|, which no copy of a lattice has"
+                raise cc.errors.fail("sound", rule, self.sound, remedy)
         if cc.errors.flag("quantized", self.quantized) and self.sound is None:
             raise cc.errors.fail("quantized", "False in float mode", True, "name the lattice")
 

@@ -137,6 +137,71 @@ def test_radial_laws_where_two_rules_agree_by_the_hundred(geometry: str, laws: i
     assert radial_crossings(geometry, laws, 30) >= 200
 
 
+def shell_held(law: RadialLaw, moved: bool, t: float, low: float, high: float) -> None:
+    """F, S or G of a shell to the errors stated, from those of 12 shells that it consists of:
+    other panels, all of them shorter."""
+    parts = np.linspace(low, high, 13)
+
+    def told(low: float, high: float) -> tuple[list[float], list[float]]:
+        if moved:
+            value, error = law.arriving(t, low, high)
+            return [value], [error]
+        below, above, *errors = law.within(t, low, high)
+        return [below, above], errors
+
+    whole, stated = told(low, high)
+    pieces = [told(float(a), float(b)) for a, b in pairwise(parts)]
+    for i, (value, error) in enumerate(zip(whole, stated, strict=True)):
+        total = math.fsum(piece[0][i] for piece in pieces)
+        more = math.fsum(piece[1][i] for piece in pieces)
+        assert abs(value - total) <= margin(value, error) + more, (moved, t, low, high)
+        assert error <= 1e-12
+
+
+def shell_search(rng: np.random.Generator, geometry: str, points: int) -> int:
+    """Crossings found in the panels of shells, over t and over the radius."""
+    noise, attack, radius = radial(geometry, rng)
+    form = (noise.dim - noise.k) / noise.power
+    ends = special.gammaincinv(form, np.sort(rng.uniform(0.01, 0.99, 2))) ** (1 / noise.power)
+    low, high = float(ends[0]), float(ends[1])
+    if not low < high * (1 - 1e-9):
+        return 0
+    count, at = 0, float(rng.uniform(-2, 2))
+    law = engine(noise, attack, radius)
+    for moved in (False, True):
+
+        def over_t(t: float, moved: bool = moved) -> list[float]:
+            return [a - b for a, b, _ in law.first_shell_panels(moved, t, low, high)]
+
+        def over_r(r: float, moved: bool = moved) -> list[float]:
+            panels = engine(noise, attack, r).first_shell_panels(moved, at, low, high)
+            return [a - b for a, b, _ in panels]
+
+        if max(map(abs, over_t(at)), default=0.0) < 1e-13:
+            continue  # no panel is coarse enough to agree by chance
+        for width in (1e-2, 0.3):
+            for t in crossings(over_t, at + width * np.linspace(-1, 1, points)):
+                shell_held(law, moved, t, low, high)
+                count += 1
+            for r in crossings(over_r, radius * np.exp(width * np.linspace(-1, 1, points))):
+                shell_held(engine(noise, attack, r), moved, at, low, high)
+                count += 1
+    return count
+
+
+@pytest.mark.parametrize(("geometry", "laws"), [("sphere", 150), ("cone", 150), ("edge", 1500)])
+def test_shells_where_two_rules_agree(geometry: str, laws: int) -> None:
+    rng = np.random.default_rng(18)
+    assert sum(shell_search(rng, geometry, 6) for _ in range(laws)) >= 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("geometry", "laws"), [("sphere", 800), ("cone", 4000), ("edge", 40000)])
+def test_shells_where_two_rules_agree_by_the_hundred(geometry: str, laws: int) -> None:
+    rng = np.random.default_rng(19)
+    assert sum(shell_search(rng, geometry, 20) for _ in range(laws)) >= 200
+
+
 EVERY_OTHER = np.linalg.solve(
     np.polynomial.legendre.legvander(NODES[::2], 7).T, [2.0, *[0.0] * 7]
 )  # the rule of eight of the fifteen nodes

@@ -41,6 +41,8 @@ FAMILIES = [
     cc.L1Noise(64, 1.3, 2.0).scaled(np.geomspace(0.1, 30.0, 64)),
 ]  # fmt: skip
 IDS = [f"{n.name}-{n.dim}" for n in FAMILIES]
+NORMED = [noise for noise in FAMILIES if noise.radial is not None]
+DEFINITION = kernels.backend("reference")
 START = 2**32 - 9
 
 
@@ -116,6 +118,7 @@ def variants() -> set[tuple[str, launches.Macros]]:
     """Every kernel that the families below ask for."""
     found: list[Any] = [launches.split_values(9, 0.0, 1.0, 9)]
     for noise in FAMILIES:
+        found.append(launches.radii(noise, 5, 0, 0, 0))
         if noise.stretch is None:
             found.append(launches.lattice(noise, 5, 0, 0, 0, Margins(1, 0.0, 1.0)))
         for dtype in kernels.DTYPES:
@@ -282,6 +285,15 @@ def test_centers_of_copies_on_the_device(gpu: Any) -> None:
 
 
 CUT = [cc.L2Noise(64, 0.25, 63.9), cc.MixedNoise(3, 0.8, 2.5), cc.Laplace(3, 1.0)]
+
+
+@pytest.mark.parametrize("noise", NORMED, ids=[f"{n.name}-{n.dim}" for n in NORMED])
+def test_emulated_norms(host: Any, emulator: Any, noise: cc.Noise) -> None:
+    expected = DEFINITION.norms(noise, 300, 5, start=2**40, stream=kernels.ESTIMATION)
+    for emulator.backwards in (False, True):
+        got = host.norms(noise, 300, 5, start=2**40, stream=kernels.ESTIMATION)
+        np.testing.assert_allclose(got, expected, rtol=2e-6, atol=2e-6 * noise.rms)
+    assert host.norms(noise, 0, 5).shape == (0,)
 
 
 @pytest.mark.parametrize("noise", CUT, ids=[n.name for n in CUT])
@@ -464,14 +476,16 @@ def test_the_text_is_shipped() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     left_out = settings["tool"]["scikit-build"]["wheel"]["exclude"]
     names = [*ROOT.glob("cert_core/native/*.h"), *ROOT.glob("cert_core/kernels/cuda/*")]
-    assert len(names) == 16
+    assert len(names) == 17
     for path in names:
         assert not any(PurePath(path.relative_to(ROOT)).match(rule) for rule in left_out), path
 
 
 def compiled() -> list[tuple[str, launches.Macros]]:
     """Every kernel, in both precisions and for all families."""
-    found: list[tuple[str, launches.Macros]] = [("split.cu", ()), ("closed.cu", ())]
+    found: list[tuple[str, launches.Macros]] = [
+        (f"{name}.cu", ()) for name in ("split", "closed", "radii")
+    ]
     for real, most in (("float", 4), ("double", 8)):
         for kind, independent, held in ((0, 1, 0), (0, 0, most), (1, 0, 0), (2, 0, 0), (3, 0, 0)):
             macros = ("KIND", kind), ("INDEPENDENT", independent), ("HELD", held)

@@ -277,7 +277,7 @@ def test_without_flint_one_line_says_what_to_install() -> None:
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
-    assert "cert-core[proof]" in done.stdout
+    assert "smoothing-certificates[proof]" in done.stdout
     assert done.stdout.count("\n") == 1
 
 

@@ -29,7 +29,7 @@ from cert_models.logs import Row
 from cert_models.smooth import SmoothedClassifier
 from cert_models.store.counts import CountStore
 from cert_models.store.results import Result
-from cert_models.store.runs import FixedPlan, LogPlan, Run, Votes
+from cert_models.store.runs import FixedPlan, LogPlan, Run, ShellPlan, Votes
 from cert_models.store.storage import StoreError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # of compile
@@ -274,6 +274,38 @@ CALLS: dict[str, Call] = {
     "required_probability": (cc.required_probability, {**PAIR, "radius": 0.5}),
     "sampled_ranks": (cc.scores.sampled_ranks, {"predict": predict, **SAMPLED, "ranks": [0, 5]}),
     "sampled_values": (cc.scores.sampled_values, {"predict": predict, **SAMPLED}),
+    "certify_shells": (
+        cc.certify_shells,
+        {
+            "counts_selection": COUNTS,
+            "counts_by_shell": np.stack([COUNTS * 4, COUNTS * 6], axis=1),
+            "thresholds": [2.0],
+            **PAIR,
+            "alpha": 0.01,
+        },
+    ),
+    "certify_shell_votes": (
+        cc.shell_votes.certify_shell_votes,
+        {
+            "labels": [0, 1],
+            "votes": [[30, 60], [30, 50]],
+            "samples": [[40, 60], [40, 60]],
+            "thresholds": [2.0],
+            **PAIR,
+            "n0": 10,
+            "alpha": 0.01,
+        },
+    ),
+    "count_shell_votes": (
+        cc.shell_votes.count_shell_votes,
+        {**VOTING, "thresholds": [2.0], "buffer": None},
+    ),
+    "shell_lower_bound": (
+        cc.shell_lower_bound,
+        {"a": [0.4, 0.9], "thresholds": [2.0], **AT},
+    ),
+    "shell_radius": (cc.shell_radius, {"a": [0.4, 0.9], "thresholds": [2.0], **PAIR}),
+    "shell_thresholds": (cc.shell_thresholds, {"noise": NOISE, "masses": [0.4, 0.9]}),
     "selected_labels": (cc.joint.selected_labels, LABELLING),
     "separation_radius": (cc.separation.separation_radius, {"p_top": 0.8, "p_other": 0.1, **PAIR}),
     "sparse_frontier": (cc.sparse.sparse_frontier, {"p": 0.9, "noise": SPARSE}),
@@ -477,6 +509,7 @@ CLASSIFIER: dict[str, Call] = {
     "certify": (SMOOTHED.certify, {**CERTIFYING, "bound": "runner-up"}),
     "certify_scores": (SMOOTHED.certify_scores, {**CERTIFYING, "bound": "betting"}),
     "certify_top_k": (SMOOTHED.certify_top_k, {**CERTIFYING, "k": 1}),
+    "certify_shells": (SMOOTHED.certify_shells, {**CERTIFYING, "masses": [0.3, 0.6]}),
     "certify_at": (SMOOTHED.certify_at, {**SEQUENTIAL, "radii": [0.25]}),
     "certify_until": (SMOOTHED.certify_until, {**SEQUENTIAL, "width": 0.5}),
     "outcomes": (
@@ -530,6 +563,7 @@ RECORD: dict[str, Call] = {
     "accuracy": (RESULT.accuracy, {"radius": 0.5, "rho": 0.01}),
     "average_radius": (RESULT.average_radius, {"rho": 0.01}),
     "FixedPlan": (FixedPlan, {"n0": 10, "n": 50}),
+    "ShellPlan": (ShellPlan, {"n0": 10, "n": 50, "thresholds": [1.0, 2.0]}),
     "LogPlan": (LogPlan, {"n0": 10, "n": 50, "attack": "l2", "alpha": 0.01}),
     "Run": (
         Run,

@@ -16,7 +16,7 @@ from cases import Case, Said, cert, refused
 import cert_core as cc
 from cert_models.store.counts import CountStore, _digest
 from cert_models.store.readings import read_run
-from cert_models.store.runs import FixedPlan, Run, ScorePlan, SequentialPlan, Votes
+from cert_models.store.runs import FixedPlan, Run, ScorePlan, SequentialPlan, ShellPlan, Votes
 from cert_models.store.storage import StoreError
 
 PIXEL = cc.Lattice("1/255")  # type: ignore[arg-type]
@@ -170,6 +170,10 @@ CASES = [
     Case("a run of ablation", lambda: dataclasses.replace(
         SOUND, noise=cc.channels.Ablation(4, 2), attack="l0"),
          refused("noise must be added", error=cc.errors.UnsupportedPair)),
+    Case("a run by shells", lambda: dataclasses.replace(SOUND, plan=ShellPlan(10, 200, (0.5,))),
+         refused("sound must be None where samples are told apart")),
+    Case("shells on the command line", lambda: certify("--sound", "1/16", "--bound", "shells"),
+         refused("sound must be None where samples are told apart")),
     Case("FAILs of floats", lambda: add(REAL, votes(2, selection=TEN)),
          refused("estimation must be votes that sum to 200", error=StoreError)),
     Case("FAILs beside whole sums", lambda: add(REAL, votes(2, total=202, selection=TEN)),

@@ -152,7 +152,7 @@ def test_bounds_of_the_core() -> None:
     [
         ({"share": 1.5}, "share must be a number in"),
         ({"share": 0.0}, "share must be a number in"),
-        ({"reads": "tea leaves"}, "reads must be one of 'votes', 'classes', 'scores'"),
+        ({"reads": "tea leaves"}, "reads must be one of 'votes', 'classes', 'shells', 'scores'"),
         ({"lower": None}, "lower must be"),
     ],
 )

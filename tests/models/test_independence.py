@@ -29,7 +29,7 @@ from cert_core.kernels.cpu import backend as cpu
 from cert_models.data.datasets import Dataset
 from cert_models.run import sampler_of
 from cert_models.smooth import SmoothedClassifier
-from cert_models.store.runs import FixedPlan, Plan, Run, ScorePlan, SequentialPlan
+from cert_models.store.runs import FixedPlan, Plan, Run, ScorePlan, SequentialPlan, ShellPlan
 
 DIM = 1030  # two tiles of coordinates, the second of two blocks
 SEED, INDICES = 7, [3, 0]
@@ -55,6 +55,8 @@ def record(monkeypatch: pytest.MonkeyPatch) -> Record:
 
     def recorded(noise: Any, n: int, key: int, **options: Any) -> Any:
         out = draw(noise, n, key, **options)
+        if "threads" in options:  # by norms: rows that are voted on, once more
+            return out
         assert key >> 32 == SEED, key
         place, start = (key & 0xFFFFFFFF, STREAMS[options["stream"]]), options["start"]
         found.spans.setdefault(place, []).append((start, start + n))
@@ -186,6 +188,13 @@ VERBS: dict[str, tuple[Verb, dict[str, tuple[int, int]]]] = {
         lambda v: list(cc.sequential.outcomes(plan_for(v), labels, X, 2, SEED, **HOW)), ALL,
     ),
     "certify_by": (lambda v: cc.sequential.certify_by(plan_for(v), labels, X, 2, SEED, **HOW), ALL),
+    "count_shell_votes": (lambda v: cc.shell_votes.count_shell_votes(
+        labels, X, v, 2, N, SEED, cc.shell_thresholds(v, [0.5]), **HOW), LAST,
+    ),
+    "a run by shells": (
+        long_run(lambda v: ShellPlan(N0, N, tuple(cc.shell_thresholds(v, [0.5]))), lambda: labels),
+        ALL,
+    ),
     "a run of fixed size": (long_run(lambda _: FixedPlan(N0, N), lambda: labels), ALL),
     "a run of a module": (long_run(lambda _: FixedPlan(N0, N), lambda: Net().eval()), ALL),
     "a sequential run": (long_run(lambda v: SequentialPlan(plan_for(v)), lambda: labels), ALL),
@@ -197,12 +206,18 @@ VERBS: dict[str, tuple[Verb, dict[str, tuple[int, int]]]] = {
 
 METHODS: dict[str, tuple[Verb, dict[str, tuple[int, int]]]] = {
     "counts": (lambda s: s.counts(X, N, SEED, **WHICH), LAST),
+    "shell_counts": (
+        lambda s: s.shell_counts(X, N, SEED, cc.shell_thresholds(s.noise, [0.5]), **WHICH), LAST,
+    ),
     "probabilities": (lambda s: s.probabilities(X, N, SEED, **WHICH), LAST),
     "values": (lambda s: s.values(X, N, SEED, **WHICH), LAST),
     "predict": (lambda s: s.predict(X, N, 0.1, SEED, **WHICH), LAST),
     "mean_scores": (lambda s: s.mean_scores(X, N, SEED, **WHICH), LAST),
     "label_scores": (lambda s: s.label_scores(X, [0, 1], N, SEED, **WHICH), LAST),
     "certify": (lambda s: s.certify(X, N0, N, 0.1, "l2", SEED, **WHICH), ALL),
+    "certify_shells": (
+        lambda s: s.certify_shells(X, N0, N, 0.1, "l2", SEED, masses=[0.5], **WHICH), ALL,
+    ),
     "certify_scores": (lambda s: s.certify_scores(X, N0, N, 0.1, "l2", SEED, **WHICH), ALL),
     "certify_top_k": (lambda s: s.certify_top_k(X, N0, N, 0.1, "l2", SEED, **WHICH), ALL),
     "certify_at": (lambda s: s.certify_at(X, [0.01], N, 0.1, "l2", SEED, n0=N0, **WHICH), ALL),
@@ -245,7 +260,7 @@ def test_every_verb_is_here() -> None:
     """What draws for a certificate is in the tables above; single draws are one stretch, and
     the noise side has its own test."""
     apart = {
-        "draw", "draw_log_ratio", "monte_carlo_bound", "monte_carlo_required",
+        "draw", "draw_lattice", "draw_log_ratio", "monte_carlo_bound", "monte_carlo_required",
         "monte_carlo_radius",
     }  # fmt: skip
     named = {

@@ -330,5 +330,5 @@ def test_radii_that_lean_on_the_runner_up_are_no_published_log(
     claims = ["--noise", "linf", "--sigma", "0.5", "--dim", "2", "--attack", "linf"]
     told = ["--alpha", "0.001", "--n", "1000"]
     assert main(["import", "top.tsv", "--store", "i.db", *claims, *told]) == 2
-    assert "got the runner-up's bounds in 'top.tsv'" in capsys.readouterr().err
+    assert "got those of the bound 'runner-up' in 'top.tsv'" in capsys.readouterr().err
     assert not Path("i.db").exists()

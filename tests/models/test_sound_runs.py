@@ -90,7 +90,7 @@ def test_bytes_are_the_integers_they_are() -> None:
     assert [float(r) for (r,) in columns("bytes.tsv", "radius")] == direct.radius.tolist()
 
 
-PAGE = Path(__file__).parents[2] / "docs" / "sound.md"
+PAGE = Path(__file__).parents[2] / "docs" / "guides" / "sound.md"
 
 
 def test_the_page_is_true() -> None:

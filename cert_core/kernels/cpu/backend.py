@@ -13,7 +13,7 @@ import math
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +27,22 @@ from cert_core.kernels import DRAW, KINDS, OFFSETS, PI0, SHAPES, TRUNCATED, UNIF
 from cert_core.kernels.cpu import selection
 from cert_core.kernels.cpu.copying import cell_rows, moved_cell_rows, subset_rows, table_rows
 from cert_core.kernels.cpu.integers import lattice_rows, write_rows
-from cert_core.kernels.cpu.ratios import changes, closed_changes
+from cert_core.kernels.cpu.ratios import changes, closed_changes, direct_radii
 from cert_core.kernels.cpu.rows import draw_rows, fill_words, row_uniform
 from cert_core.kernels.cpu.tiles import U64
 from cert_core.kernels.host import add as add
-from cert_core.kernels.host import by_sorting, log_ratio_of_changes, output, whole_output
+from cert_core.kernels.host import (
+    by_sorting,
+    log_ratio_of_changes,
+    norms_of_rows,
+    output,
+    whole_output,
+)
 from cert_core.kernels.host import given as given
 from cert_core.kernels.integers import margins
 from cert_core.kernels.reference import decide, radii
 from cert_core.lattice import Lattice
-from cert_core.noises import Noise
+from cert_core.noises import Noise, level_record
 from cert_core.quantiles import cosine_quantiles
 from cert_core.threats import Shift
 
@@ -294,6 +300,24 @@ def _open_draws(
             out[at : at + len(part)] = log_ratio(noise, part, shift, threads=1)
 
     _spread(work, n, noise.dim, threads)
+    return out
+
+
+def norms(
+    noise: Noise, n: int, seed: int, *, start: int = 0, stream: int = DRAW,
+    threads: int | None = None,
+) -> Float:  # fmt: skip
+    """See cert_core.kernels."""
+    if level_record(noise).coordinate_scale is not None:
+        one = partial(draw, threads=threads)
+        return norms_of_rows(noise, n, one, seed, start, stream, 16 * CHUNK_BYTES)
+    out, cubics, key = np.empty(n), noise.log_radius().cubics, U64(seed)
+
+    def work(low: int, high: int) -> None:
+        first = U64(start + low)
+        direct_radii(first, U64(stream), key, cubics, noise.scale_unit, out[low:high])
+
+    _spread(work, n, 64, threads)
     return out
 
 

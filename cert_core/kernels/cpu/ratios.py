@@ -145,3 +145,11 @@ def closed_changes(
             a, b, c, d = row_words(sample, U64(1), stream, key)
             u, v, sign = uniform64(a, b), uniform64(c, d), (d & U64(1)) == U64(1)
         change[i] = _change(shape, s[i], r, dim, cosine, u, v, sign)
+
+
+@njit(**OPTIONS)
+def direct_radii(first: Any, stream: Any, key: Any, cubics: Any, scale: Any, s: Any) -> None:
+    """|z| drawn directly."""
+    for i in range(s.size):
+        normal, _ = row_normals(first + U64(i), stream, key)
+        s[i] = scale * math.exp(quantile(cubics, normal))

@@ -23,10 +23,11 @@ from cert_core.kernels import DRAW, DTYPES, PI0, PROBES, bracket
 from cert_core.kernels.gpu import copying, launches
 from cert_core.kernels.integers import margins
 from cert_core.kernels.reference import decide, radii
-from cert_core.noises import Noise
+from cert_core.noises import Noise, level_record
 from cert_core.quantiles import LogQuantiles
 from cert_core.threats import Shift
 
+NORMED = 1 << 26  # values of rows drawn for their norms at a time
 DLPACK_CUDA = 2  # DLPack's number for this kind of device
 
 
@@ -264,6 +265,23 @@ def draw_log_ratio(
         _run(launches.open_ratios(noise, shift, n, start, seed, stream), result)
     elif n > 0:
         _run(launches.closed_ratios(noise, shift, shape, n, start, seed, stream), result)
+    return result
+
+
+def norms(noise: Noise, n: int, seed: int, *, start: int = 0, stream: int = DRAW) -> Any:
+    """See cert_core.kernels; a CuPy array."""
+    record, result = level_record(noise), _empty((n,), "float64")
+    if record.coordinate_scale is None:
+        if n > 0:
+            _run(launches.radii(noise, n, start, seed, stream), result)
+        return result
+    rows = max(1, NORMED // noise.dim)
+    for low in range(0, n, rows):
+        part = result[low : low + rows]
+        z = draw(noise, len(part), seed, start=start + low, stream=stream).astype("float64")
+        if noise.stretch is not None:
+            z /= cupy.asarray(noise.stretch)
+        part[...] = abs(z).sum(axis=1) if record.norm == 1.0 else (z * z).sum(axis=1) ** 0.5
     return result
 
 

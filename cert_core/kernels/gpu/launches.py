@@ -183,6 +183,15 @@ def closed_ratios(
     return Launch("closed.cu", (), min(grid_of(n, THREADS), 16 * SPREAD), arguments)
 
 
+def radii(noise: Noise, n: int, start: int, key: int, stream: int) -> Launch:
+    """Norms drawn without a row; then follows out."""
+    arguments = (
+        np.int64(n), np.uint64(start), np.uint64(key), np.uint32(stream), noise.log_radius(),
+        np.int32(INTERVALS), np.float64(REACH), np.float64(noise.scale_unit),
+    )  # fmt: skip
+    return Launch("radii.cu", (), min(grid_of(n, THREADS), 16 * SPREAD), arguments)
+
+
 def given_ratios(noise: Noise, shift: Shift, n: int, dtype: str) -> Launch:
     """Log ratios of rows; then follow these and out."""
     norm = noise.radial.norm if noise.radial is not None else math.inf

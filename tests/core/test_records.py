@@ -1,0 +1,115 @@
+"""Certificates as text, as HTML and as files."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import cert_core as cc
+from cert_core.sequential import SequentialCertificates
+
+
+def predict(batch: Any) -> Any:
+    return (batch.mean(axis=1) > 0.5).astype(int)
+
+
+X = np.full((12, 4), 0.9)
+X[3] = 0.5  # abstains
+SMOOTHED = cc.Smoothed(predict, cc.L2Noise(4, 0.5, 1.0).scaled([1, 2, 1, 1]), 2)
+SOUND = cc.Smoothed(predict, cc.Gaussian(4, 0.5), 2, sound=cc.Lattice("1/16"))
+MADE = {
+    "votes": lambda: SMOOTHED.certify(X, 50, 500, 0.001, "l2", 0),
+    "inclusion": lambda: SMOOTHED.certify(X, 50, 500, 0.001, "l1", 0),
+    "others": lambda: SMOOTHED.certify_top_k(X, 50, 500, 0.001, "l2", 0),
+    "sequential": lambda: SMOOTHED.certify_at(X, [0.1, 0.2], 500, 0.001, "l2", 0),
+    "sound": lambda: SOUND.certify(np.round(X * 16) / 16, 50, 500, 0.001, "l2", 0),
+    "none": lambda: SMOOTHED.certify(X[:0], 50, 500, 0.001, "l2", 0),
+}
+
+
+@functools.cache
+def made_by(name: str) -> Any:
+    return MADE[name]()
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_a_file_gives_back_what_was_saved(name: str, tmp_path: Path) -> None:
+    made, path = made_by(name), tmp_path / "a.npz"
+    made.save(path)
+    read = type(made).load(path)
+    assert type(read) is type(made)
+    for each in fields(made):
+        one, other = getattr(made, each.name), getattr(read, each.name)
+        if isinstance(one, np.ndarray):
+            assert one.dtype == other.dtype
+            np.testing.assert_array_equal(one, other)
+        else:
+            assert one == other, each.name
+    assert repr(read) == repr(made)
+    with pytest.raises(ValueError, match="path must be a file that does not exist yet"):
+        made.save(path)
+
+
+def altered(path: Path, **changes: Any) -> None:
+    with np.load(path) as file:
+        entries = {**file, **changes}
+    np.savez(path, **entries)
+
+
+def one_array(path: Path) -> None:
+    with path.open("wb") as file:
+        np.save(file, np.ones(3))
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda path: altered(path, radius=np.full(12, 9.0)),
+        lambda path: altered(path, more=np.ones(1)),
+        lambda path: path.write_bytes(path.read_bytes()[:-40]),
+        lambda path: path.write_text("label radius"),
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(b"\x80\x04N."),  # a pickle
+        lambda path: np.savez(path, label=np.ones(3)),
+        one_array,
+    ],
+)
+def test_another_file_is_refused(spoil: Any, tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    made_by("votes").save(path)
+    spoil(path)
+    with pytest.raises(ValueError, match="path must be a file that save wrote, as it wrote it"):
+        cc.Certificates.load(path)
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
+    made_by("sequential").save(tmp_path / "a.npz")
+    with pytest.raises(ValueError, match=r"read it by SequentialCertificates.load"):
+        cc.Certificates.load(tmp_path / "a.npz")
+    made_by("votes").save(tmp_path / "b.npz")
+    with pytest.raises(ValueError, match=r"read it by Certificates.load"):
+        SequentialCertificates.load(tmp_path / "b.npz")
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_text_and_page_say_what_is_certified(name: str) -> None:
+    made = made_by(name)
+    text, page = repr(made), made._repr_html_()
+    for said in (text, page):
+        assert f"of {len(made)} inputs" in said
+        assert f"{made.attack} attack" in said
+        assert ("not tight" in said) == (not made.tight)
+        assert ("Lattice" in said) == (made.sound is not None)
+        assert f"{(made.label < 0).sum()} abstain" in said
+    rows = [line.split() for line in text.splitlines()[2:-1]]
+    assert len(rows) == min(len(made), 10)
+    for i, row in enumerate(rows):
+        assert row[1] == ("abstains" if made.label[i] < 0 else str(made.label[i]))
+        assert 0 <= made.radius[i] - float(row[2]) < 1e-4
+        assert 0 <= made.p_lower[i] - float(row[3]) < 1e-6
+    assert page.count("<tr>") == len(rows) + 1
