@@ -94,12 +94,15 @@ def _lattice(value: Any) -> Lattice | None:
     return None if value is None else Lattice(**value)
 
 
+def _as_it_was(value: Any) -> Any:
+    """JSON's lists were tuples."""
+    return tuple(map(_as_it_was, value)) if isinstance(value, list) else value
+
+
 def _drawn(values: Any) -> tuple[Drawn, ...]:
-    read: dict[str, Callable[[Any], Any]] = {
-        "noise": noise_from_dict, "sound": _lattice, "indices": tuple, "failed": tuple,
-    }  # fmt: skip
+    read: Mapping[str, Callable[[Any], Any]] = {"noise": noise_from_dict, "sound": _lattice}
     return tuple(
-        Drawn(**{name: read.get(name, lambda x: x)(value) for name, value in each.items()})
+        Drawn(**{name: read.get(name, _as_it_was)(value) for name, value in each.items()})
         for each in values
     )
 
@@ -147,7 +150,7 @@ def load(kind: Any, path: Any, read: Mapping[str, Callable[[Any], Any]] = READ) 
             raise ValueError("its digest is of other contents")
         others = json.loads(rest)
         name = others.pop("kind")
-        values = {key: read.get(key, lambda x: x)(value) for key, value in others.items()}
+        values = {key: read.get(key, _as_it_was)(value) for key, value in others.items()}
     except UNREADABLE as error:
         raise fail("path", rule, str(path), remedy) from error
     if name != kind.__name__:

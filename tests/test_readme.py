@@ -144,6 +144,23 @@ def test_the_long_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert len((tmp_path / "log.tsv").read_text(encoding="utf-8").splitlines()) == 3
 
 
+def test_shells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command as printed, with a smaller n."""
+    import numpy as np
+
+    ((_, code),) = blocks("docs/guides/shells.md")
+    np.savez(tmp_path / "test.npz", x=np.ones((2, 784), np.float32), y=np.array([0, 1]))
+    (tmp_path / "mymodule.py").write_text(
+        "def network(batch):\n    return (batch.sum(axis=1) > 0).astype(int)\n", encoding="utf-8"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "mymodule", raising=False)
+    assert main([*shlex.split(code.replace("100000", "500"))[1:], "--quiet"]) == 0
+    assert "alpha 0.001" in capsys.readouterr().out
+
+
 def test_certifying_for_days(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -22,12 +22,14 @@ X = np.full((12, 4), 0.9)
 X[3] = 0.5  # abstains
 SMOOTHED = cc.Smoothed(predict, cc.L2Noise(4, 0.5, 1.0).scaled([1, 2, 1, 1]), 2)
 SOUND = cc.Smoothed(predict, cc.Gaussian(4, 0.5), 2, sound=cc.Lattice("1/16"))
+SHELLS = cc.Smoothed(predict, cc.L2Noise(4, 0.5, 1.0), 2)
 MADE = {
     "votes": lambda: SMOOTHED.certify(X, 50, 500, 0.001, "l2", 0),
     "inclusion": lambda: SMOOTHED.certify(X, 50, 500, 0.001, "l1", 0),
     "others": lambda: SMOOTHED.certify_top_k(X, 50, 500, 0.001, "l2", 0),
     "sequential": lambda: SMOOTHED.certify_at(X, [0.1, 0.2], 500, 0.001, "l2", 0),
     "sound": lambda: SOUND.certify(np.round(X * 16) / 16, 50, 500, 0.001, "l2", 0),
+    "shells": lambda: SHELLS.certify_shells(X, 50, 500, 0.001, "l2", 0),
     "none": lambda: SMOOTHED.certify(X[:0], 50, 500, 0.001, "l2", 0),
 }
 

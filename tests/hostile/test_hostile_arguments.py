@@ -298,7 +298,7 @@ CALLS: dict[str, Call] = {
     ),
     "count_shell_votes": (
         cc.shell_votes.count_shell_votes,
-        {**VOTING, "thresholds": [2.0], "buffer": None},
+        {k: v for k, v in VOTING.items() if k != "sound"} | {"thresholds": [2.0], "buffer": None},
     ),
     "shell_lower_bound": (
         cc.shell_lower_bound,
@@ -500,6 +500,11 @@ CLASSIFIER: dict[str, Call] = {
         },
     ),
     "counts": (SMOOTHED.counts, {**COUNTING, "stage": "estimation", "start": 0}),
+    "shell_counts": (
+        SMOOTHED.shell_counts, {**COUNTING, "thresholds": [2.0], "stage": "estimation", "start": 0},
+    ),
+    "selected_labels": (SMOOTHED.selected_labels, COUNTING),
+    "label_votes": (SMOOTHED.label_votes, {**COUNTING, "labels": [0, 1]}),
     "mean_scores": (SMOOTHED.mean_scores, {**COUNTING, "stage": "estimation"}),
     "label_scores": (SMOOTHED.label_scores, {**COUNTING, "labels": [0, 1]}),
     "probabilities": (SMOOTHED.probabilities, COUNTING),

@@ -212,6 +212,10 @@ METHODS: dict[str, tuple[Verb, dict[str, tuple[int, int]]]] = {
     "probabilities": (lambda s: s.probabilities(X, N, SEED, **WHICH), LAST),
     "values": (lambda s: s.values(X, N, SEED, **WHICH), LAST),
     "predict": (lambda s: s.predict(X, N, 0.1, SEED, **WHICH), LAST),
+    "selected_labels": (
+        lambda s: s.selected_labels(X, N, SEED, **WHICH), {"selection": (0, N)},
+    ),
+    "label_votes": (lambda s: s.label_votes(X, [0, 1], N, SEED, **WHICH), LAST),
     "mean_scores": (lambda s: s.mean_scores(X, N, SEED, **WHICH), LAST),
     "label_scores": (lambda s: s.label_scores(X, [0, 1], N, SEED, **WHICH), LAST),
     "certify": (lambda s: s.certify(X, N0, N, 0.1, "l2", SEED, **WHICH), ALL),
