@@ -20,7 +20,7 @@ from torch import nn
 
 import cert_core as cc
 from cert_models.data.datasets import Dataset
-from cert_models.run import StoredRun, Worker, certified_right, keep_memory, sampler_of
+from cert_models.run import StoredRun, certified_right, keep_memory, sampler_of
 from cert_models.smooth import SmoothedClassifier
 from cert_models.store.runs import FixedPlan, Run
 
@@ -72,10 +72,8 @@ def whole_loop(net: nn.Module, noise: cc.Noise, batch: int, folder: Path) -> Cal
         attack="l2",
         alpha=ALPHA,
     )
-    stored = StoredRun(
-        path=folder / f"{batch}.db", name="bench", run=run, indices=range(1000), worker=Worker()
-    )
-    counted = stored.keep(sampler_of(net, run, data, device=None)(range(1000)))
+    stored = StoredRun(path=folder / f"{batch}.db", name="bench", run=run, indices=range(1000))
+    counted = stored.keep(sampler_of(net, run, data, device=None).blocks(range(1000)))
     return lambda: certified_right(next(counted), run)
 
 

@@ -39,6 +39,7 @@ TOPICS = {
         "NoBracket",
         "UnsupportedPair",
     ),
+    "executors": ("WorkError",),
     "joint": (
         "certify_labels_jointly",
         "label_votes",

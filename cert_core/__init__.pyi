@@ -9,6 +9,7 @@ from . import (
     deterministic as deterministic,
     draws as draws,
     errors as errors,
+    executors as executors,
     joint as joint,
     kernels as kernels,
     lattice as lattice,

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,7 @@ from cert_core.channels import check_independent
 from cert_core.confidence import Counts, votes_needed
 from cert_core.errors import Float, check_callable, fail, integer
 from cert_core.errors import alpha as checked_alpha
+from cert_core.executors import Crew
 from cert_core.joint import label_votes, selected_labels
 from cert_core.lattice import Lattice, checked_lattice
 from cert_core.noises import Noise, checked_noise
@@ -40,9 +43,43 @@ from cert_core.sequential.certificates import SequentialCertificates, gather, ou
 from cert_core.sequential.plans import checked_plan, plan_at, plan_until
 from cert_core.shell_votes import BOUND, certify_shells, count_shell_votes
 from cert_core.shells import MASSES, shell_thresholds
-from cert_core.votes import Votes, class_count, count_votes, drawn_by, input_rows
+from cert_core.votes import (
+    Votes,
+    class_count,
+    count_votes,
+    drawn_by,
+    input_indices,
+    input_rows,
+    one_class_each,
+)
 
 SAMPLES = "pass how many noisy copies to classify"
+PARTS = 8  # of the inputs of a call, for every worker of its executor
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some of the inputs of one call of a verb, from a place on."""
+
+    verb: str
+    low: int
+    x: Any
+    how: dict[str, Any]
+
+    def __str__(self) -> str:
+        found = self.how["indices"]
+        return f"input {found[0]}" if len(found) == 1 else f"inputs {found[0]} to {found[-1]}"
+
+
+def answer_part(smoothed: Smoothed, part: Part) -> Any:
+    """What a verb says of a part of its inputs, which another process may read."""
+    said = getattr(smoothed, part.verb)(x=part.x, **part.how)
+    return list(said) if isinstance(said, Iterator) else said
+
+
+def itself(smoothed: Smoothed) -> Smoothed:
+    """A classifier as it was sent."""
+    return smoothed
 
 
 class Smoothed:
@@ -72,6 +109,11 @@ class Smoothed:
     Without indices the inputs of every call are 0, 1, ...: called input by input with one seed,
     all get the same noise, and only what is said of each by itself holds (join_certificates
     refuses to join them).
+
+    executor, of every verb, is any of concurrent.futures (processes, those of Dask, MPI, ...): its
+    workers take the inputs part by part, the classifier travels to each of them once, and the
+    results are those of this process alone, bit by bit.  Without cloudpickle, the classifier must
+    be defined in a module that they find.
     """
 
     def __init__(
@@ -145,6 +187,7 @@ class Smoothed:
         indices: Sequence[int] | None = None,
         stage: str = "estimation",
         start: int = 0,
+        executor: Executor | None = None,
     ) -> CountedVotes:
         """Count the votes of n noisy copies of every input.
 
@@ -154,17 +197,66 @@ class Smoothed:
         n : int >= 1
         stage : "estimation" or "selection": disjoint random streams
         start : int, to count on from where other votes of this seed ended
+        executor : see above
 
         Returns
         -------
         (N, num_classes) int64, rows summing to n, less what FAILed in sound mode; the same for
         any batch size.
         """
+        if executor is not None:
+            how: dict[str, Any] = {"n": n, "seed": seed, "stage": stage, "start": start}
+            joined: CountedVotes = self._joined(executor, "counts", x, indices, **how)
+            return joined
         inputs = self.inputs(x)
         return count_votes(
             self.labels, inputs, self.noise, self.num_classes, n, seed,
             indices=indices, stage=stage, start=start, **self._options(inputs),
         )  # fmt: skip
+
+    def _parts(
+        self,
+        executor: Executor,
+        verb: str,
+        x: Any,
+        indices: Sequence[int] | None,
+        labels: Any = None,
+        **how: Any,
+    ) -> Iterator[tuple[int, Any]]:
+        """What a verb says of parts of its inputs, and the place of each, as they come."""
+        inputs = self.inputs(x)
+        chosen = input_indices(indices, len(inputs))
+        crew = Crew(executor, partial(itself, self), answer_part)
+        rows = max(1, len(inputs) // (PARTS * max(1, crew.size())))
+
+        def part(low: int) -> Part:
+            of_each = {} if labels is None else {"labels": labels[low : low + rows]}
+            more = {**how, **of_each, "indices": chosen[low : low + rows]}
+            return Part(verb, low, inputs[low : low + rows], more)
+
+        for done, answer in crew.results(part(low) for low in range(0, len(inputs), rows)):
+            yield done.low, answer.value
+
+    def _joined(
+        self,
+        executor: Executor,
+        verb: str,
+        x: Any,
+        indices: Sequence[int] | None,
+        labels: Any = None,
+        *,
+        axis: int = 0,
+        **how: Any,
+    ) -> Any:
+        """The rows of all parts, in order."""
+        found = sorted(
+            self._parts(executor, verb, x, indices, labels, **how), key=lambda each: each[0]
+        )
+        if not found:  # no inputs: no worker was asked
+            of_each = {} if labels is None else {"labels": labels}
+            found = [(0, getattr(self, verb)(x, indices=indices, **how, **of_each))]
+        rows = [rows for _, rows in found]
+        return np.concatenate(rows, axis=axis) if axis else np.concatenate(rows)
 
     def shell_counts(
         self,
@@ -176,6 +268,7 @@ class Smoothed:
         indices: Sequence[int] | None = None,
         stage: str = "estimation",
         start: int = 0,
+        executor: Executor | None = None,
     ) -> CountedVotes:
         """Count the votes of n noisy copies of every input by the norm of their noise.
 
@@ -193,6 +286,12 @@ class Smoothed:
         if self.sound is not None:
             remedy = "count without sound, or certify all votes together"
             raise fail("sound", "None where votes are told apart by shells", self.sound, remedy)
+        if executor is not None:
+            how: dict[str, Any] = {"thresholds": thresholds, "stage": stage, "start": start}
+            joined: CountedVotes = self._joined(
+                executor, "shell_counts", x, indices, n=n, seed=seed, **how
+            )
+            return joined
         inputs = self.inputs(x)
         with self.drawing():
             return count_shell_votes(
@@ -201,10 +300,16 @@ class Smoothed:
             )  # fmt: skip
 
     def probabilities(
-        self, x: Any, n: int, seed: int, *, indices: Sequence[int] | None = None
+        self,
+        x: Any,
+        n: int,
+        seed: int,
+        *,
+        indices: Sequence[int] | None = None,
+        executor: Executor | None = None,
     ) -> Float:
         """Shares of the votes, (N, num_classes) float64; arguments as in counts."""
-        return np.asarray(self.counts(x, n, seed, indices=indices)) / n
+        return np.asarray(self.counts(x, n, seed, indices=indices, executor=executor)) / n
 
     def mean_scores(
         self,
@@ -214,6 +319,7 @@ class Smoothed:
         *,
         indices: Sequence[int] | None = None,
         stage: str = "estimation",
+        executor: Executor | None = None,
     ) -> Float:
         """Average the scores of n noisy copies of every input.
 
@@ -221,6 +327,10 @@ class Smoothed:
         -------
         (N, num_classes) float64; arguments as in counts.
         """
+        if executor is not None:
+            how: dict[str, Any] = {"n": n, "seed": seed, "stage": stage}
+            joined: Float = self._joined(executor, "mean_scores", x, indices, **how)
+            return joined
         inputs = self.inputs(x)
         with self.drawing():
             return mean_scores(
@@ -229,7 +339,14 @@ class Smoothed:
             )  # fmt: skip
 
     def label_scores(
-        self, x: Any, labels: Any, n: int, seed: int, *, indices: Sequence[int] | None = None
+        self,
+        x: Any,
+        labels: Any,
+        n: int,
+        seed: int,
+        *,
+        indices: Sequence[int] | None = None,
+        executor: Executor | None = None,
     ) -> Scores:
         """Keep the scores of one class of every input, in the order drawn.
 
@@ -238,6 +355,12 @@ class Smoothed:
         (N, n) float32, rounded down, for certify_scores; arguments as in counts.
         """
         inputs = self.inputs(x)
+        if executor is not None:
+            chosen = one_class_each(labels, len(inputs), self.num_classes)
+            joined: Scores = self._joined(
+                executor, "label_scores", x, indices, chosen, n=n, seed=seed
+            )
+            return joined
         with self.drawing():
             return label_scores(
                 self.scores, inputs, self.noise, self.num_classes, labels, n, seed,
@@ -251,6 +374,7 @@ class Smoothed:
         seed: int,
         *,
         indices: Sequence[int] | None = None,
+        executor: Executor | None = None,
         ranks: Sequence[int] | None = None,
     ) -> Float:
         """Keep what predict says of n noisy copies of every input, as real numbers.
@@ -266,6 +390,12 @@ class Smoothed:
         (N, *outputs, n) float64, for percentile_bounds and mean_bounds; with ranks the values of
         these, (len(ranks), N, *outputs): the bounds themselves.
         """
+        if executor is not None:
+            joined: Float = self._joined(
+                executor, "values", x, indices, axis=0 if ranks is None else 1,
+                n=n, seed=seed, ranks=ranks,
+            )  # fmt: skip
+            return joined
         inputs = self.inputs(x)
         options = {"indices": indices, **self._options(inputs)}
         with self.drawing():
@@ -274,7 +404,13 @@ class Smoothed:
             return sampled_ranks(self.labels, inputs, self.noise, n, seed, ranks, **options)
 
     def selected_labels(
-        self, x: Any, n: int, seed: int, *, indices: Sequence[int] | None = None
+        self,
+        x: Any,
+        n: int,
+        seed: int,
+        *,
+        indices: Sequence[int] | None = None,
+        executor: Executor | None = None,
     ) -> Counts:
         """Choose the class of every component of every input, by the selection stage.
 
@@ -282,6 +418,9 @@ class Smoothed:
         -------
         (N, *outputs) int64; arguments as in counts, predict as in the module's selected_labels.
         """
+        if executor is not None:
+            joined: Counts = self._joined(executor, "selected_labels", x, indices, n=n, seed=seed)
+            return joined
         inputs = self.inputs(x)
         with self.drawing():
             return selected_labels(
@@ -290,7 +429,14 @@ class Smoothed:
             )  # fmt: skip
 
     def label_votes(
-        self, x: Any, labels: Any, n: int, seed: int, *, indices: Sequence[int] | None = None
+        self,
+        x: Any,
+        labels: Any,
+        n: int,
+        seed: int,
+        *,
+        indices: Sequence[int] | None = None,
+        executor: Executor | None = None,
     ) -> Counts:
         """Count the votes for one class of every component of every input.
 
@@ -299,6 +445,12 @@ class Smoothed:
         (N, *outputs) int64 out of n, for certify_labels_jointly; arguments as in counts.
         """
         inputs = self.inputs(x)
+        if executor is not None:
+            given = np.asarray(labels)
+            joined: Counts = self._joined(
+                executor, "label_votes", x, indices, given, n=n, seed=seed
+            )
+            return joined
         with self.drawing():
             return label_votes(
                 self.labels, inputs, self.noise, self.num_classes, labels, n, seed,
@@ -306,7 +458,13 @@ class Smoothed:
             )  # fmt: skip
 
     def outcomes(
-        self, plan: Any, x: Any, seed: int, *, indices: Sequence[int] | None = None
+        self,
+        plan: Any,
+        x: Any,
+        seed: int,
+        *,
+        indices: Sequence[int] | None = None,
+        executor: Executor | None = None,
     ) -> Iterator[Votes]:
         """Count votes until a plan of plan_at or plan_until stops each input, as they are ready.
 
@@ -318,6 +476,13 @@ class Smoothed:
         if checked_plan(plan).noise != self.noise:
             rule = f"for the classifier's noise {self.noise!r}"
             raise fail("plan", rule, plan.noise, "make it for this noise")
+        if executor is not None:
+            parts = self._parts(executor, "outcomes", x, indices, plan=plan, seed=seed)
+            return (
+                replace(votes, position=low + votes.position)
+                for low, part in parts
+                for votes in part
+            )
         inputs = self.inputs(x)
         return self._drawn(
             outcomes(
@@ -338,7 +503,14 @@ class Smoothed:
     # ---- what is certified ----
 
     def predict(
-        self, x: Any, n: int, alpha: float, seed: int, *, indices: Sequence[int] | None = None
+        self,
+        x: Any,
+        n: int,
+        alpha: float,
+        seed: int,
+        *,
+        indices: Sequence[int] | None = None,
+        executor: Executor | None = None,
     ) -> Counts:
         """Predict labels, abstaining where two classes are not told apart; arguments as in counts.
 
@@ -352,7 +524,7 @@ class Smoothed:
         Cohen et al. 2019, PREDICT.
         """
         votes_needed(alpha)  # refuse a bad alpha before drawing
-        return predict_labels(self.counts(x, n, seed, indices=indices), alpha)
+        return predict_labels(self.counts(x, n, seed, indices=indices, executor=executor), alpha)
 
     def certify(
         self,
@@ -364,6 +536,7 @@ class Smoothed:
         seed: int,
         *,
         indices: Sequence[int] | None = None,
+        executor: Executor | None = None,
         bound: str = "clopper-pearson",
     ) -> Certificates:
         """Certify inputs: n0 copies select the class, n others bound its probability.
@@ -384,7 +557,7 @@ class Smoothed:
         ----------
         Cohen et al. 2019, CERTIFY; Zhang et al. 2020, Theorem 1.
         """
-        stages = self._stages(x, n0, n, alpha, attack, seed, indices, bound=bound)
+        stages = self._stages(x, n0, n, alpha, attack, seed, indices, executor, bound=bound)
         return certify(*stages, alpha=alpha, bound=bound)
 
     def certify_top_k(
@@ -398,6 +571,7 @@ class Smoothed:
         *,
         k: int = 1,
         indices: Sequence[int] | None = None,
+        executor: Executor | None = None,
     ) -> Certificates:
         """Certify that the class stays among the k likeliest, the others bounded as well.
 
@@ -410,7 +584,7 @@ class Smoothed:
             See certify_top_k of the module.
         """
         k = integer("k", k, 1, self.num_classes - 1, remedy="pass how many may be ahead, plus one")
-        stages = self._stages(x, n0, n, alpha, attack, seed, indices, k=k)
+        stages = self._stages(x, n0, n, alpha, attack, seed, indices, executor, k=k)
         return certify_top_k(*stages, k=k, alpha=alpha)
 
     def certify_shells(
@@ -424,6 +598,7 @@ class Smoothed:
         *,
         masses: Any = MASSES,
         indices: Sequence[int] | None = None,
+        executor: Executor | None = None,
     ) -> Certificates:
         """Certify inputs by votes told apart by the norm of their noise.
 
@@ -446,8 +621,9 @@ class Smoothed:
         edges = shell_thresholds(self.noise, masses)
         level = checked_alpha(alpha) / (len(edges) + 1)
         check_sampling(self.noise, attack, n, level, bound=BOUND)
-        selection = self.counts(x, n0, seed, indices=indices, stage="selection")
-        by_shell = self.shell_counts(x, n, seed, edges, indices=indices)
+        which: dict[str, Any] = {"indices": indices, "executor": executor}
+        selection = self.counts(x, n0, seed, stage="selection", **which)
+        by_shell = self.shell_counts(x, n, seed, edges, **which)
         return certify_shells(selection, by_shell, edges, self.noise, attack, alpha=alpha)
 
     def certify_scores(
@@ -460,6 +636,7 @@ class Smoothed:
         seed: int,
         *,
         indices: Sequence[int] | None = None,
+        executor: Executor | None = None,
         bound: str = "betting",
     ) -> Certificates:
         """Certify the mean of the scores instead of the share of the votes.
@@ -472,8 +649,9 @@ class Smoothed:
         n0, n = integer("n0", n0, 1, remedy=SAMPLES), integer("n", n, 1, remedy=SAMPLES)
         check_sampling(self.noise, attack, n, alpha, bound=bound)
         check_independent(self.noise)
-        labels = self.mean_scores(x, n0, seed, indices=indices, stage="selection").argmax(axis=1)
-        scores = self.label_scores(x, labels, n, seed, indices=indices)
+        by: dict[str, Any] = {"indices": indices, "executor": executor}
+        labels = self.mean_scores(x, n0, seed, stage="selection", **by).argmax(axis=1)
+        scores = self.label_scores(x, labels, n, seed, **by)
         made = certify_scores(labels, scores, self.noise, attack, n0=n0, alpha=alpha, bound=bound)
         which: dict[str, Any] = {"indices": indices, "stage": "selection", "sound": self.sound}
         chosen = drawn_by(self.noise, len(labels), n0, seed, **which)
@@ -488,13 +666,15 @@ class Smoothed:
         attack: str,
         seed: int,
         indices: Sequence[int] | None,
+        executor: Executor | None,
         **bound: Any,
     ) -> tuple[CountedVotes, CountedVotes, Noise, str]:
         """Votes of both stages, drawn only where they could certify something."""
         n0, n = integer("n0", n0, 1, remedy=SAMPLES), integer("n", n, 1, remedy=SAMPLES)
         check_sampling(self.noise, attack, n, alpha, **bound)
-        selection = self.counts(x, n0, seed, indices=indices, stage="selection")
-        estimation = self.counts(x, n, seed, indices=indices, stage="estimation")
+        which: dict[str, Any] = {"indices": indices, "executor": executor}
+        selection = self.counts(x, n0, seed, stage="selection", **which)
+        estimation = self.counts(x, n, seed, stage="estimation", **which)
         return selection, estimation, self.noise, attack
 
     def certify_at(
@@ -508,6 +688,7 @@ class Smoothed:
         *,
         n0: int = 100,
         indices: Sequence[int] | None = None,
+        executor: Executor | None = None,
     ) -> SequentialCertificates:
         """Certify preset radii with as few copies as each input needs.
 
@@ -522,7 +703,7 @@ class Smoothed:
         plan_at, boundaries.
         """
         plan = plan_at(self.noise, attack, radii, n_max=n_max, alpha=alpha, n0=n0)
-        return gather(plan, self.outcomes(plan, x, seed, indices=indices))
+        return gather(plan, self.outcomes(plan, x, seed, indices=indices, executor=executor))
 
     def certify_until(
         self,
@@ -535,6 +716,7 @@ class Smoothed:
         *,
         n0: int = 100,
         indices: Sequence[int] | None = None,
+        executor: Executor | None = None,
     ) -> SequentialCertificates:
         """Certify full radii to a relative width with as few copies as each input needs.
 
@@ -544,4 +726,4 @@ class Smoothed:
             As of certify_at, with any radius; see plan_until.
         """
         plan = plan_until(self.noise, attack, width, n_max=n_max, alpha=alpha, n0=n0)
-        return gather(plan, self.outcomes(plan, x, seed, indices=indices))
+        return gather(plan, self.outcomes(plan, x, seed, indices=indices, executor=executor))

@@ -227,8 +227,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _unread()
         return 141
-    except KeyboardInterrupt:
-        _say("", "interrupted")
+    except KeyboardInterrupt as stop:
+        _say("", str(stop) or "interrupted")
         return 130
     except Exception as error:
         if isinstance(error, OSError) and error.filename is None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import datetime
+import filecmp
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import pairwise
@@ -22,6 +23,7 @@ TIME = re.compile(r"(?:(?P<days>\d+) days?, )?(?P<hours>\d+):(?P<minutes>\d+):(?
 NUMBER = re.compile(
     r"[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d{1,3})?|inf|infinity)", re.ASCII | re.IGNORECASE
 )
+LONGEST = datetime.timedelta.max.total_seconds()
 WORDS = {"true": 1, "false": 0}  # of the column correct
 SCALES = "scales"  # column of a row whose radius is a norm of delta/scales: their digest
 
@@ -93,11 +95,9 @@ class Row:
 
     def line(self) -> str:
         """The row as text; the radius in full precision, so no reader sees a larger one."""
-        known = self.seconds < datetime.timedelta.max.total_seconds()
-        time = datetime.timedelta(seconds=self.seconds if known else 0.0)
-        radius = repr(float(self.radius))
-        values = (self.index, self.label, self.predict, radius, self.correct, time)
-        return "\t".join(map(str, (*values, *self.extra.values())))
+        time = datetime.timedelta(seconds=self.seconds if self.seconds < LONGEST else 0.0)
+        told = f"{self.index}\t{self.label}\t{self.predict}\t{float(self.radius)!r}"
+        return "\t".join((f"{told}\t{self.correct}\t{time}", *self.extra.values()))
 
 
 def check_new(path: str | Path) -> None:
@@ -153,25 +153,41 @@ def write_log(path: str | Path, rows: Iterable[Row]) -> None:
         The file exists and says something else, it cannot be written, or the rows have
         different columns, or text in them that would end a cell or a line.
     """
-    listed = list(rows)
-    names = {tuple(row.extra) for row in listed} or {()}
-    if len(names) > 1:
-        raise ValueError(f"rows must have the same columns, got {sorted(names)}: write two logs")
-    lines = ["\t".join((*COLUMNS, *names.pop())), *(row.line() for row in listed)]
-    for line in lines:
-        if len(line.splitlines()) > 1 or line.count("\t") != lines[0].count("\t"):
-            raise ValueError(
-                f"columns must be text without tabs and ends of lines, got {line!r:.120} for "
-                f"{str(path)!r}: leave that column out"
-            )
-    content = ("\n".join(lines) + "\n").encode()
+    target, same = Path(path), False
     try:
         with written(path) as new:
-            new.write_bytes(content)
+            with open(new, "w", encoding="utf-8", newline="\n") as file:
+                file.writelines(f"{line}\n" for line in _lines(path, rows))
+            same = target.is_file() and filecmp.cmp(new, target, shallow=False)
     except FileExistsError:
-        target = Path(path)
-        if not target.is_file() or target.read_bytes() != content:
+        if not same:
             raise refused(path, "File exists") from None
+
+
+def _lines(path: str | Path, rows: Iterable[Row]) -> Iterator[str]:
+    """The lines of a log, each of the same columns."""
+    names, tabs = None, 0
+    for row in rows:
+        if names is None:
+            names = tuple(row.extra)
+            head = "\t".join((*COLUMNS, *names))
+            tabs = len(COLUMNS) + len(names) - 1
+            yield _checked(head, tabs, path)
+        if tuple(row.extra) != names:
+            both = sorted({names, tuple(row.extra)})
+            raise ValueError(f"rows must have the same columns, got {both}: write two logs")
+        yield _checked(row.line(), tabs, path) if names else row.line()
+    if names is None:
+        yield "\t".join(COLUMNS)
+
+
+def _checked(line: str, tabs: int, path: str | Path) -> str:
+    if line.count("\t") != tabs or len(line.splitlines()) > 1:
+        raise ValueError(
+            f"columns must be text without tabs and ends of lines, got {line!r:.120} for "
+            f"{str(path)!r}: leave that column out"
+        )
+    return line
 
 
 def log_name(path: str | Path) -> str:

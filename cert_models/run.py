@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import os
 import platform
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,10 @@ import numpy as np
 
 import cert_core as cc
 from cert_models.data.datasets import Dataset
+from cert_models.engines import TOGETHER, Sampler, Stretch
 from cert_models.networks.models import load_model
 from cert_models.store.counts import CountStore, MemoryStore
+from cert_models.store.fingerprints import model_fingerprint
 from cert_models.store.readings import read_run, result_of
 from cert_models.store.results import Result
 from cert_models.store.runs import (
@@ -39,7 +41,6 @@ from cert_models.store.storage import check_held
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of mallopt(3)
 ROWS = 1000  # of a batch that a function gets, unless told
-TOGETHER = 64  # inputs under way at a time in sequential runs, so that batches stay full
 
 
 def smoothed_of(model: Any, run: Run, *, device: str | None = None, **forward: Any) -> cc.Smoothed:
@@ -72,16 +73,78 @@ def smoothed_of(model: Any, run: Run, *, device: str | None = None, **forward: A
     )  # fmt: skip
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Recipe:
+    """How a run's classifier is made wherever its inputs are counted.
+
+    Attributes
+    ----------
+    model : a name, which load_model reads there, or the model itself, which is sent
+    run : Run
+    loading : dict, how a named model is loaded, as load_model takes it
+    device, forward : as in smoothed_of
+    folder : str, from which names are meant, where it is there
+    """
+
+    model: Any
+    run: Run
+    loading: Mapping[str, Any] = field(default_factory=dict)
+    device: str | None = None
+    forward: Mapping[str, Any] = field(default_factory=dict)
+    folder: str = field(default_factory=lambda: str(Path.cwd()))
+
+    def __call__(self) -> tuple[cc.Smoothed, Run]:
+        keep_memory()
+        here = Path(self.folder).is_dir()
+        with contextlib.chdir(self.folder) if here else contextlib.nullcontext():
+            model = self._named() if isinstance(self.model, str) else self.model
+            return smoothed_of(model, self.run, device=self.device, **self.forward), self.run
+
+    def _named(self) -> Any:
+        """The model of this name, if it is the run's."""
+        run, name = self.run, str(self.model)
+        model = load_model(name, run.num_classes, device=self.device, **self.loading)
+        if run.model_fingerprint:
+            found = model_fingerprint(model, name, self.forward.get("autocast"))
+            if found != run.model_fingerprint:
+                rule = f"the run's model, of fingerprint {run.model_fingerprint}"
+                raise cc.errors.fail("model", rule, found, f"bring {name!r} to this machine")
+        return model
+
+
 def sampler_of(
-    model: Any, run: Run, data: Dataset, *, device: str | None, **forward: Any
-) -> Callable[[Sequence[int]], Iterator[Votes]]:
-    """What counts the votes of given inputs by the run's plan, one input after the other."""
+    model: Any, run: Run, data: Dataset, *, device: str | None,
+    executor: Executor | None = None, loading: Mapping[str, Any] | None = None, **forward: Any,
+) -> Sampler:  # fmt: skip
+    """What counts the votes of given inputs by the run's plan, as they are ready.
+
+    Parameters
+    ----------
+    model, run, device, forward : as in smoothed_of
+    data : Dataset
+    executor : Executor, optional
+        Whose workers count, any of concurrent.futures.
+    loading : dict, optional
+        How each worker loads a model given by its name, as load_model takes it.
+    """
     if type(run.plan) not in SAMPLERS:
         raise ValueError(f"plan must say how to sample, got {run.plan!r}: a log has been sampled")
-    smoothed = smoothed_of(model, run, device=device, **forward)
     if run.sound is not None and run.quantized:
         data = data.quantised(run.sound)
-    return partial(SAMPLERS[type(run.plan)], smoothed, data, run, run.plan)
+    make = Recipe(model=model, run=run, loading=loading or {}, device=device, forward=forward)
+    samples = run.plan.n if isinstance(run.plan, FixedPlan) else None
+    if isinstance(run.noise, cc.Splitting):  # its copies are all of one stretch, or wrong
+        samples = None
+    return Sampler(
+        make, count_stretch, data, executor=executor, samples=samples,
+        together=TOGETHER if isinstance(run.plan, SequentialPlan) else 1,
+    )  # fmt: skip
+
+
+def count_stretch(made: tuple[cc.Smoothed, Run], stretch: Stretch) -> Iterator[Votes]:
+    """The votes of a stretch of a run, each as it is ready: the same wherever it is counted."""
+    smoothed, run = made
+    return SAMPLERS[type(run.plan)](smoothed, run, run.plan, stretch)
 
 
 def keep_memory() -> None:
@@ -97,63 +160,60 @@ def keep_memory() -> None:
 
 
 def count_inputs(
-    smoothed: cc.Smoothed, data: Dataset, run: Run, plan: FixedPlan, indices: Sequence[int]
+    smoothed: cc.Smoothed, run: Run, plan: FixedPlan, stretch: Stretch
 ) -> Iterator[Votes]:
-    """Count the votes of the inputs of a data set, one by one."""
-    for index in indices:
-        begun = time.monotonic()
-        x = data.x[index : index + 1]
-        selection = smoothed.counts(x, plan.n0, run.seed, indices=[index], stage="selection")
-        estimation = smoothed.counts(x, plan.n, run.seed, indices=[index])
+    """Count the votes of inputs, one by one; or some of an input's votes."""
+    start, stop = stretch.start, plan.n if stretch.stop is None else stretch.stop
+    for index, label, x in stretch.inputs():
+        begun, selection = time.monotonic(), np.zeros((1, run.num_classes), dtype=np.int64)
+        if start == 0:
+            selection = smoothed.counts(x, plan.n0, run.seed, indices=[index], stage="selection")
+        estimation = smoothed.counts(x, stop - start, run.seed, indices=[index], start=start)
         seconds = time.monotonic() - begun
         yield Votes(
-            index=index, label=int(data.y[index]), selection=selection[0],
-            estimation=estimation[0], failed=_failed(estimation), seconds=seconds,
+            index=index, label=label, selection=np.asarray(selection)[0],
+            estimation=np.asarray(estimation)[0], failed=_failed(estimation), seconds=seconds,
         )  # fmt: skip
 
 
-def count_all(
-    smoothed: cc.Smoothed, data: Dataset, run: Run, plan: AllPlan, indices: Sequence[int]
-) -> Iterator[Votes]:
-    """Count the votes of all copies of the inputs of a data set, one by one."""
-    for index in indices:
+def count_all(smoothed: cc.Smoothed, run: Run, plan: AllPlan, stretch: Stretch) -> Iterator[Votes]:
+    """Count the votes of all copies of inputs, one by one."""
+    for index, label, x in stretch.inputs():
         begun = time.monotonic()
-        counts = smoothed.counts(data.x[index : index + 1], plan.n, run.seed, indices=[index])[0]
+        counts = np.asarray(smoothed.counts(x, plan.n, run.seed, indices=[index]))[0]
         yield Votes(
-            index=index, label=int(data.y[index]), selection=np.zeros_like(counts),
+            index=index, label=label, selection=np.zeros_like(counts),
             estimation=counts, seconds=time.monotonic() - begun,
         )  # fmt: skip
 
 
 def decide_inputs(
-    smoothed: cc.Smoothed, data: Dataset, run: Run, plan: SequentialPlan, indices: Sequence[int]
+    smoothed: cc.Smoothed, run: Run, plan: SequentialPlan, stretch: Stretch
 ) -> Iterator[Votes]:
-    """Count the votes of the inputs of a data set until the plan's test stops.
+    """Count the votes of inputs until the plan's test stops.
 
-    Many inputs are under way at a time; the time of each is that since the last was ready.
+    All are under way at a time; the time of each is that since the last was ready.
     """
     begun = time.monotonic()
-    for low in range(0, len(indices), TOGETHER):
-        block = list(indices[low : low + TOGETHER])
-        for votes in smoothed.outcomes(plan.rule, data.x[block], run.seed, indices=block):
-            seconds = time.monotonic() - begun
-            yield replace(votes, label=int(data.y[votes.index]), seconds=seconds)
-            begun = time.monotonic()
+    indices = stretch.indices
+    for votes in smoothed.outcomes(plan.rule, stretch.x, run.seed, indices=indices):
+        seconds = time.monotonic() - begun
+        yield replace(votes, label=stretch.labels[votes.position], seconds=seconds)
+        begun = time.monotonic()
 
 
 def score_inputs(
-    smoothed: cc.Smoothed, data: Dataset, run: Run, plan: ScorePlan, indices: Sequence[int]
+    smoothed: cc.Smoothed, run: Run, plan: ScorePlan, stretch: Stretch
 ) -> Iterator[Votes]:
-    """Score noisy copies of the inputs of a data set, one by one.
+    """Score noisy copies of inputs, one by one.
 
     Yields
     ------
     Votes
         Scores as whole numbers of 1/SCORE_UNIT, rounded down.
     """
-    for index in indices:
+    for index, truth, x in stretch.inputs():
         begun = time.monotonic()
-        x = data.x[index : index + 1]
         mean = smoothed.mean_scores(x, plan.n0, run.seed, indices=[index], stage="selection")[0]
         selection = np.floor(mean * plan.n0 * SCORE_UNIT).astype(np.int64)
         label = int(selection.argmax())
@@ -162,7 +222,7 @@ def score_inputs(
         estimation = np.zeros_like(selection)
         estimation[label] = units.sum()
         yield Votes(
-            index=index, label=int(data.y[index]), selection=selection, estimation=estimation,
+            index=index, label=truth, selection=selection, estimation=estimation,
             scores=tuple(units.tolist()), failed=_failed(scores), seconds=time.monotonic() - begun,
         )  # fmt: skip
 
@@ -173,18 +233,17 @@ def _failed(table: Any) -> int:
 
 
 def tell_inputs_apart(
-    smoothed: cc.Smoothed, data: Dataset, run: Run, plan: ShellPlan, indices: Sequence[int]
+    smoothed: cc.Smoothed, run: Run, plan: ShellPlan, stretch: Stretch
 ) -> Iterator[Votes]:
-    """Count the votes of the inputs of a data set by shell, one by one."""
-    for index in indices:
+    """Count the votes of inputs by shell, one by one."""
+    for index, label, x in stretch.inputs():
         begun = time.monotonic()
-        x = data.x[index : index + 1]
-        selection = smoothed.counts(x, plan.n0, run.seed, indices=[index], stage="selection")[0]
+        chosen = smoothed.counts(x, plan.n0, run.seed, indices=[index], stage="selection")
         told = smoothed.shell_counts(x, plan.n, run.seed, plan.thresholds, indices=[index])
-        table = np.asarray(told)[0]
+        selection, table = np.asarray(chosen)[0], np.asarray(told)[0]
         cast, drawn = table[:, selection.argmax()], table.sum(axis=1)
         yield Votes(
-            index=index, label=int(data.y[index]), selection=selection,
+            index=index, label=label, selection=selection,
             estimation=table.sum(axis=0), shells=(*cast.tolist(), *drawn.tolist()),
             seconds=time.monotonic() - begun,
         )  # fmt: skip
@@ -213,50 +272,16 @@ def certified_right(votes: Votes, run: Run, bound: str | None = None) -> bool:
     return votes.selected == votes.label and bool(how.lower(*read, how.share * run.alpha) > 0.5)
 
 
-@dataclass(frozen=True)
-class Worker:
-    """One of the processes that share a run: alone, or started by torch's launcher."""
-
-    rank: int = 0
-    world: int = 1
-
-    @classmethod
-    def from_environment(cls) -> Worker:
-        """RANK and WORLD_SIZE, as the launcher sets them for each process."""
-        texts = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
-        if not all(text.isdigit() for text in texts) or int(texts[0]) >= int(texts[1]):
-            raise ValueError(
-                "RANK and WORLD_SIZE must be integers with 0 <= RANK < WORLD_SIZE, got "
-                f"{texts[0]!r} and {texts[1]!r}: start the workers by torch.distributed.run"
-            )
-        return cls(*map(int, texts))
-
-    def others(self) -> bool:
-        """Whether a launcher is known to have started the other workers, and to mind them."""
-        return self.world > 1 and "TORCHELASTIC_RUN_ID" in os.environ
-
-    def device(self, name: str | None) -> str | None:
-        """The worker's own GPU where several share a node."""
-        local = os.environ.get("LOCAL_RANK")
-        return f"cuda:{local}" if name == "cuda" and self.world > 1 and local else name
-
-
 @dataclass(frozen=True, kw_only=True)
 class StoredRun:
-    """A run in a store, on which this process works, alone or with others.
-
-    Every worker takes each world-th input and writes a store of its own, FILE.worker-RANK;
-    when it has done its share it merges all of them into FILE.  So no file is written by
-    two processes at a time, any process may die at any moment, and a start with any number
-    of workers goes on from all that was done.
+    """A run in a store, on which this process works: its only writer, whoever counts.
 
     Attributes
     ----------
-    path : Path, of the store; None keeps it in memory, by one worker
+    path : Path, of the store; None keeps it in memory
     name : str
     run : Run
     indices : the inputs that this start is to have done
-    worker : Worker
     held : the files that were opened, to be the same whenever they are opened again
     """
 
@@ -264,7 +289,6 @@ class StoredRun:
     name: str
     run: Run
     indices: Sequence[int]
-    worker: Worker = Worker()
     held: dict[Path, tuple[int, int] | None] = field(default_factory=dict)
 
     @cached_property
@@ -288,74 +312,46 @@ class StoredRun:
             check_held(path, self.held.setdefault(path, store.held))
             yield store
 
-    def workers_stores(self) -> list[Path]:
-        """The stores of workers of this start and of earlier ones."""
+    def take_in(self) -> None:
+        """Take in what workers of earlier versions left beside FILE, each in a file of its own."""
         if self.path is None:
-            return []
+            return
         pattern = re.compile(re.escape(self.path.name) + r"\.worker-\d+")
-        return sorted(p for p in self.path.parent.iterdir() if pattern.fullmatch(p.name))
+        folder = self.path.parent
+        names = sorted(folder.iterdir()) if folder.is_dir() else []
+        left = [path for path in names if pattern.fullmatch(path.name)]
+        if left:
+            with self.opened(self.path) as store:
+                store.merge(*left)
 
-    def merged(self) -> set[int]:
+    def done(self) -> set[int]:
         """Inputs that FILE holds; creates it, but no run before there is a count for it."""
         with self.opened(self.path) as store:
             return store.done(self.name, self.run)
 
-    def left(self) -> list[int]:
-        """This worker's inputs that nobody has done, of this start or an earlier one."""
-        done = self.merged()
-        for path in self.workers_stores():
-            with CountStore(path, readonly=True) as store:
-                done |= store.done(self.name, self.run)
-        mine = self.indices[self.worker.rank :: self.worker.world]
-        return [index for index in mine if index not in done]
-
-    def before(self, bound: str | None = None) -> tuple[int, int]:
-        """How many inputs the file of this worker has, and how many certified with their label."""
-        with self.opened(self.own_store()) as store:
+    def right(self, bound: str | None = None) -> int:
+        """How many of the inputs that are done are certified with their label."""
+        with self.opened(self.path) as store:
             done = store.done(self.name, self.run) & set(self.indices)
-            result = read_run(store, self.name, done, bound=bound) if done else None
-        return len(done), result.count(0.0) if result else 0
+            return read_run(store, self.name, done, bound=bound).count(0.0) if done else 0
 
-    def own_store(self) -> Path | None:
-        """The file that this worker writes."""
-        alone = self.worker.world == 1
-        return self.path if alone else Path(f"{self.path}.worker-{self.worker.rank}")
-
-    def keep(self, counted: Iterable[Votes]) -> Iterator[Votes]:
+    def keep(self, counted: Iterable[Sequence[Votes]]) -> Iterator[Votes]:
         """Pass on what is counted; each input is on the disk when it is yielded."""
-        worker = self.worker
-        with self.opened(self.own_store()) as store:
+        with self.opened(self.path) as store:
             begun = False
-            for votes in counted:
+            for block in counted:
                 if not begun:
-                    start = {"worker": worker.rank, "workers": worker.world, **versions()}
-                    store.begin(self.name, self.run, start)
+                    store.begin(self.name, self.run, versions())
                     begun = True
-                store.add(self.name, votes)
-                yield votes
+                with store.transaction():
+                    for votes in block:
+                        store.add(self.name, votes)
+                yield from block
 
     def result(self, **how: Any) -> Result:
         """What the inputs' counts say; how: as in read_run."""
         with self.opened(self.path, readonly=True) as store:
             return read_run(store, self.name, self.indices, **how)
-
-    def finish(self, was_complete: bool) -> tuple[int, bool]:
-        """Merge what the workers have.
-
-        Returns
-        -------
-        missing : int, inputs that nobody has done yet
-        reports : bool
-            Whether it is for this one to report the result: for the process whose merge brings
-            the last inputs, and for the first worker where FILE was complete when it started.
-        """
-        wanted = set(self.indices)
-        with self.opened(self.path) as store, store.transaction():
-            before = store.done(self.name, self.run)
-            store.merge(*self.workers_stores())
-            missing = len(wanted - store.done(self.name, self.run))
-        alone = self.worker.world == 1 or (self.worker.rank == 0 and was_complete)
-        return missing, not missing and (alone or not wanted <= before)
 
 
 def versions() -> dict[str, str]:

@@ -57,6 +57,7 @@ FLOORS = [
     {"cert_core.certificates"},
     {
         "cert_core.deterministic",
+        "cert_core.executors",
         "cert_core.joint",
         "cert_core.sequential",
         "cert_core.shell_votes",
@@ -68,6 +69,7 @@ FLOORS = [
     {"cert_models.data", "cert_models.logs", "cert_models.smooth"},
     {"cert_models.store"},
     {"cert_models.counts", "cert_models.networks", "cert_models.reports"},
+    {"cert_models.engines"},
     {"cert_models.run"},
     {"cert_models.audit", "cert_models.tasks"},
     {"cert_models.commands"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import secrets
 import sys
 from collections.abc import Iterable, Iterator
@@ -11,8 +12,9 @@ from typing import Any
 
 from cert_core.rounding import in_full, percent, upper
 from cert_models.audit import Audit, audit_run, check_source, counted_run
-from cert_models.commands.certify import add_forward
+from cert_models.commands.certify import LOADING, add_forward, add_on
 from cert_models.commands.options import add_data, add_model, add_output, emit
+from cert_models.engines import executor_on
 from cert_models.run import keep_memory, sampler_of
 from cert_models.store.counts import CountStore
 from cert_models.store.fingerprints import data_fingerprint, model_fingerprint, precision_of
@@ -40,6 +42,7 @@ def add(commands: Any) -> None:
     )  # fmt: skip
     parser.add_argument("--device", help="torch device of the model")
     add_forward(parser)
+    add_on(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     add_output(parser)
     parser.set_defaults(run=run_audit)
@@ -51,15 +54,15 @@ def run_audit(options: argparse.Namespace) -> int:
     from cert_models.networks.models import load_model
 
     seed = options.seed if options.seed is not None else secrets.randbelow(2**32)
-    with CountStore(options.store, readonly=True) as store:
+    with contextlib.ExitStack() as stack:
+        store = stack.enter_context(CountStore(options.store, readonly=True))
         name = store.only(options.run_name)
         run = counted_run(store, name)
         data = load(options.data, categorical=run.noise.categorical, pixels=takes_pixels(run.sound))
         classes = options.classes if options.classes is not None else run.num_classes
-        model = load_model(
-            options.model, classes, arch=options.arch, normalize=options.normalize,
-            weights=options.weights, device=options.device,
-        )  # fmt: skip
+        loading = {key: getattr(options, key) for key in LOADING}
+        place = None if options.on else options.device
+        model = load_model(options.model, classes, device=place, **loading)
         autocast = precision_of(run.model_fingerprint)
         given = replace(
             run, num_classes=classes, data=options.data, data_fingerprint=data_fingerprint(data),
@@ -68,8 +71,10 @@ def run_audit(options: argparse.Namespace) -> int:
         )  # fmt: skip
         check_source(run, given)
         keep_memory()
+        executor = stack.enter_context(executor_on(options.on, options.device))
         sample = sampler_of(
-            model, run, data, device=options.device, autocast=autocast,
+            options.model if executor else model, run, data, device=options.device,
+            executor=executor, loading=loading, autocast=autocast,
             channels_last=options.channels_last, compiled=options.compile,
         )  # fmt: skip
         found = audit_run(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -33,8 +32,9 @@ from cert_models.commands.options import (
 )
 from cert_models.commands.progress import progress
 from cert_models.commands.tasks import add_task, check_single, run_task
+from cert_models.engines import Sampler, executor_on, visible_devices
 from cert_models.logs import FAILED, SOUND, LogWriter, check_new, scales_column, write_log
-from cert_models.run import StoredRun, Worker, certified_right, keep_memory, sampler_of
+from cert_models.run import StoredRun, certified_right, keep_memory, sampler_of
 from cert_models.store.fingerprints import data_fingerprint, model_fingerprint
 from cert_models.store.readings import result_of
 from cert_models.store.results import Result, told_mode
@@ -50,6 +50,7 @@ from cert_models.store.runs import (
     columns_of,
 )
 
+LOADING = ("arch", "normalize", "weights")  # options of a model that is a checkpoint
 SAMPLING: dict[str, Any] = {"n0": 100, "n": 10_000, "alpha": 0.001}  # unless told
 
 
@@ -73,6 +74,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--store", help="file that keeps the counts; a run goes on from it")
     parser.add_argument("--run", dest="run_name", metavar="NAME", help="name of the run there")
     parser.add_argument("--out", help="log to write: idx label predict radius correct time")
+    add_on(parser)
     parser.set_defaults(run=run_certify)
 
 
@@ -105,6 +107,15 @@ def sound_of(options: argparse.Namespace) -> cc.Lattice | None:
         return cc.Lattice(options.sound)
     except ValueError as error:
         raise UsageError(f"--sound: {error}") from None
+
+
+def add_on(parser: argparse.ArgumentParser) -> None:
+    """--on, as executor_on reads it."""
+    parser.add_argument(
+        "--on", metavar="ENGINE",
+        help="count in processes:N, on ray[:ADDRESS] or dask:ADDRESS (default: here; of cert "
+        "certify with --device cuda in one process for each of several GPUs)",
+    )  # fmt: skip
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:
@@ -221,6 +232,7 @@ def _shell_plan(options: argparse.Namespace, noise: cc.Noise) -> ShellPlan:
 
 def run_certify(options: argparse.Namespace) -> int:
     """cert certify."""
+    check_alone()
     if options.task != "classification":
         return run_task(options)
     check_single(options)
@@ -249,15 +261,13 @@ def run_certify(options: argparse.Namespace) -> int:
     classes = options.classes if options.classes is not None else data.num_classes
     data.check_classes(classes)
     plan = plan_of(options, noise)
-    worker = Worker.from_environment()
-    if options.store is None and (worker.world > 1 or options.run_name is not None):
-        raise UsageError("--store must be given for --run and for several workers: name a file")
-    device = worker.device(options.device)
-    model = load_model(
-        options.model, classes, arch=options.arch, normalize=options.normalize,
-        weights=options.weights, device=device,
-    )  # fmt: skip
-    kept = options.store is not None
+    if options.store is None and options.run_name is not None:
+        raise UsageError("--store must be given for --run: name a file")
+    on = engine_of(options)
+    loading = {key: getattr(options, key) for key in LOADING}
+    # of several devices the workers' own are none of this process
+    model = load_model(options.model, classes, device=None if on else options.device, **loading)
+    kept = options.store is not None or on is not None
     # before it is called, which may change what it holds
     fingerprint = model_fingerprint(model, options.model, options.autocast) if kept else ""
     check_noise(model, noise)
@@ -269,44 +279,77 @@ def run_certify(options: argparse.Namespace) -> int:
         attack=options.attack, alpha=options.alpha, sound=sound, quantized=options.quantize,
     )  # fmt: skip
     keep_memory()
-    sample = sampler_of(
-        model, run, data, device=device, autocast=options.autocast,
-        channels_last=options.channels_last, compiled=options.compile,
-    )  # fmt: skip
-    name = options.run_name or "default"
-    stored = StoredRun(path=path, name=name, run=run, indices=indices, worker=worker)
-    with contextlib.closing(stored):
-        return _certify(options, sample, stored, log)
+    forward = {
+        "autocast": options.autocast, "channels_last": options.channels_last,
+        "compiled": options.compile,
+    }  # fmt: skip
+    stored = StoredRun(path=path, name=options.run_name or "default", run=run, indices=indices)
+    with contextlib.closing(stored), contextlib.ExitStack() as stack:
+        executor = stack.enter_context(executor_on(on, options.device))
+        sampler = sampler_of(
+            options.model if on else model, run, data, device=options.device, executor=executor,
+            loading=loading, **forward,
+        )  # fmt: skip
+        return _certify(options, sampler, stored, log)
 
 
-def _certify(options: argparse.Namespace, sample: Any, stored: StoredRun, log: Path | None) -> int:
-    """Certify what the store lacks; one of the workers reports when all is there."""
-    worker = stored.worker
-    was_complete = set(stored.indices) <= stored.merged()
-    if log and not was_complete:
+def check_alone() -> None:
+    """Refuse to be one of several processes, as launchers start them: one hands out to all."""
+    world = os.environ.get("WORLD_SIZE", "1")
+    if world != "1":
+        raise UsageError(
+            f"WORLD_SIZE must be 1, got {cc.errors.shown(world)}: start the command once, without "
+            f"a launcher, with --on processes:{world if world.isdecimal() else 2} (or ray, dask)"
+        )
+
+
+def engine_of(options: argparse.Namespace) -> str | None:
+    """Where to count: as --on says, else here, or in one process for each of several GPUs."""
+    if options.on is not None or options.device != "cuda":
+        return str(options.on) if options.on is not None else None
+    count = len(visible_devices())
+    return f"processes:{count}" if count > 1 else None
+
+
+def _certify(
+    options: argparse.Namespace, sampler: Sampler, stored: StoredRun, log: Path | None
+) -> int:
+    """Certify what the store lacks, and report."""
+    stored.take_in()
+    done = stored.done()
+    left = [index for index in stored.indices if index not in done]
+    if log and left:
         check_new(log)
-    left, (before, right) = stored.left(), stored.before(options.bound)
-    label = "certify" if worker.world == 1 else f"worker {worker.rank} of {worker.world}"
+    before = len(stored.indices) - len(left)
     counted = progress(
-        stored.keep(sample(left)), before + len(left), label,
+        stored.keep(sampler.blocks(left)), before + len(left), "certify",
         lambda votes: certified_right(votes, stored.run, options.bound),
-        quiet=options.quiet or (worker.rank > 0 and options.progress == "bar"),
-        form=options.progress, done=before, correct=right,
+        quiet=options.quiet, form=options.progress, done=before,
+        correct=0 if options.quiet else stored.right(options.bound), beside=sampler.state,
     )  # fmt: skip
     if stored.path is None and log:  # what is done is on the disk whatever comes
         _log_each(counted, log, options, stored.run)
-    for _ in counted:
-        pass
-    missing, reports = stored.finish(was_complete)
-    if missing:
-        return _incomplete(missing, stored)
-    if not reports:
-        return 0
+    try:
+        for _ in counted:
+            pass
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_how_to_go_on(stored)) from None
     result = stored.result(attack=options.attack, alpha=options.alpha, bound=options.bound)
     if stored.path is not None and log:
         write_log(log, result.rows())
     _report(options, result)
     return 0
+
+
+def _how_to_go_on(stored: StoredRun) -> str:
+    """What an interrupted run leaves."""
+    if stored.path is None:
+        return "interrupted: nothing is kept without --store"
+    count = len(stored.done() & set(stored.indices))
+    return (
+        f"interrupted: {count} of {len(stored.indices)} inputs are kept in {stored.path}; the same "
+        "command goes on from there"
+    )
 
 
 def _log_each(counted: Iterable[Votes], log: Path, options: argparse.Namespace, run: Run) -> None:
@@ -317,18 +360,6 @@ def _log_each(counted: Iterable[Votes], log: Path, options: argparse.Namespace, 
         for votes in counted:
             said = result_of([votes], run, attack=run.attack, alpha=run.alpha, bound=options.bound)
             writer.add(*said.rows())
-
-
-def _incomplete(missing: int, stored: StoredRun) -> int:
-    """Say what is missing; no success unless others are known to do it."""
-    worker = stored.worker
-    print(
-        f"cert: {missing} of {len(stored.indices)} inputs are missing: RANK={worker.rank} and "
-        f"WORLD_SIZE={worker.world} leave them to the other workers; without these in the "
-        "environment one process does all",
-        file=sys.stderr,
-    )
-    return 0 if worker.others() else 1
 
 
 def _report(options: argparse.Namespace, result: Result) -> None:

@@ -124,7 +124,7 @@ def _counted(
     sample = sampler_of("digits-cnn", run, data, device=options.device)
     stored = StoredRun(path=None, name=name, run=run, indices=indices)
     for _ in progress(
-        stored.keep(sample(indices)), len(indices), f"{attack:4} {name:16}",
+        stored.keep(sample.blocks(indices)), len(indices), f"{attack:4} {name:16}",
         lambda votes: certified_right(votes, run),
         quiet=options.quiet, form=options.progress,
     ):  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
@@ -26,6 +26,7 @@ def progress(
     form: str = "bar",
     done: int = 0,
     correct: int = 0,
+    beside: Callable[[], Mapping[str, float]] = dict,
     said: tuple[str, str] = RIGHT,
 ) -> Iterator[Item]:
     """Pass the items on, showing progress on stderr.
@@ -40,13 +41,14 @@ def progress(
     form : "bar", or "json" for one object a line
     done, correct : int
         Inputs done before, and how many of them were certified with the right label.
+    beside : what else is shown, by name
     said : what right means, in words and as a name of JSON
     """
     if quiet:
         yield from items
         return
     show = _json_lines if form == "json" else _bar
-    yield from show(items, total, label, right, done, correct, said)
+    yield from show(items, total, label, right, done, correct, said, beside)
 
 
 def _bar(
@@ -57,6 +59,7 @@ def _bar(
     done: int,
     correct: int,
     said: tuple[str, str],
+    beside: Callable[[], Mapping[str, float]],
 ) -> Iterator[Item]:
     """A bar (a line every ten seconds where stderr is a file)."""
     from tqdm import tqdm
@@ -67,9 +70,15 @@ def _bar(
     ) as bar:  # fmt: skip
         for item in items:
             done, correct = done + 1, correct + right(item)
-            bar.set_postfix_str(f"{percent(correct, done)} {said[0]}", refresh=False)
+            bar.set_postfix_str(_words(correct, done, said[0], beside()), refresh=False)
             bar.update()
             yield item
+
+
+def _words(correct: int, done: int, said: str, beside: Mapping[str, float]) -> str:
+    told = [f"{percent(correct, done)} {said}"]
+    told += [f"{value:.4g} {name.replace('_per_second', '/s')}" for name, value in beside.items()]
+    return ", ".join(told)
 
 
 def _json_lines(
@@ -80,17 +89,18 @@ def _json_lines(
     done: int,
     correct: int,
     said: tuple[str, str],
+    beside: Callable[[], Mapping[str, float]],
 ) -> Iterator[Item]:
     """One object now, every ten seconds, and at the end."""
     begun, before = time.monotonic(), done
     shown = begun
     state = partial(_state, label, total, said[1])
-    _line(state(done, correct, 0, 0.0))
+    _line(state(done, correct, 0, 0.0) | dict(beside()))
     for item in items:
         done, correct = done + 1, correct + right(item)
         now = time.monotonic()
         if now - shown >= PAUSE or done == total:
-            _line(state(done, correct, done - before, now - begun))
+            _line(state(done, correct, done - before, now - begun) | dict(beside()))
             shown = now
         yield item
 

@@ -86,13 +86,14 @@ def run_export(options: argparse.Namespace) -> int:
         if isinstance(store.runs()[name].plan, LogPlan):
             own = scales_column(result.noise)
             extra = [{**row.extra, **own} for row in store.logged(name)]
-            rows = [replace(row, extra=more) for row, more in zip(rows, extra, strict=True)]
+            pairs = zip(read.rows(), extra, strict=True)
+            rows = (replace(row, extra=more) for row, more in pairs)
     write_log(options.out, rows)
     values = {
-        "store": options.store, "run": name, "out": options.out, "inputs": len(rows),
+        "store": options.store, "run": name, "out": options.out, "inputs": len(read),
         "attack": result.attack, "alpha": result.alpha,
     }  # fmt: skip
-    text = f"{len(rows)} inputs of run {name!r}, {result.attack} radii"
+    text = f"{len(read)} inputs of run {name!r}, {result.attack} radii"
     emit(options, values, f"{text} at alpha {in_full(result.alpha)}, written to {options.out}")
     return 0
 

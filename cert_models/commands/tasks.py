@@ -27,7 +27,7 @@ from cert_models.commands.options import (
 from cert_models.commands.progress import progress
 from cert_models.data.targets import Array, Targets, load_targets
 from cert_models.reports.intervals import Intervals, Maps, draw_intervals, draw_maps
-from cert_models.run import Worker, keep_memory
+from cert_models.run import keep_memory
 from cert_models.store.fingerprints import data_fingerprint, model_fingerprint
 from cert_models.store.results import measure_of
 from cert_models.store.rows import RowTable
@@ -47,7 +47,7 @@ COLUMNS = {
 }
 WRITTEN = "out", "picture"
 OTHERS = (  # options of single labels
-    "at", "bound", "until", "runner_up", "store", "run_name", "sound", "quantize",
+    "on", "at", "bound", "until", "runner_up", "store", "run_name", "sound", "quantize",
 )  # fmt: skip
 
 
@@ -89,10 +89,9 @@ def run_task(options: argparse.Namespace) -> int:
     task = task_of(options, data)
     check_task(task)
     indices = chosen_inputs(options, len(data))
-    device = Worker().device(options.device)
     model = load_model(
         options.model, _classes(options, task, data), arch=options.arch,
-        normalize=options.normalize, weights=options.weights, device=device,
+        normalize=options.normalize, weights=options.weights, device=options.device,
     )  # fmt: skip
     if options.out:
         task = replace(
@@ -101,7 +100,8 @@ def run_task(options: argparse.Namespace) -> int:
         )  # fmt: skip
     keep_memory()
     smoothed = smoothed_of(
-        model, task, batch_size=options.batch_size, device=device, autocast=options.autocast,
+        model, task, batch_size=options.batch_size, device=options.device,
+        autocast=options.autocast,
         channels_last=options.channels_last, compiled=options.compile,
     )  # fmt: skip
     return _report(options, task, data, _rows(options, task, data, smoothed, indices))
@@ -150,11 +150,6 @@ def _check(options: argparse.Namespace) -> None:
         raise UsageError("--share and --mean must come with --task regression: drop them")
     if options.mean and options.share is not None:
         raise UsageError("one of --share and --mean must be given: choose one")
-    if Worker.from_environment().world > 1:
-        raise UsageError(
-            f"WORLD_SIZE must be 1 for --task {options.task}: start one process, or divide the "
-            "inputs by --indices"
-        )
     check_targets(
         argparse.Namespace(picture=options.picture, data=options.data, force=options.force)
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -72,6 +74,10 @@ class SmoothedClassifier(cc.Smoothed):
         if autocast is not None:
             cc.errors.text("autocast", autocast)
         cc.errors.flag("channels_last", channels_last)
+        self._how: dict[str, Any] = {
+            "batch_size": batch_size, "device": device, "autocast": autocast,
+            "channels_last": channels_last, "compiled": compiled, "sound": sound,
+        }  # fmt: skip
         self._batches, self._modes = Batches(self.device), Modes(base_classifier)
         self._watch = Watch()
         cc.errors.flag("compiled", compiled)
@@ -79,6 +85,11 @@ class SmoothedClassifier(cc.Smoothed):
             base_classifier, self.device,
             autocast=autocast, channels_last=channels_last, compiled=compiled,
         )  # fmt: skip
+
+    def __reduce__(self) -> Any:
+        """As it was made: another process has its own memory, and perhaps another device."""
+        made = partial(type(self), self.base_classifier, self.noise, self._classes, **self._how)
+        return made, ()
 
     def rows(self, x: Any) -> int:
         """Rows of one forward pass on inputs like x: batch_size, found by trial if it is None."""
@@ -115,8 +126,12 @@ class SmoothedClassifier(cc.Smoothed):
         indices: Sequence[int] | None = None,
         stage: str = "estimation",
         start: int = 0,
+        executor: Executor | None = None,
     ) -> cc.provenance.CountedVotes:
         """As of cc.Smoothed, counted on the device."""
+        if executor is not None:
+            how: dict[str, Any] = {"indices": indices, "stage": stage, "start": start}
+            return super().counts(x, n, seed, executor=executor, **how)
         inputs = self.inputs(x)
         which: dict[str, Any] = {"indices": indices, "stage": stage, "start": start}
         which["sound"], how = self.sound, self.filling(inputs)

@@ -17,6 +17,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,10 @@ import numpy as np
 import cert_core as cc
 from cert_core.errors import integer
 from cert_models.logs import Row
+from cert_models.store.casts import KIND, casts_at_once
 from cert_models.store.runs import (
     Counts,
+    FixedPlan,
     LogPlan,
     Plan,
     Run,
@@ -50,6 +53,7 @@ COLUMNS = {
     "logged": "idx, label, predict, radius, seconds, extra",
 }
 TOLD = {"counts": 5, "logged": 4}
+BLOCK = 4096  # rows read at a time
 # What a file that somebody else wrote, or that rotted, can make its readers raise.
 STRANGE = (
     ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError,
@@ -94,10 +98,22 @@ def check_row(row: Row) -> None:
         cc.errors.text(f"column {column!r}", value)
 
 
+def _digests(table: str, about: tuple[Any, ...]) -> Callable[[tuple[Any, ...]], str]:
+    """What the rows of a run are known by again: no bit of one, or of the run, changes unseen."""
+    head = f"({table!r}, {about[1:]!r}, "  # a run's id differs from store to store
+    copy = hashlib.blake2b(head.encode(), digest_size=8).copy
+
+    def digest(row: tuple[Any, ...]) -> str:
+        told = copy()
+        told.update(f"{row!r})".encode())
+        return told.hexdigest()
+
+    return digest
+
+
 def _digest(table: str, about: tuple[Any, ...], row: tuple[Any, ...]) -> str:
-    """What a row is known by again: no bit of it, or of its run, changes unseen."""
-    told = repr((table, about[1:], row)).encode()  # a run's id differs from store to store
-    return hashlib.blake2b(told, digest_size=8).hexdigest()
+    """That of one row."""
+    return _digests(table, about)(row)
 
 
 def _check(run: Run, votes: Votes) -> None:
@@ -371,15 +387,16 @@ class CountStore(StoreFile):
     ) -> Iterator[tuple[tuple[Any, ...], int | None]]:
         """The rows of a run as they were written, and their starts, by ascending index."""
         start = "start" if table == "counts" else "NULL"
-        digest = "digest" if self.version > 1 else "NULL"
+        kept = "digest" if self.version > 1 else "NULL"
         query = (
-            f"SELECT {start}, {digest}, {COLUMNS[table]} FROM {table} "
+            f"SELECT {start}, {kept}, {COLUMNS[table]} FROM {table} "
             f"WHERE run = ? {which} ORDER BY idx"
         )
+        digest = _digests(table, about)
         with self._clear():
-            for begun, kept, *rest in self._db.execute(query, (about[0], *values)):
-                row = tuple(rest)
-                if kept is not None and kept != _digest(table, about, row):
+            for found in self._db.execute(query, (about[0], *values)):
+                begun, kept, row = found[0], found[1], found[2:]
+                if kept is not None and kept != digest(row):
                     raise StoreError(
                         f"input {row[0]!r} of run {about[1]!r} must be as it was written, got "
                         f"another digest in {str(self.path)!r}: {WHOLE[1]}"
@@ -392,14 +409,16 @@ class CountStore(StoreFile):
         """What the rows of a run say, Votes or Row, with the rows: all that `add` would take,
         whoever wrote the file."""
         run = self.runs()[self.only(name)]
-        parse: Callable[[Run, tuple[Any, ...]], Any] = PARSERS[table]
         for row, start in self._rows(table, self._about(name), *which):
-            try:
-                said = parse(run, row)
-            except STRANGE as error:
-                where = f"input {row[0]!r} of run {name!r}, "
-                raise self._told(error, where) from error
-            yield said, row, start
+            yield self._parsed(table, name, run, row), row, start
+
+    def _parsed(self, table: str, name: str, run: Run, row: tuple[Any, ...]) -> Any:
+        parse: Callable[[Run, tuple[Any, ...]], Any] = PARSERS[table]
+        try:
+            return parse(run, row)
+        except STRANGE as error:
+            where = f"input {row[0]!r} of run {name!r}, "
+            raise self._told(error, where) from error
 
     def _kind_error(self, name: str, kind: str) -> StoreError:
         known = self.runs()[self.only(name)].plan.kind
@@ -422,6 +441,21 @@ class CountStore(StoreFile):
         which = () if only is None else ("AND idx = ?", only)
         for votes, _, _ in self._read("counts", name, *which):
             yield votes
+
+    def casts(self, name: str) -> Iterator[np.ndarray[Any, Any]]:
+        """The same of a run of fixed n, in blocks of records of casts.KIND: no more than the votes
+        for the selected class."""
+        plan, run = self.plan(name, FixedPlan), self.runs()[name]
+        rows = (row for row, _ in self._rows("counts", self._about(name)))
+        while block := list(islice(rows, BLOCK)):
+            found = casts_at_once(plan, run.num_classes, block)
+            if found is None:
+                each = (self._parsed("counts", name, run, row) for row in block)
+                found = np.array([
+                    (v.index, v.label, v.selected, v.estimation[v.selected], v.seconds)
+                    for v in each
+                ], dtype=KIND)  # fmt: skip
+            yield found
 
     def logged(self, name: str) -> list[Row]:
         """The rows of a published log, by ascending index."""

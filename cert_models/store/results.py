@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -19,6 +19,7 @@ from cert_models.store.runs import QUANTIZED, bound_column, columns_of
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 CHECK = "check the log or run"
+BLOCK = 1000  # rows made at a time
 
 
 def measure_of(attack: str, noise: cc.Noise | None) -> str:
@@ -152,22 +153,27 @@ class Result:
             raise cc.errors.fail("result", "of a run", f"the log {self.name!r}", "pass a run")
         return self.certificates
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> Iterator[Row]:
         """The same as rows of a log."""
         extra = columns_of(self.certified_by.bound, self.certified_by.alpha)
         extra |= scales_column(self.noise)
-        more = [extra] * len(self)
-        if self.mode:
-            fails = self.failed if self.failed is not None else np.zeros(len(self), dtype=np.int64)
-            more = [extra | {SOUND: self.mode, FAILED: str(k)} for k in fails.tolist()]
         seconds = np.zeros(len(self)) if self.seconds is None else self.seconds
         columns = (self.indices, self.labels, self.predict, self.radius, seconds)
-        return [
-            Row(index=i, label=y, predict=predict, radius=radius, seconds=time, extra=each)
-            for i, y, predict, radius, time, each in zip(
-                *(c.tolist() for c in columns), more, strict=True
-            )
-        ]
+        for low in range(0, len(self), BLOCK):
+            block = (column[low : low + BLOCK].tolist() for column in columns)
+            extras = self._extras(extra, low)
+            for i, y, predict, radius, time, more in zip(*block, extras, strict=True):
+                yield Row(
+                    index=i, label=y, predict=predict, radius=radius, seconds=time, extra=more
+                )
+
+    def _extras(self, extra: dict[str, str], low: int) -> list[dict[str, str]]:
+        """The further columns of a block of rows."""
+        count = min(BLOCK, len(self) - low)
+        if not self.mode:
+            return [extra] * count
+        fails = [0] * count if self.failed is None else self.failed[low : low + BLOCK].tolist()
+        return [extra | {SOUND: self.mode, FAILED: str(k)} for k in fails]
 
     @cached_property
     def measure(self) -> str:

@@ -52,17 +52,12 @@ def told(path: str) -> list[Any]:
     return [(row.index, row.predict, row.radius) for row in read_log(path)]
 
 
-def test_all_ways_to_the_same_radii(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_ways_to_the_same_radii() -> None:
     certified("--shells", "--out", "alone.tsv")
     certified("--bound", "shells", "--out", "named.tsv")
     certified("--shells", "--store", "part.db", "--max", "2")
     certified("--shells", "--store", "part.db", "--out", "resumed.tsv")
-    for rank in ("1", "0"):
-        monkeypatch.setenv("RANK", rank)
-        monkeypatch.setenv("WORLD_SIZE", "2")
-        cert(*LINE, "--shells", "--store", "many.db", "--out", "many.tsv")
-    monkeypatch.delenv("RANK")
-    monkeypatch.delenv("WORLD_SIZE")
+    certified("--shells", "--store", "many.db", "--out", "many.tsv", "--on", "processes:2")
     assert cert("export", "--store", "part.db", "--out", "exported.tsv").status == 0
     for name in ("named", "resumed", "many", "exported"):
         assert told(f"{name}.tsv") == told("alone.tsv"), name

@@ -22,8 +22,7 @@ from cert_models.store.runs import FixedPlan, SequentialPlan
 
 INPUTS = 320
 MODELS = """
-import os, signal, time
-from pathlib import Path
+import time
 calls = 0
 
 def predict(batch):
@@ -34,18 +33,6 @@ def predict(batch):
 def slow(batch):
     time.sleep(0.003)
     return predict(batch)
-
-def dies_once(batch):
-    '''Worker 1 is killed at its 30th batch, once.'''
-    if os.environ.get("RANK") == "1" and calls == 30 and not Path("died").exists():
-        Path("died").touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return predict(batch)
-"""
-NETWORK = """
-import torch
-torch.manual_seed(0)
-net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(6, 3)).eval()
 """
 
 
@@ -56,7 +43,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     x = rng.uniform(size=(INPUTS, 2, 3)).astype(np.float32)
     np.savez(tmp_path / "data.npz", x=x, y=(x.mean(axis=(1, 2)) > 0.5).astype(int))
     (tmp_path / "longrun.py").write_text(MODELS, encoding="utf-8")
-    (tmp_path / "longnet.py").write_text(NETWORK, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
@@ -127,50 +113,11 @@ def test_ten_kills_at_random_moments(folder: Path) -> None:
     assert len(content("whole.db")) == INPUTS
 
 
-def launch(workers: int, *command: str) -> subprocess.CompletedProcess[str]:
-    """The command under torch's launcher, restarted up to twice."""
-    launcher = ["torch.distributed.run", "--standalone", f"--nproc-per-node={workers}"]
-    # Without the dashes the launcher takes --n, --max and --run for options of its own.
-    module = ["--max-restarts=2", "-m", "--", "cert_models.cli"]
-    return subprocess.run(
-        [sys.executable, "-m", *launcher, *module, *command],
-        capture_output=True, text=True, check=False, timeout=120,
-    )  # fmt: skip
-
-
-def test_two_workers_count_as_one_process(folder: Path) -> None:
-    options = ("--quiet", "--max", "60")
-    done = launch(2, *certify("longnet:net", "two.db", "--out", "two.tsv", *options))
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("60 inputs") == 1
-    assert main(certify("longnet:net", "one.db", "--out", "one.tsv", *options)) == 0
-    assert content("two.db") == content("one.db")
-    assert rows("two.tsv") == rows("one.tsv")
-    with CountStore("two.db", readonly=True) as store:
-        assert {start["worker"] for start in store.starts("default")} == {0, 1}
-
-
-def test_three_workers_one_killed_in_the_middle(folder: Path) -> None:
-    options = ("--quiet", "--skip", "2")
-    done = launch(3, *certify("longrun:dies_once", "three.db", "--out", "three.tsv", *options))
-    assert done.returncode == 0, done.stderr
-    assert Path("died").exists()
-    assert "Signal 9" in done.stderr or "exitcode: -9" in done.stderr
-    assert done.stdout.count(f"{INPUTS // 2} inputs") == 1
-    assert main(certify("longrun:dies_once", "one.db", "--out", "one.tsv", *options)) == 0
-    assert content("three.db") == content("one.db")
-    assert rows("three.tsv") == rows("one.tsv")
-    with CountStore("three.db", readonly=True) as store:
-        workers = [start["worker"] for start in store.starts("default")]
-    assert workers.count(1) == 2  # killed, and started again
-
-
 @pytest.mark.parametrize("rule", [["--at", "0.02,0.01"], ["--until", "0.3"]], ids=["at", "until"])
 def test_sequential_runs_are_kept_too(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-    rule: list[str],
-) -> None:  # fmt: skip
-    """With and without a store, resumed, by two workers: the same decisions."""
+    folder: Path, capsys: pytest.CaptureFixture[str], rule: list[str]
+) -> None:
+    """With and without a store, resumed: the same decisions."""
     options = ["--quiet", "--max", "16", "--n", "1000", *rule]
     assert main(certify("longrun:predict", None, "--out", "none.tsv", *options)) == 0
     text = capsys.readouterr().out
@@ -179,19 +126,10 @@ def test_sequential_runs_are_kept_too(
     main(certify("longrun:predict", "s.db", "--quiet", "--max", "7", *options[3:]))
     assert main(certify("longrun:predict", "s.db", "--out", "stored.tsv", *options)) == 0
     assert capsys.readouterr().out.splitlines()[-3].startswith("16 inputs")
-    for rank in (0, 1):
-        as_worker(monkeypatch, rank, 2)
-        status = main(certify("longrun:predict", "w.db", "--out", "workers.tsv", *options))
-        assert status == int(rank == 0)  # the other half is missing
-    as_worker(monkeypatch, 0, 1)
-    assert sorted(rows("none.tsv")) == rows("stored.tsv") == rows("workers.tsv")
+    assert sorted(rows("none.tsv")) == rows("stored.tsv")
     with CountStore("s.db", readonly=True) as store:
-        plan = store.plan("default", SequentialPlan)
         paths = [v.looks for v in store.votes("default", SequentialPlan)]
         assert len({len(path) for path in paths if path}) > 1
-    with CountStore("w.db", readonly=True) as store:
-        assert store.plan("default", SequentialPlan) == plan
-        assert [v.looks for v in store.votes("default", SequentialPlan)] == paths
     capsys.readouterr()
     stored = certify("longrun:predict", "s.db", *options[:3])
     refused(capsys, [*stored, "--n", "1000"], "plan.kind 'fixed' instead of 'sequential'")
@@ -202,50 +140,22 @@ def test_sequential_runs_are_kept_too(
     assert rows("a.tsv") == rows("stored.tsv")
 
 
-def as_worker(monkeypatch: pytest.MonkeyPatch, rank: int, world: int) -> None:
-    monkeypatch.setenv("RANK", str(rank))
-    monkeypatch.setenv("WORLD_SIZE", str(world))
-
-
-def test_another_number_of_workers_goes_on(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_what_earlier_versions_workers_left_is_taken_in(
+    folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Two of three workers end; then two others share the rest; the last to merge reports."""
-    command = certify("longrun:predict", "s.db", "--quiet", "--max", "30", "--out", "s.tsv")
-    for rank, world, new, reports in (
-        (0, 3, 10, False), (2, 3, 10, False), (1, 2, 5, False), (0, 2, 5, True),
-        (1, 2, 0, False), (0, 2, 0, True),
-    ):  # fmt: skip
-        as_worker(monkeypatch, rank, world)
-        before = len(content("s.db")) if Path("s.db").exists() else 0
-        status = main(command)
-        done, said = len(content("s.db")), capsys.readouterr()
-        assert done == before + new
-        assert ("30 inputs" in said.out) == reports
-        assert status == int(done < 30)  # no launcher is known to start the others
-        assert (f"{30 - done} of 30 inputs are missing" in said.err) == (done < 30)
-    as_worker(monkeypatch, 0, 1)
-    assert main(certify("longrun:predict", "one.db", "--quiet", "--max", "30")) == 0
-    assert content("s.db") == content("one.db")
-
-
-def test_what_workers_left_is_not_done_again(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A worker that died before the merge; one process goes on from its file."""
-    as_worker(monkeypatch, 1, 2)
-    main(certify("longrun:predict", "s.db", "--quiet", "--max", "30"))
+    """Each had a file of its own beside the store, which dealt the inputs out by stride."""
+    command = certify("longrun:predict", "s.db", "--quiet", "--max", "30")
+    odd = ",".join(map(str, range(1, 30, 2)))
+    main(certify("longrun:predict", "s.db.worker-1", "--quiet", "--indices", odd))
     left_store = content("s.db.worker-1")
     assert len(left_store) == 15
-    Path("s.db").unlink()
-    as_worker(monkeypatch, 0, 1)
     import longrun  # type: ignore[import-not-found]
 
     before = longrun.calls
-    main(certify("longrun:predict", "s.db", "--quiet", "--max", "30"))
+    main(command)
     assert longrun.calls - before == 1 + 2 * 15  # the first is a trial on clean inputs
     assert content("s.db")[1::2] == left_store
-    main(certify("longrun:predict", "s.db", "--quiet", "--max", "30", "--alpha", "0.01"))
+    main([*command, "--alpha", "0.01"])
     assert longrun.calls - before == 2 + 2 * 15  # another alpha needs no vote
     assert "alpha 0.01 an input" in capsys.readouterr().out
 
@@ -313,12 +223,16 @@ def test_wrong_usage_of_stores_and_workers(
         (["--until", "0.1", "--at", "0.5"], "not allowed with argument"),
     ):
         refused(capsys, [*command, *more], message)
-    as_worker(monkeypatch, 0, 2)
-    refused(capsys, command, "--store must be given for --run and for several workers")
-    as_worker(monkeypatch, 2, 2)
-    refused(capsys, [*command, "--store", "s.db"], "RANK and WORLD_SIZE must be integers with 0")
-    monkeypatch.setenv("RANK", "one")
-    refused(capsys, [*command, "--store", "s.db"], "RANK and WORLD_SIZE must be integers with 0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    stored = [*command, "--store", "s.db"]
+    refused(capsys, stored, "WORLD_SIZE must be 1, got '2': start the command once, without")
+    monkeypatch.delenv("WORLD_SIZE")
+    for on, message in (
+        ("threads", "--on must be processes:N, ray[:ADDRESS] or dask:ADDRESS, got 'threads'"),
+        ("processes:0", "--on must be processes:N, got 'processes:0'"),
+        ("processes", "--on must be processes:N, got 'processes:'"),
+    ):
+        refused(capsys, [*stored, "--on", on], message)
     assert Path("there.tsv").read_text(encoding="utf-8") == "kept"
 
 
@@ -398,19 +312,6 @@ def test_memory_does_not_grow_with_n(folder: Path) -> None:
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[2] < peaks[1] + 200_000  # bytes; 49,000 more rows would be 1,176,000
-
-
-def test_a_worker_uses_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    from cert_models.run import Worker
-
-    as_worker(monkeypatch, 5, 8)
-    monkeypatch.setenv("LOCAL_RANK", "1")
-    worker = Worker.from_environment()
-    assert worker == Worker(5, 8)
-    assert [worker.device(name) for name in ("cuda", "cuda:3", "cpu", None)] == [
-        "cuda:1", "cuda:3", "cpu", None,
-    ]  # fmt: skip
-    assert Worker().device("cuda") == "cuda"
 
 
 def test_fingerprints_tell_models_and_data_apart(folder: Path) -> None:
