@@ -130,6 +130,11 @@ def positive(name: str, value: Any, *, remedy: str) -> float:
     return result
 
 
+def estimates_nothing(alpha: Any) -> bool:
+    """Whether it is the 0 of records whose every copy was counted."""
+    return type(alpha) in (int, float) and bool(alpha == 0)
+
+
 def alpha(value: Any, name: str = "alpha") -> float:
     """value as a failure probability in (0, 1/2]."""
     remedy = "pass the failure probability per input, e.g. 0.001"

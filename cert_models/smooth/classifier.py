@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -52,6 +52,8 @@ class SmoothedClassifier(cc.Smoothed):
         the classifier.
     """
 
+    _counts_classes: ClassVar[bool] = True  # and needs to know how many
+
     def __init__(
         self,
         base_classifier: Callable[[Any], Any],
@@ -66,6 +68,8 @@ class SmoothedClassifier(cc.Smoothed):
         sound: cc.Lattice | None = None,
     ) -> None:
         cc.errors.check_callable("base_classifier", base_classifier)
+        if self._counts_classes:
+            cc.votes.class_count(num_classes)
         rows = 1 if batch_size is None else batch_size
         super().__init__(base_classifier, noise, num_classes, batch_size=rows, sound=sound)
         self.base_classifier = base_classifier

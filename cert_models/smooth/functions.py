@@ -26,6 +26,8 @@ class SmoothedFunction(SmoothedClassifier):
         As in SmoothedClassifier.
     """
 
+    _counts_classes = False
+
     def __init__(self, function: Callable[[Any], Any], noise: cc.Noise, **options: Any) -> None:
         super().__init__(function, noise, None, **options)
 

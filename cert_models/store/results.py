@@ -127,13 +127,13 @@ class Result:
             object.__setattr__(self, name, given)
         radius = cc.errors.array("radius", self.radius, ">= 0", lambda x: x >= 0, remedy=CHECK)
         object.__setattr__(self, "radius", np.atleast_1d(radius))
+        cc.threats.attack_name(self.attack)
         if self.attack == "l0" and (self.radius != np.floor(self.radius)).any():
             wrong = float(self.radius[self.radius != np.floor(self.radius)][0])
             raise cc.errors.fail("radius", "whole numbers of entries under l0", wrong, CHECK)
         for name in ("name", "note", "model", "data", "data_fingerprint"):
             cc.errors.text(name, getattr(self, name))
-        cc.threats.attack_name(self.attack)
-        if self.alpha is not None and self.alpha != 0:  # 0: nothing is estimated
+        if self.alpha is not None and not cc.errors.estimates_nothing(self.alpha):
             cc.errors.alpha(self.alpha)
         sizes = {len(x) for x in (self.indices, self.labels, self.predict, self.radius)}
         none = sizes == {0} and self.certificates is None  # a run may have none yet

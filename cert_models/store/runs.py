@@ -273,7 +273,8 @@ class LogPlan(_Fields):
     kind: ClassVar[str] = "log"
 
     def __post_init__(self) -> None:
-        if self.alpha != 0:  # else of all copies; the run knows whether its noise has such
+        if not cc.errors.estimates_nothing(self.alpha):
+            # else of all copies; the run knows whether its noise has such
             _samples(self.n0, self.n)
             cc.errors.alpha(self.alpha)
         cc.threats.attack_name(self.attack)
