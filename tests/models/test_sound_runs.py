@@ -15,6 +15,7 @@ from cases import Said, cert
 import cert_core as cc
 from cert_core import kernels
 from cert_models.data.datasets import load
+from cert_models.engines import joined
 from cert_models.run import certified_right
 from cert_models.store.counts import CountStore
 from cert_models.store.readings import read_run, result_of
@@ -273,3 +274,21 @@ def test_mode_is_in_the_record() -> None:
     assert (real.sound, real.mode) == (None, "")
     assert "sound" not in real.to_json()
     assert [each.split()[0] for each in real.differences(run)] == ["sound.quantized", "sound.step"]
+
+
+def test_counted_in_processes_as_here() -> None:
+    """An input in stretches, on two workers: the same votes and FAILs."""
+    given = "--sound", "1/65536", "--quantize", "--max", "2", "--n", "4000"
+    certify(*given, "--store", "here.db", data="off.npz")
+    certify(*given, "--store", "there.db", "--on", "processes:2", data="off.npz")
+    found = []
+    for path in ("here.db", "there.db"):
+        with CountStore(path, readonly=True) as store:
+            votes = list(store.votes("default", FixedPlan))
+        found.append([(v.index, v.failed, v.estimation.tolist()) for v in votes])
+    assert found[0] == found[1]
+    parts = [
+        cc.votes.Votes(index=0, selection=np.zeros(2), estimation=np.array([9, 0]), failed=k)
+        for k in (1, 2)
+    ]
+    assert joined(parts).failed == 3
