@@ -7,6 +7,7 @@
 | certified radii, of any attack | reach | down; under l0 a whole number |
 | bounds from below: p_lower, L(p), overlaps | lower | down |
 | bounds from above: probabilities needed | upper | up |
+| bounds from above that may be tiny: chances, costs of a lattice | least_above | up |
 | the confidence 1 - rho | confidence | exact, never 1 |
 | shares of inputs | percent | down, from whole numbers |
 | samples an input, a cost | samples | up |
@@ -66,6 +67,11 @@ def lower(value: float, digits: int = 6) -> str:
 def upper(value: float, digits: int = 6) -> str:
     """A bound from above."""
     return rounded_up(value, digits)
+
+
+def least_above(value: float) -> str:
+    """A bound from above that may be tiny: three figures."""
+    return f"{Context(prec=3, rounding=ROUND_CEILING).create_decimal(float(value)):g}"
 
 
 def confidence(rho: float) -> str:

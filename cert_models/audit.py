@@ -188,14 +188,15 @@ def differing(stored: Votes, counted: Votes, plan: Plan) -> int:
     Votes at the looks of different classes, and beyond the look at which either stopped, have
     nothing to be compared with and count as different.
     """
+    lost = abs(stored.failed - counted.failed)
     if isinstance(plan, FixedPlan | AllPlan):
         first = _moved(stored.selection, counted.selection)
-        return first + _moved(stored.estimation, counted.estimation)
+        return first + max(_moved(stored.estimation, counted.estimation), lost)
     same = stored.selected == counted.selected
     if isinstance(plan, ScorePlan):
         most = int(np.abs(stored.selection - counted.selection).max())
         apart = int(np.count_nonzero(_scores_apart(stored, counted))) if same else plan.n
-        return -(-most // SCORE_UNIT) + apart
+        return -(-most // SCORE_UNIT) + max(apart, lost)
     if isinstance(plan, ShellPlan):
         second = _moved(_cells(stored, plan), _cells(counted, plan)) if same else plan.n
         second = max(second, _moved(stored.estimation, counted.estimation))
@@ -206,7 +207,7 @@ def differing(stored: Votes, counted: Votes, plan: Plan) -> int:
         between = _looks_apart(stored, counted)
         apart = int(np.abs(between).sum()) + max(totals) - min(totals)
         second = max(apart, _moved(stored.estimation, counted.estimation))
-    return _moved(stored.selection, counted.selection) + second
+    return _moved(stored.selection, counted.selection) + max(second, lost)
 
 
 def _cells(votes: Votes, plan: ShellPlan) -> Counts:
@@ -232,7 +233,7 @@ def _samples(votes: Votes, plan: Plan) -> int:
     """Noisy copies classified for one input."""
     if isinstance(plan, ScorePlan):
         return plan.n0 + plan.n
-    return int(votes.selection.sum() + votes.estimation.sum())
+    return int(votes.selection.sum() + votes.estimation.sum()) + votes.failed
 
 
 def _score_apart(stored: Votes, counted: Votes, plan: Plan) -> float:

@@ -77,7 +77,7 @@ def joined(parts: Sequence[Votes]) -> Votes:
     return replace(
         parts[0], selection=np.sum([part.selection for part in parts], axis=0),
         estimation=np.sum([part.estimation for part in parts], axis=0),
-        seconds=sum(part.seconds for part in parts),
+        failed=sum(part.failed for part in parts), seconds=sum(part.seconds for part in parts),
     )  # fmt: skip
 
 
@@ -203,7 +203,7 @@ def passes(votes: Votes) -> int:
     """Noisy copies that were classified for an input."""
     if votes.scores is not None:
         return len(votes.scores)
-    return int(votes.selection.sum() + votes.estimation.sum())
+    return int(votes.selection.sum() + votes.estimation.sum()) + votes.failed
 
 
 # ---- engines ----

@@ -28,6 +28,35 @@ WORDS = {"true": 1, "false": 0}  # of the column correct
 SCALES = "scales"  # column of a row whose radius is a norm of delta/scales: their digest
 
 
+SOUND, FAILED = "sound", "failed"  # columns of rows of sound mode: its name, and their FAILs
+
+
+def mode_of_rows(path: str | Path, rows: Iterable[Row]) -> str:
+    """The mode that a log names, "" for float mode.
+
+    Raises
+    ------
+    ValueError
+        Rows of two modes, of one that is none, or FAILs that are no whole number.
+    """
+    from cert_models.store.runs import lattice_of
+
+    modes = {row.extra.get(SOUND, "").strip() for row in rows}
+    if len(modes) > 1:
+        raise ValueError(
+            f"log must be of one mode, got {sorted(modes)} in column {SOUND!r} of {str(path)!r}: "
+            "make a log of each"
+        )
+    mode = modes.pop() if modes else ""
+    try:
+        lattice_of(mode)
+        for row in rows:
+            _whole(FAILED, row.extra.get(FAILED, "0"), 0)
+    except ValueError as error:
+        raise ValueError(f"{error} (columns {SOUND!r} and {FAILED!r} of {str(path)!r})") from None
+    return mode
+
+
 def scales_digest(noise: cc.Noise | None) -> str:
     """What tells the scales of a stretched noise; "" where nothing is stretched."""
     if noise is None or noise.stretch is None:

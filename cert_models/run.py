@@ -59,7 +59,7 @@ def smoothed_of(model: Any, run: Run, *, device: str | None = None, **forward: A
         module = found.to(usable_device(device)) if device is not None else found
         return SmoothedClassifier(
             module, run.noise, run.num_classes,
-            batch_size=run.batch_size or None, device=device, **forward,
+            batch_size=run.batch_size or None, device=device, sound=run.sound, **forward,
         )  # fmt: skip
     for name, value in forward.items():
         if value:
@@ -68,7 +68,7 @@ def smoothed_of(model: Any, run: Run, *, device: str | None = None, **forward: A
         raise cc.errors.fail("model", "a torch module or a function", found, "name one")
     soft = isinstance(run.plan, ScorePlan)
     return cc.Smoothed(
-        None if soft else found, run.noise, run.num_classes,
+        None if soft else found, run.noise, run.num_classes, sound=run.sound,
         scores=found if soft else None, batch_size=run.batch_size or ROWS,
     )  # fmt: skip
 
@@ -129,6 +129,8 @@ def sampler_of(
     """
     if type(run.plan) not in SAMPLERS:
         raise ValueError(f"plan must say how to sample, got {run.plan!r}: a log has been sampled")
+    if run.sound is not None and run.quantized:
+        data = data.quantised(run.sound)
     make = Recipe(model=model, run=run, loading=loading or {}, device=device, forward=forward)
     samples = run.plan.n if isinstance(run.plan, FixedPlan) else None
     if isinstance(run.noise, cc.Splitting):  # its copies are all of one stretch, or wrong
@@ -170,7 +172,7 @@ def count_inputs(
         seconds = time.monotonic() - begun
         yield Votes(
             index=index, label=label, selection=np.asarray(selection)[0],
-            estimation=np.asarray(estimation)[0], seconds=seconds,
+            estimation=np.asarray(estimation)[0], failed=_failed(estimation), seconds=seconds,
         )  # fmt: skip
 
 
@@ -215,14 +217,19 @@ def score_inputs(
         mean = smoothed.mean_scores(x, plan.n0, run.seed, indices=[index], stage="selection")[0]
         selection = np.floor(mean * plan.n0 * SCORE_UNIT).astype(np.int64)
         label = int(selection.argmax())
-        scores = smoothed.label_scores(x, [label], plan.n, run.seed, indices=[index])[0]
-        units = np.floor(scores.astype(np.float64) * SCORE_UNIT).astype(np.int64)
+        scores = smoothed.label_scores(x, [label], plan.n, run.seed, indices=[index])
+        units = np.floor(scores[0].astype(np.float64) * SCORE_UNIT).astype(np.int64)
         estimation = np.zeros_like(selection)
         estimation[label] = units.sum()
         yield Votes(
             index=index, label=truth, selection=selection, estimation=estimation,
-            scores=tuple(units.tolist()), seconds=time.monotonic() - begun,
+            scores=tuple(units.tolist()), failed=_failed(scores), seconds=time.monotonic() - begun,
         )  # fmt: skip
+
+
+def _failed(table: Any) -> int:
+    """Copies of the one input of a table that FAILed in sound mode."""
+    return int(cc.provenance.failed_copies(table, 1)[0])
 
 
 def tell_inputs_apart(
@@ -256,10 +263,11 @@ def certified_right(votes: Votes, run: Run, bound: str | None = None) -> bool:
     the bound of one class tells: one above 1/2 certifies it under every noise."""
     name = bound_for(run.plan, bound)
     how = cc.BOUNDS[name] if name is not None else None
-    if how is None or how.reads in ("classes", "shells"):
+    if how is None or how.reads in ("classes", "shells") or run.quantized:
         said = result_of([votes], run, attack=run.attack, alpha=run.alpha, bound=name)
         return bool(said.predict[0] == votes.label)
-    cast = (int(votes.estimation[votes.selected]), int(votes.estimation.sum()))
+    n = int(votes.estimation.sum()) + votes.failed
+    cast = (int(votes.estimation[votes.selected]), n)
     read = cast if votes.scores is None else (np.array(votes.scores) / SCORE_UNIT,)
     return votes.selected == votes.label and bool(how.lower(*read, how.share * run.alpha) > 0.5)
 

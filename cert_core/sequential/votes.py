@@ -21,6 +21,7 @@ from cert_core.noises import Noise
 from cert_core.provenance import Drawn
 from cert_core.sequential.tests import looks_of
 from cert_core.votes import (
+    Alone,
     Copies,
     Votes,
     answer,
@@ -159,12 +160,14 @@ def votes_until(
     size = min(size, len(inputs) * (first + looks[-1]))
     buffer = batch_buffer(buffer, size, noise.dim)
     failed, copies = np.zeros(size, dtype=bool), Copies(noise, backend, sound)
+    own = sound is not None and isinstance(buffer, np.ndarray)  # who brings another looks itself
+    judge = Alone(predict) if own else predict
     while active or waiting:
         pieces = list(_pieces(active, waiting, size))
         filled = pieces[-1][-1]
         batch = buffer[:filled].reshape(-1, *inputs.shape[1:])
         draws = [each.draw(buffer[a:b], failed[a:b], copies) for each, a, b in pieces]
-        labels = check_labels(answer(predict, draws, batch), filled, classes)
+        labels = check_labels(answer(judge, draws, batch), filled, classes)
         for each, low, high in pieces:
             each.count(labels[low:high], failed[low:high])
             if each.drawn == each.target and each.advance(looks, stop):

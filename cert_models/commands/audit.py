@@ -50,7 +50,7 @@ def add(commands: Any) -> None:
 
 def run_audit(options: argparse.Namespace) -> int:
     """cert audit."""
-    from cert_models.data.datasets import load
+    from cert_models.data.datasets import load, takes_pixels
     from cert_models.networks.models import load_model
 
     seed = options.seed if options.seed is not None else secrets.randbelow(2**32)
@@ -58,7 +58,7 @@ def run_audit(options: argparse.Namespace) -> int:
         store = stack.enter_context(CountStore(options.store, readonly=True))
         name = store.only(options.run_name)
         run = counted_run(store, name)
-        data = load(options.data, categorical=run.noise.categorical)
+        data = load(options.data, categorical=run.noise.categorical, pixels=takes_pixels(run.sound))
         classes = options.classes if options.classes is not None else run.num_classes
         loading = {key: getattr(options, key) for key in LOADING}
         place = None if options.on else options.device

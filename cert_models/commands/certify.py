@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 import cert_core as cc
-from cert_core.rounding import in_full, nearest, percent, reach, samples
+from cert_core.rounding import in_full, least_above, nearest, percent, reach, samples
 from cert_models.commands.options import (
     FAMILIES,
     UsageError,
@@ -33,11 +33,11 @@ from cert_models.commands.options import (
 from cert_models.commands.progress import progress
 from cert_models.commands.tasks import add_task, check_single, run_task
 from cert_models.engines import Sampler, executor_on, visible_devices
-from cert_models.logs import LogWriter, check_new, scales_column, write_log
+from cert_models.logs import FAILED, SOUND, LogWriter, check_new, scales_column, write_log
 from cert_models.run import StoredRun, certified_right, keep_memory, sampler_of
 from cert_models.store.fingerprints import data_fingerprint, model_fingerprint
 from cert_models.store.readings import result_of
-from cert_models.store.results import Result
+from cert_models.store.results import Result, told_mode
 from cert_models.store.runs import (
     AllPlan,
     FixedPlan,
@@ -70,11 +70,43 @@ def add(commands: Any) -> None:
     )
     add_forward(parser)
     add_tests(parser)
+    add_sound(parser)
     parser.add_argument("--store", help="file that keeps the counts; a run goes on from it")
     parser.add_argument("--run", dest="run_name", metavar="NAME", help="name of the run there")
     parser.add_argument("--out", help="log to write: idx label predict radius correct time")
     add_on(parser)
     parser.set_defaults(run=run_certify)
+
+
+def add_sound(parser: argparse.ArgumentParser) -> None:
+    """The mode in which a certificate holds for what runs in floats."""
+    parser.add_argument(
+        "--sound", nargs="?", const="1/255", metavar="STEP",
+        help="sound mode: inputs and noise in whole steps of a lattice (STEP left out: 1/255, of "
+        "8-bit images)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--quantize",
+        action="store_true",
+        help="with --sound: move inputs to the lattice, its cost taken off every radius",
+    )
+
+
+def sound_of(options: argparse.Namespace) -> cc.Lattice | None:
+    """The lattice that --sound names."""
+    if options.sound is None:
+        if options.quantize:
+            raise UsageError("--quantize must come with --sound: name a step, or drop it")
+        return None
+    if options.quantize and options.at is not None:
+        raise UsageError(
+            "--quantize must come without --at, whose radii its cost would move: drop it where the "
+            "inputs are on the lattice, or pass --until, or certify the full radii"
+        )
+    try:
+        return cc.Lattice(options.sound)
+    except ValueError as error:
+        raise UsageError(f"--sound: {error}") from None
 
 
 def add_on(parser: argparse.ArgumentParser) -> None:
@@ -204,22 +236,28 @@ def run_certify(options: argparse.Namespace) -> int:
     if options.task != "classification":
         return run_task(options)
     check_single(options)
-    from cert_models.data.datasets import load
+    from cert_models.data.datasets import load, takes_pixels
     from cert_models.networks.models import check_accuracy, check_noise, load_model
 
     # A model may change the folder; what is written is meant from here.
     log, path = (Path(os.path.realpath(p)) if p else None for p in (options.out, options.store))
     if log is not None and log == path:
         raise UsageError(f"--out must be another file than --store, got {options.out!r}: name two")
-    options.bound = bound_of(options)
+    options.bound, sound = bound_of(options), sound_of(options)
     if options.shells is None and options.bound == "shells":
         options.shells = "default"
     elif options.shells is not None:
         options.bound = options.bound or "shells"
-    data = load(options.data, categorical=FAMILIES[options.noise].categorical)
+    data = load(
+        options.data, categorical=FAMILIES[options.noise].categorical, pixels=takes_pixels(sound)
+    )
     noise = noise_of(options, int(np.prod(data.x.shape[1:])), data.x)
+    if sound is not None:
+        sound.checked(noise)
     data.check_known(noise)
     indices = chosen_inputs(options, len(data))
+    if sound is not None and not options.quantize:
+        data.check_on(sound, indices)
     classes = options.classes if options.classes is not None else data.num_classes
     data.check_classes(classes)
     plan = plan_of(options, noise)
@@ -238,7 +276,7 @@ def run_certify(options: argparse.Namespace) -> int:
         plan=plan, noise=noise, seed=options.seed, batch_size=options.batch_size,
         num_classes=classes, model=options.model, model_fingerprint=fingerprint,
         data=options.data, data_fingerprint=data_fingerprint(data) if kept else "",
-        attack=options.attack, alpha=options.alpha,
+        attack=options.attack, alpha=options.alpha, sound=sound, quantized=options.quantize,
     )  # fmt: skip
     keep_memory()
     forward = {
@@ -317,6 +355,7 @@ def _how_to_go_on(stored: StoredRun) -> str:
 def _log_each(counted: Iterable[Votes], log: Path, options: argparse.Namespace, run: Run) -> None:
     """Write the row of each input as it is done."""
     extra = tuple(columns_of(options.bound, run.alpha) | scales_column(run.noise))
+    extra += (SOUND, FAILED) if run.mode else ()
     with contextlib.closing(LogWriter(log, extra)) as writer:
         for votes in counted:
             said = result_of([votes], run, attack=run.attack, alpha=run.alpha, bound=options.bound)
@@ -347,6 +386,12 @@ def _report(options: argparse.Namespace, result: Result) -> None:
         lines[-1] = f"{len(labels)} inputs, alpha 0: all {certificates.n} copies of each counted"
     if options.at is not None or options.until is not None:
         lines[-1] += f"; {samples(drawn)} samples an input on average"
+    values_of_mode: dict[str, Any] = {"sound": result.mode or None}
+    if certificates.sound is not None and certificates.failed is not None:
+        chance = certificates.sound.failure_bound(certificates.noise)
+        lines.append(f"{told_mode(result)} (each with a chance of {least_above(chance)} at most)")
+        values_of_mode |= {"cost": result.cost, "failed": int(certificates.failed.sum())}
+        values_of_mode["failure_bound"] = chance
     if options.out:
         lines.append(f"log written to {options.out}")
     if options.store:
@@ -358,6 +403,6 @@ def _report(options: argparse.Namespace, result: Result) -> None:
         "noise": certificates.noise.to_dict(), "attack": certificates.attack,
         "measure": result.measure,
         "tight": certificates.tight, "out": options.out,
-        "store": options.store,
+        "store": options.store, **values_of_mode,
     }  # fmt: skip
     emit(options, values, "\n".join(lines))

@@ -62,6 +62,7 @@ def _values(result: Result, radii: list[float]) -> dict[str, Any]:
         "name": result.name, "model": result.model, "data": result.data, "inputs": len(result),
         "alpha": result.alpha, "noise": result.noise.to_dict() if result.noise else None,
         "certified_accuracy": accuracies(result, radii),
+        **({"sound": result.mode} if result.mode else {}),
     }  # fmt: skip
 
 

@@ -125,7 +125,14 @@ def _results(source: str, options: argparse.Namespace) -> Iterator[Result]:
 
 
 def _logged(path: str, name: str, options: argparse.Namespace) -> Iterator[Result]:
-    from cert_models.logs import check_scales, check_stated, log_name, read_log
+    from cert_models.logs import (
+        FAILED,
+        check_scales,
+        check_stated,
+        log_name,
+        mode_of_rows,
+        read_log,
+    )
     from cert_models.store.results import Result
     from cert_models.store.runs import bound_column
 
@@ -146,11 +153,13 @@ def _logged(path: str, name: str, options: argparse.Namespace) -> Iterator[Resul
     columns = ([getattr(row, key) for row in rows] for key in ("index", "label", "predict"))
     indices, labels, predict = (np.array(values, dtype=np.int64) for values in columns)
     radius = np.array([row.radius for row in rows], dtype=np.float64)
+    mode = mode_of_rows(path, rows)
+    failed = np.array([int(row.extra.get(FAILED, 0)) for row in rows]) if mode else None
     yield Result(
         name=name or log_name(path), indices=indices, labels=labels, predict=predict,
         radius=radius, attack=options.attack or "l2", alpha=options.alpha, noise=noise,
         note="" if options.attack else "a log, its radii taken as l2",
-        proved=_proved(radius, noise, options),
+        proved=_proved(radius, noise, options), mode=mode, failed=failed,
     )  # fmt: skip
 
 
@@ -209,6 +218,9 @@ def _values(result: Result, options: argparse.Namespace) -> dict[str, Any]:
         "average_radius": result.average_radius() if result.tested is None else None,
         "radii": radii, "certified_accuracy": accuracies(result, radii),
     }  # fmt: skip
+    if result.mode:
+        fails = None if result.failed is None else int(np.sum(result.failed))
+        values |= {"sound": result.mode, "cost": result.cost, "failed": fails}
     if result.jointly is not None:
         values["jointly"] = dataclasses.asdict(result.jointly)
     if result.proved is not None:

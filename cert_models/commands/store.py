@@ -33,13 +33,15 @@ from cert_models.logs import (
     check_scales,
     check_stated,
     log_name,
+    mode_of_rows,
     read_log,
     scales_column,
     write_log,
 )
 from cert_models.store.counts import CountStore
 from cert_models.store.readings import read_run
-from cert_models.store.runs import LogPlan, Run
+from cert_models.store.results import named_mode
+from cert_models.store.runs import LogPlan, Run, lattice_of
 
 
 def add(commands: Any) -> None:
@@ -105,14 +107,22 @@ def run_import(options: argparse.Namespace) -> int:
             f"--run must be given for several logs, got {len(options.logs)}: name the run whose "
             "parts they are, or import each by itself"
         )
-    rows = [row for path in options.logs for row in _rows(path, noise, options)]
+    parts = {path: _rows(path, noise, options) for path in options.logs}
+    rows = [row for part in parts.values() for row in part]
+    modes = [mode_of_rows(path, part) for path, part in parts.items()]
     name = options.run_name or log_name(first)
     digest = hashlib.sha256(Path(first).read_bytes()).hexdigest()[:32]
     plan = LogPlan(options.n0, options.n, options.attack, options.alpha)
+    if len(set(modes)) > 1:
+        got = " and ".join(sorted(map(named_mode, set(modes))))
+        raise UsageError(
+            f"logs of one run must be of one mode, got {got}: import them as runs of their own"
+        )
+    sound, quantized = lattice_of(modes[0])
     run = Run(
         plan=plan, noise=noise, seed=0, batch_size=0, num_classes=0,
         model=Path(first).name, model_fingerprint=digest, data="", data_fingerprint="",
-        attack=options.attack, alpha=options.alpha,
+        attack=options.attack, alpha=options.alpha, sound=sound, quantized=quantized,
     )  # fmt: skip
     _check_claims(options, noise, max(row.radius for row in rows))
     with CountStore(options.store) as store, store.transaction():

@@ -46,8 +46,8 @@ COLUMNS = {
     "segmentation": ("certified", "right", "components", "labels", "time"),
 }
 WRITTEN = "out", "picture"
-OTHERS = ("on",   # options of single labels
-    "at", "bound", "until", "runner_up", "store", "run_name",
+OTHERS = (  # options of single labels
+    "on", "at", "bound", "until", "runner_up", "store", "run_name", "sound", "quantize",
 )  # fmt: skip
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -44,6 +46,9 @@ class Dataset:
     num_classes : int
     categorical : bool
         Whether whole numbers are categories, and stay int64, for noises on these.
+    pixels : bool
+        Whether uint8 images are taken, k as k / 255: on the lattice of step 1/255 they are the
+        integers themselves.
 
     Raises
     ------
@@ -57,6 +62,7 @@ class Dataset:
     y: np.ndarray[Any, np.dtype[np.int64]]
     num_classes: int
     categorical: bool = False
+    pixels: bool = False
 
     def __len__(self) -> int:
         return len(self.y)
@@ -64,7 +70,7 @@ class Dataset:
     def __post_init__(self) -> None:
         object.__setattr__(self, "y", class_numbers(self.y, f"check {self.name}"))
         if not isinstance(self.x, LazyArray):
-            object.__setattr__(self, "x", _inputs(self.x, self.name, self.categorical))
+            object.__setattr__(self, "x", _inputs(self))
         if len(self.x) != len(self.y):
             raise ValueError(
                 f"labels must be one for each of the {len(self.x)} inputs, got {len(self.y)}: "
@@ -86,6 +92,32 @@ class Dataset:
                 "not [0, 1]: the noise's scale and every radius are in these units",
                 stacklevel=3,
             )
+
+    def quantised(self, lattice: cc.Lattice) -> Dataset:
+        """The same with every input moved to the nearest point of a lattice, as it is read."""
+        moved, x = copy.copy(self), self.x
+        points = LazyArray(tuple(x.shape), lambda rows: lattice.quantised(x[rows]))
+        object.__setattr__(moved, "x", points)
+        return moved
+
+    def check_on(self, lattice: cc.Lattice, indices: Sequence[int]) -> None:
+        """Refuse inputs in memory that are off a lattice; those read on demand are, at their
+        turn.
+
+        Raises
+        ------
+        ValueError
+            The first value that is off it, by its input and place.
+        """
+        for index in indices if isinstance(self.x, np.ndarray) else ():
+            try:
+                lattice.integers(self.x[index])
+            except ValueError as error:
+                rule = str(error).partition(": ")[0]
+                raise ValueError(
+                    f"input {index} of {self.name}: {rule}: pass --sound with the step that the "
+                    "inputs are multiples of, or --quantize, which takes its cost off every radius"
+                ) from None
 
     def check_known(self, noise: cc.Noise) -> None:
         """Refuse inputs in memory that a noise does not know; those read on demand are, at
@@ -115,9 +147,11 @@ class Dataset:
             )
 
 
-def _inputs(values: Any, name: str, categorical: bool) -> np.ndarray[Any, np.dtype[Any]]:
-    x = np.asarray(values)
-    if categorical and x.dtype.kind in "iu":
+def _inputs(data: Dataset) -> np.ndarray[Any, np.dtype[Any]]:
+    x, name = np.asarray(data.x), data.name
+    if data.pixels and x.dtype == np.uint8:
+        return cc.errors.to_numpy("x", x, np.float32) / np.float32(255)
+    if data.categorical and x.dtype.kind in "iu":
         return cc.errors.to_numpy("x", x, np.int64)
     if x.dtype.kind == "u":  # images of 0..255, with a noise meant for [0, 1]
         raise ValueError(
@@ -127,6 +161,11 @@ def _inputs(values: Any, name: str, categorical: bool) -> np.ndarray[Any, np.dty
     if x.dtype.kind not in "bif":
         raise ValueError(f"inputs must be numbers, got {x.dtype}: check {name}")
     return cc.errors.inputs("x", x.astype(np.float32) if x.dtype.kind == "b" else x)
+
+
+def takes_pixels(sound: cc.Lattice | None) -> bool:
+    """Whether uint8 images are the integers of this lattice."""
+    return sound is not None and sound.step == Fraction(1, 255)
 
 
 def digits(part: str = "test") -> Dataset:
@@ -145,8 +184,8 @@ def digits(part: str = "test") -> Dataset:
     return Dataset("digits", x, raw.target[chosen].astype(np.int64), 10)
 
 
-def npz(path: str | Path, *, categorical: bool = False) -> Dataset:
-    """An .npz archive with arrays x (N, ...) and y (N,); categorical as in Dataset.
+def npz(path: str | Path, *, categorical: bool = False, pixels: bool = False) -> Dataset:
+    """An .npz archive with arrays x (N, ...) and y (N,); categorical and pixels as in Dataset.
 
     Raises
     ------
@@ -168,7 +207,7 @@ def npz(path: str | Path, *, categorical: bool = False) -> Dataset:
             f"data must have x of shape (N, ...) and integer y of shape (N,), got x {x.shape} "
             f"and y {y.dtype} {y.shape}: check {str(path)!r}"
         )
-    return Dataset(Path(path).name, x, y, max(int(y.max(initial=1)) + 1, 2), categorical)
+    return Dataset(Path(path).name, x, y, max(int(y.max(initial=1)) + 1, 2), categorical, pixels)
 
 
 def cifar10(path: str | Path, part: str = "test") -> Dataset:
@@ -327,7 +366,9 @@ FOLDERS: dict[str, Callable[[str, str], Dataset]] = {
 NAMES = "digits, " + ", ".join(f"{name}:DIR" for name in FOLDERS) + ", FILE.npz or module:name"
 
 
-def load(name: str, part: str = "test", *, categorical: bool = False) -> Dataset:
+def load(
+    name: str, part: str = "test", *, categorical: bool = False, pixels: bool = False
+) -> Dataset:
     """Load a data set by its command-line name.
 
     Parameters
@@ -337,6 +378,8 @@ def load(name: str, part: str = "test", *, categorical: bool = False) -> Dataset
     part : "test" or "train"; an archive and an import path have one part
     categorical : bool
         Whether whole numbers, of an archive, are categories: noise.categorical.
+    pixels : bool
+        Whether uint8 images, of an archive, are taken as multiples of 1/255.
 
     Raises
     ------
@@ -347,7 +390,7 @@ def load(name: str, part: str = "test", *, categorical: bool = False) -> Dataset
     if name == "digits":
         return digits(part)
     if name.endswith(".npz"):
-        return npz(name, categorical=categorical)
+        return npz(name, categorical=categorical, pixels=pixels)
     if colon and kind in FOLDERS:
         return FOLDERS[kind](where, part)
     if colon and where:

@@ -11,7 +11,7 @@ import numpy as np
 import cert_core as cc
 from cert_core.rounding import in_full, percent
 from cert_models.reports.tables import UNTESTED, Table, tables
-from cert_models.store.results import Result, subset
+from cert_models.store.results import Result, named_mode, subset
 
 CHOSEN_HERE = (
     "The best at a radius was chosen on these very inputs.  Each certificate holds, for its own "
@@ -45,7 +45,8 @@ def check_comparable(results: Sequence[Result]) -> None:
     Raises
     ------
     ValueError
-        Other inputs, other labels, (where both runs say) other data, another attack or scales.
+        Other inputs, other labels, (where both runs say) other data, another attack, scales or
+        mode.
     """
     first = results[0]
     order = np.argsort(first.indices)
@@ -65,6 +66,9 @@ def check_comparable(results: Sequence[Result]) -> None:
         elif first.measure != other.measure:
             found = f"{first.measure} in {first.name!r}, {other.measure} in"
             rule, remedy = "of one measure of the radius", "choose runs with --run"
+        elif first.mode != other.mode:
+            found = f"{named_mode(first.mode)} in {first.name!r}, {named_mode(other.mode)} in"
+            rule, remedy = "of one mode", "choose runs with --run; cert report shows both apart"
         else:
             continue
         raise ValueError(f"runs must be {rule}, got {found} {other.name!r}: {remedy}")
@@ -102,7 +106,8 @@ def best_tables(results: Sequence[Result], radii: Sequence[float]) -> list[Table
     """
     (side,) = tables(results, radii)
     found = best_at(results, radii)
-    last = ("best of these", side.rows[0][1], "", "", "", *(b.share for b in found))
+    blanks = [""] * (len(side.header) - 2 - len(found))
+    last = ("best of these", side.rows[0][1], *blanks, *(b.share for b in found))
     side = dataclasses.replace(side, rows=(*side.rows, last))
     rows = [row for b in found for row in _named(b)]
     caption = f"The best at each {results[0].measure}"

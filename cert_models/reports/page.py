@@ -15,7 +15,7 @@ import cert_core as cc
 from cert_core.rounding import confidence, reach
 from cert_models.data.datasets import Dataset
 from cert_models.files.names import markup
-from cert_models.reports.tables import Table, curves
+from cert_models.reports.tables import Table, curves, modes
 from cert_models.store.results import Result
 
 STYLE = """
@@ -180,6 +180,8 @@ def page(
             f"<tbody>{rows}</tbody></table></div>"
         )
         body.append(_list(table.notes))
+    if not any(r.mode for r in results):  # else the tables tell
+        body.append(_list(modes(results)))
     if pictures:
         body += _gallery(pictures, [r for r in results if r.noise is not None])
     return (

@@ -12,7 +12,7 @@ import numpy as np
 from cert_core.rounding import confidence, in_full, percent, radius
 from cert_models.files.names import cell, latex, markdown, plain
 from cert_models.reports.settings import settings
-from cert_models.store.results import Floats, Result, default_radii, subset
+from cert_models.store.results import Floats, Result, default_radii, subset, told_mode
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -58,6 +58,10 @@ def tables(
         if rho is not None:
             rows = [row for r in group for row in (_row(r, at, None), _row(r, at, rho))]
         header = ("run", "inputs", "alpha", "abstained", "ACR", *(in_full(x) for x in at))
+        if any(r.mode for r in results):
+            sides = [_mode_cells(r) for r in group for _ in range(1 if rho is None else 2)]
+            rows = [(*row[:2], *cells, *row[2:]) for row, cells in zip(rows, sides, strict=True)]
+            header = (*header[:2], "sound", "FAILs", *header[2:])
         made.append(
             Table(f"Certified accuracy by {measure}", header, tuple(rows), _notes(group, rho))
         )
@@ -72,6 +76,29 @@ def _row(result: Result, radii: Sequence[float], rho: float | None) -> tuple[str
         percent(result.count(r, rho), len(result)) if result.says(r) else UNTESTED for r in radii
     )
     return (name, subset(result.indices), alpha, str(result.abstained), average, *cells)
+
+
+def _mode_cells(result: Result) -> tuple[str, str]:
+    """The mode of a result, and the copies that FAILed."""
+    fails = "" if result.failed is None else str(int(np.sum(result.failed)))
+    return (result.mode, fails) if result.mode else ("no", "")
+
+
+def modes(results: Sequence[Result]) -> list[str]:
+    """What certificates of the modes of results are of, and what they assume."""
+    sound = {bool(r.mode) for r in results}
+    return [text for mode, text in MODES.items() if mode in sound]
+
+
+MODES = {
+    True: "Sound mode: a certificate is of what runs, between inputs on the lattice.  It assumes "
+    "that the random bits are ideal; that the C library's functions err by no more than is stated "
+    "of them; that the classifier is a deterministic function of one noisy copy, whatever stands "
+    "beside it in the batch, and does not know the seed.  It is of the smoothed classifier, not of "
+    "one prediction by votes.",
+    False: "Float mode: a certificate is of real-arithmetic semantics; what exploits the rounding "
+    "of a sum of floats is outside of it.",
+}
 
 
 def _notes(results: Sequence[Result], rho: float | None) -> tuple[str, ...]:
@@ -89,8 +116,11 @@ def _notes(results: Sequence[Result], rho: float | None) -> tuple[str, ...]:
         notes.append(f"{UNTESTED}: not tested by that run, which decided its own radii alone.")
     if len({tuple(np.sort(r.indices)) for r in results}) > 1:
         notes.append("The rows are not of the same inputs: --common compares on those they share.")
+    sound = any(r.mode for r in results)
+    notes += modes(results) if sound else []
     for r in results:
-        parts = (str(r.noise or ""), r.note, str(r.proved or ""), str(r.jointly or ""))
+        mode = told_mode(r) if sound else ""
+        parts = (str(r.noise or ""), r.note, mode, str(r.proved or ""), str(r.jointly or ""))
         described = ", ".join(part for part in parts if part)
         if described:
             notes.append(f"{r.name}: {described}.")

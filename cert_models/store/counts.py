@@ -15,6 +15,7 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -26,7 +27,16 @@ import cert_core as cc
 from cert_core.errors import integer
 from cert_models.logs import Row
 from cert_models.store.casts import KIND, casts_at_once
-from cert_models.store.runs import Counts, FixedPlan, LogPlan, Plan, Run, Votes
+from cert_models.store.runs import (
+    Counts,
+    FixedPlan,
+    LogPlan,
+    Plan,
+    Run,
+    ScorePlan,
+    Votes,
+    check_numbers,
+)
 from cert_models.store.storage import (
     SCHEMA_VERSION,
     WHOLE,
@@ -108,18 +118,50 @@ def _digest(table: str, about: tuple[Any, ...], row: tuple[Any, ...]) -> str:
 
 def _check(run: Run, votes: Votes) -> None:
     """Refuse votes that the run's plan cannot have cast, or of another number of classes."""
-    run.plan.check(votes)
+    run.plan.check(votes if run.sound is None else _completed(run, votes))
+    integer("failed", votes.failed, 0, 0 if run.sound is None else None)
     found = len(votes.selection), len(votes.estimation)
     if found != (run.num_classes, run.num_classes):
         rule, remedy = f"for the {run.num_classes} classes of the run", "count them for all classes"
         raise cc.errors.fail("votes", rule, found, remedy)
 
 
+def _completed(run: Run, votes: Votes) -> Votes:
+    """The votes with those that FAILed in sound mode: of the selection, which may take any, for
+    its class, of the estimation for another."""
+    n0, failed = (
+        getattr(getattr(run.plan, "rule", run.plan), "n0", 0),
+        integer("failed", votes.failed, 0),
+    )
+    check_numbers(votes)
+    if isinstance(run.plan, ScorePlan):  # a copy that FAILed has a score, 0
+        if failed > (votes.scores or ()).count(0):
+            rule, remedy = "at most the scores that are 0", "pass what was scored"
+            raise cc.errors.fail("failed", rule, failed, remedy)
+        return votes
+    selection, estimation = votes.selection.copy(), votes.estimation.copy()
+    selection[votes.selected] += max(n0 - int(selection.sum()), 0)
+    estimation[(votes.selected + 1) % len(estimation)] += failed
+    return replace(votes, selection=selection, estimation=estimation)
+
+
+def _steps_of(run: Run, votes: Votes) -> str | None:
+    """What is kept beside the two stages: looks or scores, in sound mode with the FAILs."""
+    steps = getattr(votes, run.plan.steps)
+    listed = [int(v) for v in steps] if steps is not None else None
+    if run.sound is not None:
+        return json.dumps({"failed": int(votes.failed), "steps": listed})
+    return json.dumps(listed) if listed is not None else None
+
+
 def _votes_of(run: Run, row: tuple[Any, ...]) -> Votes:
     index, label, selection, estimation, path, seconds = row
     steps: dict[str, Any] = {}
-    if path is not None:
-        steps[run.plan.steps] = tuple(json.loads(path))
+    listed: Any = json.loads(path) if path is not None else None
+    if run.sound is not None:
+        steps["failed"], listed = listed["failed"], listed["steps"]
+    if listed is not None:
+        steps[run.plan.steps] = tuple(listed)
     votes = Votes(
         index=index, position=index, label=label, seconds=seconds,
         plan=getattr(run.plan, "rule", None), selection=_dense(selection, run.num_classes),
@@ -293,11 +335,9 @@ class CountStore(StoreFile):
             raise refused("votes", "Votes of one input", votes, "pass what was counted")
         with as_store_errors():
             _check(run, votes)
-        steps = getattr(votes, run.plan.steps)
-        path = json.dumps([int(v) for v in steps]) if steps is not None else None
         row = (
             int(votes.index), integer("label", votes.label, 0), _sparse(votes.selection),
-            _sparse(votes.estimation), path, float(votes.seconds),
+            _sparse(votes.estimation), _steps_of(run, votes), float(votes.seconds),
         )  # fmt: skip
         with self.transaction():
             self._insert("counts", name, row, self._starts.get(name))

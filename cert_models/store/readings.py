@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from decimal import Decimal
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 
 import cert_core as cc
 from cert_core.rounding import in_full
-from cert_models.logs import Row
+from cert_models.logs import FAILED, Row
 from cert_models.store.casts import KIND
 from cert_models.store.counts import CountStore
 from cert_models.store.results import Ints, Result
@@ -113,7 +114,8 @@ def read_run(
     wanted = None if indices is None else {int(index) for index in indices}
     with as_store_errors():
         read = bound_for(run.plan, bound)
-    if isinstance(run.plan, FixedPlan) and read is not None and cc.BOUNDS[read].reads == "votes":
+    one = read is not None and cc.BOUNDS[read].reads == "votes"
+    if isinstance(run.plan, FixedPlan) and one and run.sound is None:  # else with its FAILs
         cast = np.concatenate([*store.casts(name), np.empty(0, dtype=KIND)])
         if wanted is not None:
             cast = cast[np.isin(cast["index"], np.fromiter(wanted, dtype=np.int64))]
@@ -146,6 +148,7 @@ def result_of(
     indices, labels, seconds = zip(*places, strict=True) if places else ((),) * 3
     return Result.of(
         cc.certificates.join_certificates(parts), name=name, model=run.model, data=run.data,
+        mode=run.mode, cost=run.cost(attack),
         data_fingerprint=run.data_fingerprint, indices=np.array(indices, dtype=np.int64),
         labels=np.array(labels, dtype=np.int64), seconds=np.array(seconds, dtype=np.float64),
     )  # fmt: skip
@@ -205,10 +208,29 @@ def certificates_of(
     votes: Sequence[Any], run: Run, attack: str, alpha: float, bound: str | None = None
 ) -> cc.Certificates:
     """Derive certificates from votes of a run, or take them from rows of a log."""
+    if isinstance(run.plan, LogPlan):
+        found = _of_rows(votes, run.plan, run.noise, attack, alpha)
+        failed = [int(row.extra.get(FAILED, 0)) for row in votes]
+        cost = run.cost(attack) if attack != run.plan.attack else 0.0  # else it is taken off
+    else:
+        found, cost = _of_votes(votes, run, attack, alpha, bound), run.cost(attack)
+        failed = [each.failed for each in votes]
+    if run.sound is None:
+        return found
+    told: dict[str, Any] = {"sound": run.sound, "failed": np.array(failed, dtype=np.int64)}
+    if not cost:
+        return replace(found, **told)
+    radius = np.maximum(np.nextafter(found.radius - cost, -np.inf), 0.0)
+    label = np.where(radius > 0, found.label, cc.ABSTAIN)
+    return replace(found, radius=radius, label=label, **told)
+
+
+def _of_votes(
+    votes: Sequence[Votes], run: Run, attack: str, alpha: float, bound: str | None
+) -> cc.Certificates:
+    """The same, of counts, of inputs on the lattice in sound mode."""
     plan = run.plan
     how: dict[str, Any] = {"alpha": alpha, "bound": bound_for(plan, bound)}
-    if isinstance(plan, LogPlan):
-        return _of_rows(votes, plan, run.noise, attack, alpha)
     if isinstance(plan, SequentialPlan):
         return cc.sequential.gather(plan.rule, votes)
     if isinstance(plan, AllPlan):
@@ -223,7 +245,24 @@ def certificates_of(
     selection, estimation = np.zeros((2, len(votes), run.num_classes), dtype=np.int64)
     for i, each in enumerate(votes):
         selection[i], estimation[i] = each.selection, each.estimation
-    return cc.certify(selection, estimation, run.noise, attack, **how)
+    stages: tuple[Any, Any] = selection, estimation
+    if run.sound is not None:
+        stages = tuple(map(partial(_sound_votes, run, votes), STAGES, stages))
+    return cc.certify(*stages, run.noise, attack, **how)
+
+
+STAGES = ("selection", "estimation")
+
+
+def _sound_votes(run: Run, votes: Sequence[Votes], stage: str, table: Any) -> Any:
+    """A table of votes that knows its FAILs."""
+    assert isinstance(run.plan, FixedPlan)
+    n = run.plan.n0 if stage == "selection" else run.plan.n
+    drawn = cc.provenance.Drawn(
+        noise=run.noise, seed=run.seed, stage=stage, start=0, stop=n, sound=run.sound,
+        indices=tuple(each.index for each in votes), failed=tuple((n - table.sum(axis=1)).tolist()),
+    )  # fmt: skip
+    return cc.provenance.counted(table, drawn)
 
 
 def _by_shell(
@@ -276,8 +315,13 @@ def read_jointly(store: CountStore, name: str, radius: float, *, attack: str, al
     StoreError
         A run that is not of fixed n: only its votes have p-values at any radius.
     """
-    noise, plan = store.runs()[name].noise, store.plan(name, FixedPlan)
+    run, plan = store.runs()[name], store.plan(name, FixedPlan)
+    if cost := run.cost(attack):
+        level = cc.errors.real("radius", radius, ">= 0", lambda x: x >= 0, remedy="e.g. 0.25")
+        radius = float(np.nextafter(level + cost, np.inf))
     votes = list(store.votes(name, FixedPlan))
     labels = np.array([each.selected for each in votes], dtype=np.int64)
     cast = np.array([each.estimation[each.selected] for each in votes], dtype=np.int64)
-    return cc.joint.certify_labels_jointly(labels, cast, plan.n, noise, attack, radius, alpha=alpha)
+    return cc.joint.certify_labels_jointly(
+        labels, cast, plan.n, run.noise, attack, radius, alpha=alpha
+    )

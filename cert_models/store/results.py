@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 import cert_core as cc
-from cert_core.rounding import confidence, in_full, samples
-from cert_models.logs import Row, scales_column, scales_digest
+from cert_core.rounding import confidence, in_full, least_above, samples
+from cert_models.logs import FAILED, SOUND, Row, scales_column, scales_digest
 from cert_models.store.claims import Proved
-from cert_models.store.runs import bound_column, columns_of
+from cert_models.store.runs import QUANTIZED, bound_column, columns_of
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -75,6 +75,12 @@ class Result:
         What a table of proofs says of its certificates.
     jointly : Jointly, or None
         What holds of all inputs at once.
+    mode : str
+        As Run.mode: the lattice of sound mode, "" for float mode.
+    cost : float
+        What was taken off each radius there, in the attack's norm.
+    failed : (N,) int64, or None
+        Copies of each input that FAILed there.
 
     Raises
     ------
@@ -99,6 +105,9 @@ class Result:
     certificates: cc.Certificates | None = None
     proved: Proved | None = None
     jointly: Jointly | None = None
+    mode: str = ""
+    cost: float = 0.0
+    failed: Ints | None = None
 
     @classmethod
     def of(cls, certificates: cc.Certificates, **about: Any) -> Result:
@@ -106,7 +115,8 @@ class Result:
         c = certificates
         return cls(
             predict=c.label, radius=c.radius, attack=c.attack, alpha=c.alpha, noise=c.noise,
-            note=_sampling(c), tested=_tested(c), certificates=c, **about,
+            note=_sampling(c), tested=_tested(c), certificates=c,
+            failed=c.failed, **about,
         )  # fmt: skip
 
     def __post_init__(self) -> None:
@@ -151,10 +161,19 @@ class Result:
         columns = (self.indices, self.labels, self.predict, self.radius, seconds)
         for low in range(0, len(self), BLOCK):
             block = (column[low : low + BLOCK].tolist() for column in columns)
-            for i, y, predict, radius, time in zip(*block, strict=True):
+            extras = self._extras(extra, low)
+            for i, y, predict, radius, time, more in zip(*block, extras, strict=True):
                 yield Row(
-                    index=i, label=y, predict=predict, radius=radius, seconds=time, extra=extra
+                    index=i, label=y, predict=predict, radius=radius, seconds=time, extra=more
                 )
+
+    def _extras(self, extra: dict[str, str], low: int) -> list[dict[str, str]]:
+        """The further columns of a block of rows."""
+        count = min(BLOCK, len(self) - low)
+        if not self.mode:
+            return [extra] * count
+        fails = [0] * count if self.failed is None else self.failed[low : low + BLOCK].tolist()
+        return [extra | {SOUND: self.mode, FAILED: str(k)} for k in fails]
 
     @cached_property
     def measure(self) -> str:
@@ -232,7 +251,8 @@ class Result:
         """The same of some of its inputs."""
         keep = np.isin(self.indices, indices)
         arrays = {k: getattr(self, k)[keep] for k in ("indices", "labels", "predict", "radius")}
-        return replace(self, **arrays, seconds=None, certificates=None)
+        failed = None if self.failed is None else self.failed[keep]
+        return replace(self, **arrays, failed=failed, seconds=None, certificates=None)
 
 
 def _tested(certificates: cc.Certificates) -> tuple[float, ...] | None:
@@ -253,6 +273,26 @@ def _sampling(certificates: cc.Certificates) -> str:
         )
     text += "".join(f", bound {name}" for name in bound_column(certificates.bound).values())
     return text + ("" if certificates.tight else ", bound sound but not tight")
+
+
+def named_mode(mode: str) -> str:
+    """A mode in words."""
+    step, quantized, _ = mode.partition(QUANTIZED)
+    text = f"sound mode, step {step}" if step else "float mode"
+    return text + (", inputs quantised" if quantized else "")
+
+
+def told_mode(result: Result) -> str:
+    """The mode of a result in words, with what is taken off its radii and how many copies FAILed
+    at all."""
+    text = named_mode(result.mode)
+    if not result.mode:
+        return text
+    if result.mode.endswith(QUANTIZED):
+        off = f": {least_above(result.cost)} taken off each radius" if result.cost else ""
+        text += f", perturbed inputs too{off}"
+    fails = 0 if result.failed is None else int(np.sum(result.failed))
+    return f"{text}, {fails} copies FAILed and count against the class"
 
 
 def subset(indices: Ints) -> str:

@@ -284,6 +284,7 @@ class LogPlan(_Fields):
         raise cc.errors.fail("run", "one of counts", "a published log", "name another run")
 
 
+QUANTIZED = " quantized"  # behind the step, in the name of a mode
 CODE = "-code-"  # in the fingerprint of a model, between the digests of its content and its code
 
 Plan = FixedPlan | ScorePlan | ShellPlan | AllPlan | SequentialPlan | LogPlan
@@ -338,6 +339,29 @@ def columns_of(bound: str | None, alpha: float) -> dict[str, str]:
     return bound_column(bound) | ({"alpha": "0"} if alpha == 0 else {})
 
 
+def mode_name(sound: cc.Lattice, quantized: bool) -> str:
+    """A mode as logs and reports name it: "1/255", "1/255 quantized"."""
+    return str(sound.step) + (QUANTIZED if quantized else "")
+
+
+def lattice_of(mode: str) -> tuple[cc.Lattice | None, bool]:
+    """The lattice, and whether inputs are moved to it, of a mode in these words.
+
+    Raises
+    ------
+    ValueError
+        No such words.
+    """
+    if not mode:
+        return None, False
+    step: Any = mode.removesuffix(QUANTIZED)
+    sound, quantized = cc.Lattice(step), mode.endswith(QUANTIZED)
+    if mode_name(sound, quantized) != mode:
+        rule = f"a step in lowest terms, maybe with{QUANTIZED} behind it"
+        raise cc.errors.fail("sound", rule, mode, "write it as an exported log does")
+    return sound, quantized
+
+
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """All that decides the counts of a run, and how they are read by default.
@@ -354,6 +378,11 @@ class Run:
         Digests of what was behind those names.
     attack, alpha
         Defaults for reading; they decide no count of a run of fixed n.
+    sound : Lattice, or None
+        That of sound mode; None in float mode.
+    quantized : bool
+        In sound mode, whether inputs are moved to the lattice: then what `cost` says is taken off
+        every radius.
     """
 
     plan: Plan
@@ -367,6 +396,8 @@ class Run:
     data_fingerprint: str
     attack: str
     alpha: float
+    sound: cc.Lattice | None = None
+    quantized: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.plan, Plan):
@@ -379,6 +410,26 @@ class Run:
             integer(name, getattr(self, name), 0, most)
         cc.threats.attack_name(self.attack)
         check_alpha(self.plan, self.noise, self.attack, self.alpha)
+        if self.sound is not None:
+            cc.lattice.checked_lattice("sound", self.sound).checked(self.noise)
+            if isinstance(self.plan, ShellPlan):
+                remedy = "count votes, or drop the lattice"
+                rule = "None where samples are told apart by |z|, which no copy of a lattice has"
+                raise cc.errors.fail("sound", rule, self.sound, remedy)
+        if cc.errors.flag("quantized", self.quantized) and self.sound is None:
+            raise cc.errors.fail("quantized", "False in float mode", True, "name the lattice")
+
+    @property
+    def mode(self) -> str:
+        """The mode in the words of logs, which lattice_of reads; "" for float mode."""
+        return "" if self.sound is None else mode_name(self.sound, self.quantized)
+
+    def cost(self, attack: str) -> float:
+        """What is taken off every radius: inputs and perturbed inputs may both be off the lattice
+        where they are quantised."""
+        if self.sound is None or not self.quantized:
+            return 0.0
+        return self.sound.cost(attack, self.noise.dim, perturbed_off=True)
 
     def to_json(self) -> str:
         """What decides the counts, as canonical JSON."""
@@ -386,6 +437,9 @@ class Run:
         del values["attack"], values["alpha"]
         values["plan"] = self.plan.to_dict()
         values["noise"] = self.noise.to_dict()
+        del values["sound"], values["quantized"]
+        if self.sound is not None:  # records of float mode stay as they were before there was one
+            values["sound"] = {**self.sound.to_dict(), "quantized": self.quantized}
         return json.dumps(values, sort_keys=True)
 
     @classmethod
@@ -409,8 +463,12 @@ class Run:
             )
         values["noise"] = cc.noise_from_dict(values.get("noise", {}))
         try:
+            if "sound" in values:
+                mode = dict(values.pop("sound"))
+                values["quantized"] = mode.pop("quantized")
+                values["sound"] = cc.Lattice(**mode)
             return cls(plan=PLANS[kind].from_dict(plan), attack=attack, alpha=alpha, **values)
-        except TypeError as error:  # fields that are missing, or too many
+        except (TypeError, KeyError) as error:  # fields that are missing, or too many
             raise cc.errors.fail("run", "a record of a run", str(error), "restore it") from None
 
     def differences(self, other: Run) -> list[str]:

@@ -197,6 +197,9 @@ def test_batch_statistics() -> None:
     for point in (x, y):
         with pytest.raises(ValueError, match=r"label of each row by itself, .* among other rows"):
             certified(batch_mean, point, noise, "l2", n, sound=fine)
+        smoothed = cc.Smoothed(batch_mean, noise, 2, sound=fine)
+        with pytest.raises(ValueError, match=r"label of each row by itself, .* among other rows"):
+            smoothed.certify_at(point, [0.5], n, 0.001, "l2", 0)
 
 
 def test_a_classifier_of_single_rows_passes_the_canary() -> None:

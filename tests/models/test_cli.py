@@ -247,7 +247,9 @@ def test_demo(
         assert text in out
     files = {path.name for path in (tmp_path / "here").iterdir()}
     assert "certified-accuracy.png" in files
-    assert "l2-gaussian.tsv" in files
+    assert {"l2-gaussian.tsv", "l2-gaussian-sound.tsv", "linf-gaussian.tsv"} <= files
+    (sound,) = (line for line in out.splitlines() if line.startswith("Gaussian, sound mode"))
+    assert sound.startswith("Gaussian, sound mode, step 1/16")
     trained = list((tmp_path / "cache").glob("*.pt"))
     assert len(trained) == 1
     stamp = trained[0].stat().st_mtime_ns
