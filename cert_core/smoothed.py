@@ -22,7 +22,7 @@ from cert_core.certificates import (
     check_sampling,
     predict_labels,
 )
-from cert_core.channels import check_independent
+from cert_core.channels import Channel, check_independent
 from cert_core.confidence import Counts, votes_needed
 from cert_core.errors import Float, check_callable, fail, integer
 from cert_core.errors import alpha as checked_alpha
@@ -44,6 +44,7 @@ from cert_core.sequential.plans import checked_plan, plan_at, plan_until
 from cert_core.shell_votes import BOUND, certify_shells, count_shell_votes
 from cert_core.shells import MASSES, shell_thresholds
 from cert_core.votes import (
+    Alone,
     Votes,
     class_count,
     count_votes,
@@ -89,7 +90,8 @@ class Smoothed:
     ----------
     predict : callable
         Maps a float32 array (m, *input_shape) to m integer labels (for `values`: to any real
-        numbers, for `selected_labels` to maps of labels), each row judged by itself.
+        numbers, for `selected_labels` to maps of labels), each row judged by itself: the first
+        batch of labels is given again among other rows, and must not tell.
     noise : Noise, with dim the number of values of one input
     num_classes : int >= 2
         Not needed for `values`.
@@ -129,8 +131,11 @@ class Smoothed:
         for name, function in (("predict", predict), ("scores", scores)):
             if function is not None or (predict is None and scores is None):
                 check_callable(name, function)
-        self._predict, self._scored = predict, scores
+        self._scored = scores
         self.noise = checked_noise(noise)
+        self._judge: Callable[[Any], Any] | None = predict
+        if predict is not None and sound is None and not isinstance(noise, Channel):
+            self._judge = Alone(predict, chance=True)  # in sound mode whoever counts looks
         self.sound = sound
         if sound is not None:
             checked_lattice("sound", sound).checked(self.noise)
@@ -150,8 +155,8 @@ class Smoothed:
 
     def labels(self, batch: Any) -> Any:
         """Labels of a batch, (m,) integers."""
-        if self._predict is not None:
-            return self._predict(batch)
+        if self._judge is not None:
+            return self._judge(batch)
         return check_scores(self.scores(batch), len(batch), self.num_classes).argmax(axis=1)
 
     def scores(self, batch: Any) -> Any:

@@ -458,11 +458,12 @@ class Alone:
     """A function of batches, refused once its labels of some rows hang on the rows beside them,
     or on chance: the first batch is given again, most of its rows changed.
 
-    In sound mode, where a certificate is of what runs: of a function of one noisy copy.
+    In sound mode a certificate is of what runs: of a function of one noisy copy.  In float mode
+    a function may be random, row by row: one that answers the same batch in two ways is (chance).
     """
 
-    def __init__(self, predict: Callable[[Any], Any]) -> None:
-        self._predict, self._looked = predict, False
+    def __init__(self, predict: Callable[[Any], Any], *, chance: bool = False) -> None:
+        self._predict, self._looked, self._chance = predict, False, chance
 
     def __call__(self, batch: Any) -> Any:
         if self._looked or len(batch) < 3:
@@ -470,6 +471,9 @@ class Alone:
         rows = batch.copy()  # predict may change what it is given
         said = self._predict(batch)
         labels, kept = to_numpy("predict(batch)", said), slice(1, None, 3)
+        if self._chance and (labels.dtype.kind not in "iu" or self._random(rows, labels)):
+            self._looked = True
+            return said
         for shift in (-0.7, 0.7):  # the mean of all goes to either side, and the spread grows
             others = shift - 2 * rows
             others[kept] = rows[kept]
@@ -481,6 +485,11 @@ class Alone:
                 raise fail("predict(batch)", rule, got, remedy)
         self._looked = True
         return said
+
+    def _random(self, rows: Any, labels: Any) -> bool:
+        """Whether the same rows get other labels when they are given again."""
+        again = to_numpy("predict(batch)", self._predict(rows.copy()))
+        return labels.shape != again.shape or not np.array_equal(labels, again)
 
 
 def new_flags(batch_size: Any, copies: int) -> Any:

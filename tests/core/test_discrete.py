@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy import optimize
+from scipy import optimize, stats
 
 import cert_core as cc
 from cert_core.laws import atomic
@@ -554,3 +554,46 @@ def test_records(noise: cc.Noise) -> None:
     assert hash(noise) == hash(cc.noise_from_dict(noise.to_dict()))
     assert cc.CHANNELS[noise.name] is type(noise)
     assert not set(cc.CHANNELS) & set(cc.NOISES)
+
+
+@pytest.mark.parametrize(
+    "noise", [cc.Flips(30, 3, 0.8), cc.SparseFlips(30, 0.1, 0.3), cc.Ablation(30, 12)], ids=str
+)
+def test_the_runner_up_and_the_third_under_changed_entries(noise: cc.Noise) -> None:
+    """The radius is the last number of entries at which the class stays ahead of the bound."""
+    selection = np.array([[60, 30, 10, 0], [50, 48, 2, 0]])
+    estimation = np.array([[5900, 2500, 1500, 100], [5000, 4600, 300, 100]])
+    for k in (1, 2):
+        found = cc.certificates.certify_top_k(selection, estimation, noise, "l0", k=k)
+        assert found.p_other is not None
+        for label, radius, low, high in zip(
+            found.label, found.radius, found.p_lower, found.p_other, strict=True
+        ):
+
+            def ahead(r: float, low: float = low, high: float = high) -> bool:
+                rest = 1 - cc.lower_bound(1 - high, noise, "l0", r)
+                return bool(cc.lower_bound(low, noise, "l0", r) > rest)
+
+            assert label == 0
+            assert radius == int(radius)
+            assert ahead(radius)
+            assert not ahead(radius + 1)
+
+
+def test_joint_labels_under_changed_entries_are_holms() -> None:
+    """At one radius, from exact p-values of p_min there."""
+    noise, n, alpha = cc.Flips(30, 3, 0.5), 2000, 0.01
+    rng = np.random.default_rng(0)
+    votes = rng.integers(1200, n, 40)
+    selection = np.tile([100, 0], (40, 1))
+    found = cc.certify_jointly(
+        selection, np.stack([votes, n - votes], axis=1), noise, "l0", 1, alpha=alpha
+    )
+    p_values = stats.binom.sf(votes - 1, n, cc.required_probability(noise, "l0", 1.0))
+    order, rejected = np.argsort(p_values), np.zeros(40, dtype=bool)
+    for rank, i in enumerate(order):
+        if p_values[i] > alpha / (40 - rank):
+            break
+        rejected[i] = True
+    assert 0 < rejected.sum() < 40
+    np.testing.assert_array_equal(found, np.where(rejected, 0, cc.ABSTAIN))

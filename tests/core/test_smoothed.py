@@ -150,3 +150,35 @@ def test_votes_under_stretched_noise_certify_nothing_under_its_base() -> None:
     assert cc.certify(*plain, cc.L2Noise(4, 0.5), "l2").n == 300  # one law, two families
     with pytest.raises(ValueError, match="noise must be that of the votes"):
         cc.certify(*plain, stretched, "l2")
+
+
+class Counting:
+    """A function of batches that counts its calls."""
+
+    def __init__(self, labels: Any) -> None:
+        self.labels, self.calls = labels, 0
+
+    def __call__(self, batch: Any) -> Any:
+        self.calls += 1
+        return self.labels(batch)
+
+
+def test_rows_that_see_their_batch_are_refused_once_and_chance_is_not() -> None:
+    """In floats: batch statistics are told from a function that is random row by row."""
+    noise, x = cc.Gaussian(4, 0.5), np.zeros((2, 4))
+
+    def counted(labels: Any) -> Any:
+        function = Counting(labels)
+        smoothed = cc.Smoothed(function, noise, 2, batch_size=100)
+        return function, [smoothed.counts(x, 500, seed) for seed in (0, 1)]
+
+    rows, counts = counted(lambda batch: (batch[:, 0] > 0).astype(int))
+    assert rows.calls == 20 + 3  # the first batch again, and twice among other rows
+    np.testing.assert_array_equal(
+        counts[1], cc.count_votes(lambda b: (b[:, 0] > 0).astype(int), x, noise, 2, 500, 1)
+    )
+    with pytest.raises(ValueError, match="the label of each row by itself"):
+        counted(lambda batch: (batch[:, 0] > batch[:, 0].mean()).astype(int))
+    rng = np.random.default_rng(0)
+    random, _ = counted(lambda batch: rng.integers(0, 2, len(batch)))
+    assert random.calls == 20 + 1
