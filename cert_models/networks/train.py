@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -123,61 +123,94 @@ def train_under_noise(
             f"inputs, got {noise.dim}: use a noise of that dim, and some inputs"
         )
     data.check_known(noise)
-    place = usable_device(device or "cpu")
     batches = -(-len(data) // batch_size)
-    module.to(place)
-    optimizer = torch.optim.Adam(module.parameters(), lr=learning_rate)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3 * learning_rate, epochs * batches)
-    done = 0
-    if state is not None:
-        try:
-            done = integer("epoch", state["epoch"], 1, epochs)
-            module.load_state_dict(state["state_dict"])
-            optimizer.load_state_dict(state["optimizer"])
-            schedule.load_state_dict(state["schedule"])
-            good = schedule.last_epoch == done * batches
-        except Exception as error:  # what a file says may be anything
-            raise _no_state(state, f"{type(error).__name__}: {first_line(error)}") from error
-        if not good:
-            raise _no_state(state, f"{schedule.last_epoch} steps in {done} epochs of {batches}")
+    course = _Course(module, usable_device(device or "cpu"), learning_rate, epochs, batches)
+    done = 0 if state is None else course.resume(state)
     order = np.random.default_rng(seed)
     orders = [order.permutation(len(data)) for _ in range(epochs)]
 
-    def batch(rows: Any, drawn: int) -> torch.Tensor:
+    def batch(rows: Any, drawn: int) -> tuple[torch.Tensor, torch.Tensor]:
         x = data.x[rows]
         if augment:
             x = shifted_and_mirrored(x, np.random.default_rng([seed, drawn]))
-        return torch.from_numpy(one_copy_each(noise, x, seed, drawn)).reshape(-1, *shape)
+        copies = torch.from_numpy(one_copy_each(noise, x, seed, drawn)).reshape(-1, *shape)
+        return copies, torch.from_numpy(data.y[rows])
 
     module.train()
-    with ThreadPoolExecutor(1) as ahead:
-        for epoch in range(done, epochs):
-            parts = np.array_split(orders[epoch], batches)
-            starts = epoch * len(data) + np.cumsum([0, *map(len, parts)])
-            following = ahead.submit(batch, parts[0], int(starts[0]))
-            for i, rows in enumerate(parts):
-                x, y = following.result().to(place), torch.from_numpy(data.y[rows]).to(place)
-                if i + 1 < batches:
-                    following = ahead.submit(batch, parts[i + 1], int(starts[i + 1]))
-                scores = scores_of(module(x))
-                loss = nn.functional.cross_entropy(scores, y)
-                optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
-                schedule.step()
-                if progress is not None:
-                    right = (scores.argmax(dim=1) == y).float().mean()
-                    progress(epoch, loss.item(), right.item())
-            if save is not None:
-                save(
-                    {
-                        "epoch": epoch + 1,
-                        "state_dict": module.state_dict(),
-                        "optimizer": optimizer.state_dict(),
-                        "schedule": schedule.state_dict(),
-                    }
-                )
+    for epoch in range(done, epochs):
+        parts = np.array_split(orders[epoch], batches)
+        starts = epoch * len(data) + np.cumsum([0, *map(len, parts)])
+        for x, y in _one_ahead(batch, zip(parts, starts[:-1].tolist(), strict=True)):
+            loss, right = course.step(x, y)
+            if progress is not None:
+                progress(epoch, loss.item(), right.item())
+        if save is not None:
+            save(course.state(epoch + 1))
     return module.cpu().eval()
+
+
+class _Course:
+    """A module in training: its optimizer and schedule, and what is saved of them."""
+
+    def __init__(
+        self, module: nn.Module, place: torch.device, rate: float, epochs: int, batches: int
+    ) -> None:
+        self.module, self.place, self.epochs, self.batches = (
+            module.to(place),
+            place,
+            epochs,
+            batches,
+        )
+        self.optimizer = torch.optim.Adam(module.parameters(), lr=rate)
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimizer, 3 * rate, epochs * batches
+        )
+
+    def resume(self, state: dict[str, Any]) -> int:
+        """Go on from what was saved; returns the epochs done."""
+        try:
+            done = integer("epoch", state["epoch"], 1, self.epochs)
+            self.module.load_state_dict(state["state_dict"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.schedule.load_state_dict(state["schedule"])
+            steps = self.schedule.last_epoch
+        except Exception as error:  # what a file says may be anything
+            raise _no_state(state, f"{type(error).__name__}: {first_line(error)}") from error
+        if steps != done * self.batches:
+            raise _no_state(state, f"{steps} steps in {done} epochs of {self.batches}")
+        return done
+
+    def step(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """One step of the optimizer; the loss, and the share of right labels before it."""
+        labels = y.to(self.place)
+        scores = scores_of(self.module(x.to(self.place)))
+        loss = nn.functional.cross_entropy(scores, labels)
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.schedule.step()
+        return loss, (scores.argmax(dim=1) == labels).float().mean()
+
+    def state(self, epoch: int) -> dict[str, Any]:
+        """What resume goes on from after so many epochs."""
+        return {
+            "epoch": epoch,
+            "state_dict": self.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+        }
+
+
+def _one_ahead(make: Callable[..., Any], given: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
+    """make of each of the given, the next made by a thread while one is used."""
+    with ThreadPoolExecutor(1) as ahead:
+        waiting = None
+        for arguments in given:
+            made, waiting = waiting, ahead.submit(make, *arguments)
+            if made is not None:
+                yield made.result()
+        if waiting is not None:
+            yield waiting.result()
 
 
 def one_copy_each(noise: cc.Noise, x: Any, seed: int, start: int) -> Any:

@@ -305,7 +305,7 @@ def test_emulated_samples_do_not_depend_on_the_grid(
     rows, ratios = host.draw(noise, n, 7), host.draw_log_ratio(noise, shift, n, 7)
     np.testing.assert_array_equal(host.draw(noise, 40, 7, start=130), rows[130:170])
     monkeypatch.setattr(launches, "SPREAD", 1)  # several rows one after the other
-    assert launches.geometry(n, 64, "float32")[1] > 16
+    assert launches.layout(n, 64, "float32")[1] > 16
     np.testing.assert_array_equal(host.draw(noise, n, 7), rows)
     monkeypatch.setattr(launches, "MOST_BLOCKS", 2)  # and CUDA blocks that come back
     np.testing.assert_array_equal(host.draw(noise, n, 7), rows)
@@ -317,11 +317,11 @@ def test_emulated_samples_do_not_depend_on_the_grid(
 
 @pytest.mark.parametrize("dim", [1, 2, 3, 4, 5, 63, 784, 1023, 1024, 1025, 3072, 150528])
 @pytest.mark.parametrize("dtype", kernels.DTYPES)
-def test_geometry(dim: int, dtype: str) -> None:
+def test_layout(dim: int, dtype: str) -> None:
     slots = launches.SLOTS[dtype]
     made = slots * launches.BESIDE[dtype]
     for n in (1, 1000, 10**6, 10**10):
-        width, rows, tiles = launches.geometry(n, dim, dtype)
+        width, rows, tiles = launches.layout(n, dim, dtype)
         side = launches.THREADS // width
         assert width * side == launches.THREADS
         assert width * made >= min(dim, launches.THREADS * slots) > (width // 2) * made - made

@@ -12,7 +12,7 @@ import numpy as np
 
 from cert_core.channels import Splitting, Uniform
 from cert_core.copies import Recipe, Subset, Table, split_steps
-from cert_core.kernels.gpu.launches import REALS, THREADS, Launch, Macros, geometry, grid_of
+from cert_core.kernels.gpu.launches import REALS, THREADS, Launch, Macros, grid_of, layout
 from cert_core.kernels.reference import row_uniforms, split_offsets
 from cert_core.noises import Noise
 
@@ -23,7 +23,7 @@ def _launch(
     file: str, macros: Macros, dim: int, n: int, dtype: str, first: Arrays, rest: Arrays = ()
 ) -> Launch:
     """One thread a block of words, as many rows side by side as a CUDA block holds."""
-    width, _, _ = geometry(n, dim, dtype)
+    width, _, _ = layout(n, dim, dtype)
     arguments = (np.int64(n), np.int64(dim), *first, np.int32(width), *rest)
     return Launch(file, macros, grid_of(n, THREADS // width), arguments)
 

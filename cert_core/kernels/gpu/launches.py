@@ -77,7 +77,7 @@ def options(macros: Macros) -> tuple[str, ...]:
     return ("-std=c++17", "-DCC_ENTRY", *(f"-DCC_{name}={value}" for name, value in macros))
 
 
-def geometry(n: int, dim: int, dtype: str) -> tuple[int, int, int]:
+def layout(n: int, dim: int, dtype: str) -> tuple[int, int, int]:
     """(threads a row, rows a CUDA block, tiles a row)."""
     slots = SLOTS[dtype]
     span = THREADS * slots
@@ -105,7 +105,7 @@ def _rows(
 ) -> tuple[Macros, int, tuple[Any, ...]]:
     """Variant, grid and arguments that every launch over drawn rows begins with."""
     kind, scale = direction(noise)
-    width, rows, tiles = geometry(n, noise.dim, dtype)
+    width, rows, tiles = layout(n, noise.dim, dtype)
     summed = scale is None and kind in (NORMAL, EXPONENTIAL)
     held = tiles if summed and tiles <= HELD[dtype] else 0
     macros = ("KIND", kind), ("INDEPENDENT", int(scale is not None)), ("HELD", held)
@@ -134,7 +134,7 @@ def draw(
 def lattice(noise: Noise, n: int, start: int, key: int, stream: int, margins: Margins) -> Launch:
     """Rows of integers; then follow radii, their errors, center (or 0), out and undecided."""
     kind, scale = direction(noise)
-    width, _, _ = geometry(n, noise.dim, "float64")
+    width, _, _ = layout(n, noise.dim, "float64")
     macros = ("KIND", kind), ("INDEPENDENT", int(scale is not None))
     arguments = (
         np.int64(n), np.int64(noise.dim), np.uint64(start), np.uint64(key), np.uint32(stream),
