@@ -373,7 +373,8 @@ def _begun(text: str, device: str | None, stack: contextlib.ExitStack) -> Execut
     try:
         return stack.enter_context(ENGINES[kind](rest, device))
     except ImportError as error:
-        rule, remedy = f"an engine that is installed ({error})", f"pip install 'cert-core[{kind}]'"
+        rule = f"an engine that is installed ({error})"
+        remedy = f"pip install 'smoothing-certificates[{kind}]'"
         raise cc.errors.fail("--on", rule, text, remedy) from error
     except (OSError, RuntimeError) as error:  # TimeoutError is an OSError
         reason = " ".join(str(error).split()) or type(error).__name__

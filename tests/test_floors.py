@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -181,3 +182,16 @@ def test_public_names_are_documented() -> None:
             assert nothing or found & {"Returns", "Yields"}, name
         elif callable(value):
             assert value.__doc__, name
+
+
+def test_what_to_install_is_this_distribution() -> None:
+    """Messages, docs and the README name it as the index does."""
+    name = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["name"]
+    pages = [*modules().values(), *ROOT.glob("docs/**/*.md"), ROOT / "README.md"]
+    said = [
+        (found[1], path)
+        for path in pages
+        for found in re.finditer(r"pip install ['\"]([\w-]+)\[", path.read_text(encoding="utf-8"))
+    ]
+    assert len(said) > 3
+    assert [path for told, path in said if told != name and told != "."] == []
