@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import cert_core as cc
 from cert_core.rounding import in_full
@@ -26,9 +27,31 @@ NUMBER = re.compile(
 LONGEST = datetime.timedelta.max.total_seconds()
 WORDS = {"true": 1, "false": 0}  # of the column correct
 SCALES = "scales"  # column of a row whose radius is a norm of delta/scales: their digest
-
-
+QUANTIZED = " quantized"  # behind the step, in the name of a mode
 SOUND, FAILED = "sound", "failed"  # columns of rows of sound mode: its name, and their FAILs
+
+
+def mode_name(sound: cc.Lattice, quantized: bool) -> str:
+    """A mode as logs and reports name it: "1/255", "1/255 quantized"."""
+    return str(sound.step) + (QUANTIZED if quantized else "")
+
+
+def lattice_of(mode: str) -> tuple[cc.Lattice | None, bool]:
+    """The lattice, and whether inputs are moved to it, of a mode in these words.
+
+    Raises
+    ------
+    ValueError
+        No such words.
+    """
+    if not mode:
+        return None, False
+    step: Any = mode.removesuffix(QUANTIZED)
+    sound, quantized = cc.Lattice(step), mode.endswith(QUANTIZED)
+    if mode_name(sound, quantized) != mode:
+        rule = f"a step in lowest terms, maybe with{QUANTIZED} behind it"
+        raise cc.errors.fail("sound", rule, mode, "write it as an exported log does")
+    return sound, quantized
 
 
 def mode_of_rows(path: str | Path, rows: Iterable[Row]) -> str:
@@ -39,8 +62,6 @@ def mode_of_rows(path: str | Path, rows: Iterable[Row]) -> str:
     ValueError
         Rows of two modes, of one that is none, or FAILs that are no whole number.
     """
-    from cert_models.store.runs import lattice_of
-
     modes = {row.extra.get(SOUND, "").strip() for row in rows}
     if len(modes) > 1:
         raise ValueError(

@@ -112,8 +112,9 @@ def _counted(
     options: argparse.Namespace,
 ) -> StoredRun:  # fmt: skip
     """The votes under one noise, in one mode."""
+    from cert_models.logs import lattice_of
     from cert_models.run import StoredRun, certified_right, sampler_of
-    from cert_models.store.runs import FixedPlan, Run, lattice_of
+    from cert_models.store.runs import FixedPlan, Run
 
     run = Run(
         plan=FixedPlan(options.n0, options.n), noise=noise, seed=options.seed,

@@ -32,6 +32,7 @@ from cert_models.logs import (
     Row,
     check_scales,
     check_stated,
+    lattice_of,
     log_name,
     mode_of_rows,
     read_log,
@@ -41,7 +42,7 @@ from cert_models.logs import (
 from cert_models.store.counts import CountStore
 from cert_models.store.readings import read_run
 from cert_models.store.results import named_mode
-from cert_models.store.runs import LogPlan, Run, lattice_of
+from cert_models.store.runs import LogPlan, Run
 
 
 def add(commands: Any) -> None:

@@ -12,9 +12,9 @@ import numpy as np
 
 import cert_core as cc
 from cert_core.rounding import confidence, in_full, least_above, samples
-from cert_models.logs import FAILED, SOUND, Row, scales_column, scales_digest
+from cert_models.logs import FAILED, QUANTIZED, SOUND, Row, scales_column, scales_digest
 from cert_models.store.claims import Proved
-from cert_models.store.runs import QUANTIZED, bound_column, columns_of
+from cert_models.store.runs import bound_column, columns_of
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 Floats = np.ndarray[Any, np.dtype[np.float64]]

@@ -13,6 +13,7 @@ import numpy as np
 import cert_core as cc
 from cert_core import Votes as Votes
 from cert_core.errors import integer
+from cert_models.logs import mode_name
 
 Counts = np.ndarray[Any, np.dtype[np.int64]]
 STEPS = ("looks", "scores", "shells")  # fields of Votes that plans keep beside the two stages
@@ -284,7 +285,6 @@ class LogPlan(_Fields):
         raise cc.errors.fail("run", "one of counts", "a published log", "name another run")
 
 
-QUANTIZED = " quantized"  # behind the step, in the name of a mode
 CODE = "-code-"  # in the fingerprint of a model, between the digests of its content and its code
 
 Plan = FixedPlan | ScorePlan | ShellPlan | AllPlan | SequentialPlan | LogPlan
@@ -337,29 +337,6 @@ def bound_column(name: str | None) -> dict[str, str]:
 def columns_of(bound: str | None, alpha: float) -> dict[str, str]:
     """The columns that a log has besides: its bound, and alpha where that is 0."""
     return bound_column(bound) | ({"alpha": "0"} if alpha == 0 else {})
-
-
-def mode_name(sound: cc.Lattice, quantized: bool) -> str:
-    """A mode as logs and reports name it: "1/255", "1/255 quantized"."""
-    return str(sound.step) + (QUANTIZED if quantized else "")
-
-
-def lattice_of(mode: str) -> tuple[cc.Lattice | None, bool]:
-    """The lattice, and whether inputs are moved to it, of a mode in these words.
-
-    Raises
-    ------
-    ValueError
-        No such words.
-    """
-    if not mode:
-        return None, False
-    step: Any = mode.removesuffix(QUANTIZED)
-    sound, quantized = cc.Lattice(step), mode.endswith(QUANTIZED)
-    if mode_name(sound, quantized) != mode:
-        rule = f"a step in lowest terms, maybe with{QUANTIZED} behind it"
-        raise cc.errors.fail("sound", rule, mode, "write it as an exported log does")
-    return sound, quantized
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,10 +16,11 @@ import cert_core as cc
 from cert_core import kernels
 from cert_models.data.datasets import load
 from cert_models.engines import joined
+from cert_models.logs import lattice_of
 from cert_models.run import certified_right
 from cert_models.store.counts import CountStore
 from cert_models.store.readings import read_run, result_of
-from cert_models.store.runs import FixedPlan, LogPlan, Run, ScorePlan, SequentialPlan, lattice_of
+from cert_models.store.runs import FixedPlan, LogPlan, Run, ScorePlan, SequentialPlan
 
 PIXEL = cc.Lattice("1/255")  # type: ignore[arg-type]
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 1, 2, 2)).astype(np.uint8)
@@ -40,7 +41,7 @@ def scores(x):
 def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    Path("brightness.py").write_text(MODEL)
+    Path("sound_brightness.py").write_text(MODEL)
     np.savez("bytes.npz", x=IMAGES, y=LABELS)
     np.savez("floats.npz", x=(IMAGES / 255).astype(np.float32), y=LABELS)
     np.savez("off.npz", x=(IMAGES / 255).astype(np.float32) + np.float32(1e-3), y=LABELS)
@@ -65,7 +66,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[set[int]], None]:
 
 
 def certify(*more: str, data: str = "bytes.npz", model: str = "labels") -> Said:
-    said = cert(*OPTIONS, "--data", data, "--model", f"brightness:{model}", *more)
+    said = cert(*OPTIONS, "--data", data, "--model", f"sound_brightness:{model}", *more)
     assert said.status == 0, said.err
     return said
 
@@ -178,7 +179,8 @@ def test_a_run_goes_on_in_its_own_mode_alone(failing: Callable[[set[int]], None]
             assert other.failed == 2
             np.testing.assert_array_equal(mine.estimation, other.estimation)
     audit = [
-        "audit", "--data", "bytes.npz", "--model", "brightness:labels", "--share", "1", "--quiet",
+        "audit", "--data", "bytes.npz", "--model", "sound_brightness:labels", "--share", "1",
+        "--quiet",
     ]  # fmt: skip
     assert cert(*audit, "--store", "merged.db").status == 0
     failing({2, 3, 801})
