@@ -514,13 +514,13 @@ OUTPUTS = [
 ]  # fmt: skip
 
 INTERRUPTED = """
-import os, signal, sys
+import signal, sys
 class Finder:
     def find_spec(self, name, *_):
         if name == "cert_core":
             for _ in range(int(sys.argv[1])):
                 try:
-                    os.kill(os.getpid(), signal.SIGINT)
+                    signal.raise_signal(signal.SIGINT)
                 except KeyboardInterrupt:
                     pass
             raise KeyboardInterrupt

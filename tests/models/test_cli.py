@@ -159,7 +159,7 @@ def test_certify_is_reproducible_and_subsets_agree(
 
 def test_an_interrupted_run_keeps_what_was_done(data: Path) -> None:
     (data / "slow.py").write_text(
-        "import time\ndef predict(batch):\n    time.sleep(0.2)\n    return batch[:, 0, 0] > 0.5\n"
+        "import time\ndef predict(batch):\n    time.sleep(0.4)\n    return batch[:, 0, 0] > 0.5\n"
         "def labels(batch):\n    return predict(batch).astype(int)\n",
         encoding="utf-8",
     )
