@@ -219,7 +219,9 @@ def majority_p_value(top: Any, second: Any) -> Any:
     """
     first, total = counts_of(top, np.asarray(top) + np.asarray(second))
     tail = special.betainc(np.maximum(first, 1), total - first + 1, 0.5)
-    tail *= 1.0 + 4e-15 * np.sqrt(total)  # above its error, which is 1e-15 sqrt(n) below 2^53
+    depth = -np.log(np.maximum(tail, 1e-308))
+    # above its error, which is 1e-15 sqrt(n) below 2^53, and 2e-15 of its logarithm far out
+    tail *= 1.0 + 4e-15 * np.sqrt(total) + 1e-14 * depth
     return scalar(np.where(2 * first <= total, 1.0, np.minimum(2.0 * tail, 1.0)))
 
 

@@ -44,8 +44,8 @@ class LogRatioLaw(ABC):
         return self._each("t", t, lambda x: self._split(x)[1])
 
     def ppf(self, p: Any) -> Any:
-        """inf {t : F(t) >= p}, p in [0, 1] of any shape; to about 1e-9 of the law's spread
-        (bounds that read it lose to second order only)."""
+        """inf {t : F(t) >= p}, p in [0, 1] of any shape; to about 1e-9 of the law's
+        spread, the mixed family's to 1e-6 (bounds that read it lose to second order only)."""
         probabilities("p", p)
         return self._each("p", p, lambda x: self._quantile(x, 1.0 - x))
 
