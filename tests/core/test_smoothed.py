@@ -182,3 +182,10 @@ def test_rows_that_see_their_batch_are_refused_once_and_chance_is_not() -> None:
     rng = np.random.default_rng(0)
     random, _ = counted(lambda batch: rng.integers(0, 2, len(batch)))
     assert random.calls == 20 + 1
+
+
+@pytest.mark.parametrize("said", [3, np.zeros((0,), int), np.zeros(7, int), None])
+def test_what_is_no_labels_is_told_by_its_name(said: Any) -> None:
+    smoothed = cc.Smoothed(lambda batch: said, cc.Gaussian(4, 0.5), 2, batch_size=100)
+    with pytest.raises(ValueError, match=r"predict\(batch\) must be"):
+        smoothed.counts(np.zeros((2, 4)), 500, 0)
