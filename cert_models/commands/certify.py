@@ -244,10 +244,7 @@ def run_certify(options: argparse.Namespace) -> int:
     if log is not None and log == path:
         raise UsageError(f"--out must be another file than --store, got {options.out!r}: name two")
     options.bound, sound = bound_of(options), sound_of(options)
-    if options.shells is None and options.bound == "shells":
-        options.shells = "default"
-    elif options.shells is not None:
-        options.bound = options.bound or "shells"
+    _complete_shells(options)
     data = load(
         options.data, categorical=FAMILIES[options.noise].categorical, pixels=takes_pixels(sound)
     )
@@ -279,18 +276,23 @@ def run_certify(options: argparse.Namespace) -> int:
         attack=options.attack, alpha=options.alpha, sound=sound, quantized=options.quantize,
     )  # fmt: skip
     keep_memory()
-    forward = {
-        "autocast": options.autocast, "channels_last": options.channels_last,
-        "compiled": options.compile,
-    }  # fmt: skip
     stored = StoredRun(path=path, name=options.run_name or "default", run=run, indices=indices)
     with contextlib.closing(stored), contextlib.ExitStack() as stack:
         executor = stack.enter_context(executor_on(on, options.device))
         sampler = sampler_of(
             options.model if on else model, run, data, device=options.device, executor=executor,
-            loading=loading, **forward,
+            loading=loading, autocast=options.autocast, channels_last=options.channels_last,
+            compiled=options.compile,
         )  # fmt: skip
         return _certify(options, sampler, stored, log)
+
+
+def _complete_shells(options: argparse.Namespace) -> None:
+    """--shells is --bound shells, whose thresholds are the default ones where none are named."""
+    if options.shells is not None:
+        options.bound = options.bound or "shells"
+    elif options.bound == "shells":
+        options.shells = "default"
 
 
 def check_alone() -> None:
