@@ -56,7 +56,11 @@ SAMPLING: dict[str, Any] = {"n0": 100, "n": 10_000, "alpha": 0.001}  # unless to
 
 def add(commands: Any) -> None:
     """The parser of this group."""
-    parser = commands.add_parser("certify", help="certify a data set")
+    parser = commands.add_parser(
+        "certify", help="certify a data set",
+        example="cert certify --data test.npz --model mymodule:network --noise gaussian "
+        "--sigma 0.25 --attack l2 --n 10000 --max 100 --store runs.db",
+    )  # fmt: skip
     add_noise(parser)
     add_scales(parser)
     add_attack(parser)

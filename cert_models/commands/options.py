@@ -355,14 +355,3 @@ def _standard(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_standard(item) for item in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
-
-
-class Help(argparse.HelpFormatter):
-    """Help that tells the defaults."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        text = action.help or ""
-        told = "default" in text or not action.option_strings
-        if told or action.default in (None, False, argparse.SUPPRESS, [], ""):
-            return text
-        return f"{text} (default: %(default)s)".strip()

@@ -44,7 +44,10 @@ if TYPE_CHECKING:
 
 def add(commands: Any) -> None:
     """The parser of this group."""
-    parser = commands.add_parser("report", help="tables and curves of logs and runs")
+    parser = commands.add_parser(
+        "report", help="tables and curves of logs and runs",
+        example="cert report log.tsv runs.db --at 0,0.25,0.5 --picture curves.png",
+    )  # fmt: skip
     parser.add_argument(
         "sources", nargs="+", metavar="[NAME=]LOG_OR_STORE",
         help="logs (idx label predict radius correct time) and count stores",

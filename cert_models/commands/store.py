@@ -47,14 +47,21 @@ from cert_models.store.runs import LogPlan, Run
 
 def add(commands: Any) -> None:
     """The parsers of this group."""
-    export = commands.add_parser("export", help="write a run of a store as a log")
+    export = commands.add_parser(
+        "export", help="write a run of a store as a log",
+        example="cert export --store runs.db --run default --out exported.tsv",
+    )  # fmt: skip
     export.add_argument("--out", required=True, help="log to write")
     export.add_argument("--attack", choices=ATTACKS, help="default: the run's")
     export.add_argument("--alpha", type=float, help="default: the run's")
     add_bound(export)
     export.add_argument("--runner-up", action="store_true", help=argparse.SUPPRESS)
     export.set_defaults(run=run_export)
-    log = commands.add_parser("import", help="keep a published log in a store")
+    log = commands.add_parser(
+        "import", help="keep a published log in a store",
+        example="cert import log.tsv --noise gaussian --dim 3072 --sigma 0.25 --attack l2 "
+        "--alpha 0.001 --n 100000 --store published.db",
+    )  # fmt: skip
     log.add_argument(
         "logs", nargs="+", metavar="LOG",
         help="file: idx label predict radius correct time; several, with --run: parts of one run",
@@ -66,7 +73,10 @@ def add(commands: Any) -> None:
     log.add_argument("--n0", type=int, default=100, help="as published")
     log.add_argument("--n", type=int, required=True, help="as published")
     log.set_defaults(run=run_import)
-    merge = commands.add_parser("merge", help="add all runs of other stores to a store")
+    merge = commands.add_parser(
+        "merge", help="add all runs of other stores to a store",
+        example="cert merge first.db second.db --store all.db",
+    )  # fmt: skip
     merge.add_argument("sources", nargs="+", metavar="FILE", help="stores to add")
     merge.set_defaults(run=run_merge)
     for parser in (export, log, merge):
