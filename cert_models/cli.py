@@ -196,6 +196,13 @@ def _refused(error: BaseException) -> int:
     return 2
 
 
+def _tell_renamed() -> None:
+    """Options by old names are warned of, as of nothing else that is deprecated."""
+    from cert_models.commands.parsing import RenamedOption
+
+    warnings.simplefilter("default", RenamedOption)
+
+
 def _run(arguments: Sequence[str] | None) -> int:
     given = sys.argv[1:] if arguments is None else list(arguments)
     if given[:1] == ["--version"]:
@@ -218,6 +225,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with _interruptible(arguments is None), warnings.catch_warnings():
             warnings.showwarning = _warn
+            _tell_renamed()
             try:
                 return _run(arguments)
             finally:
