@@ -283,7 +283,6 @@ class StoredRun:
     run : Run
     indices : the inputs that this start is to have done
     held : the files that were opened, to be the same whenever they are opened again
-    about : dict, what is recorded of this start beside the versions
     """
 
     path: Path | None
@@ -291,7 +290,6 @@ class StoredRun:
     run: Run
     indices: Sequence[int]
     held: dict[Path, tuple[int, int] | None] = field(default_factory=dict)
-    about: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def _memory(self) -> MemoryStore:
@@ -343,7 +341,7 @@ class StoredRun:
             begun = False
             for block in counted:
                 if not begun:
-                    store.begin(self.name, self.run, {**versions(), **self.about})
+                    store.begin(self.name, self.run, versions())
                     begun = True
                 with store.transaction():
                     for votes in block:

@@ -55,6 +55,7 @@ from cert_models.commands.train import NORMALIZED, TrainingBar
 if TYPE_CHECKING:
     from cert_models.data.datasets import Dataset
     from cert_models.reports.tables import Table
+    from cert_models.store.counts import CountStore
     from cert_models.store.results import Result
     from cert_models.tuning import Candidate, StoredTuning
 
@@ -155,7 +156,6 @@ class Asked:
     plans: dict[int, cc.sequential.RadiiPlan]
     parts: tuple[tuple[int, ...], tuple[int, ...]]
     n_max: int
-    store: Path | None
     fingerprint: str  # of the data
 
     @property
@@ -181,8 +181,8 @@ def run_tune(options: argparse.Namespace) -> int:
     keep_memory()
     with contextlib.ExitStack() as stack:
         executor = stack.enter_context(executor_on(on, options.device))
-        tuning = _stored(options, asked, candidates, executor)
-        stack.callback(tuning.close)
+        store = stack.enter_context(_opened(options))
+        tuning = _stored(options, asked, candidates, store, executor)
         try:
             found = _searched(options, asked, tuning)
             results = {
@@ -229,6 +229,7 @@ def _check_options(options: argparse.Namespace) -> None:
 
 def _asked(options: argparse.Namespace) -> Asked:
     from cert_models.data.datasets import load
+    from cert_models.store.counts import CountStore
     from cert_models.store.fingerprints import data_fingerprint
     from cert_models.tuning import check_parts
 
@@ -254,15 +255,15 @@ def _asked(options: argparse.Namespace) -> Asked:
     parts = cc.tuning.split(chosen, options.seed, tuning=tuning, fresh=fresh)
     classes = options.classes if options.classes is not None else data.num_classes
     data.check_classes(classes)
-    store = None if options.store is None else Path(options.places["store"])
     asked = Asked(
         data=data, classes=classes, names=names, noises=noises, objectives=objectives,
-        plans=plans, parts=parts, n_max=n_max, store=store, fingerprint=data_fingerprint(data),
+        plans=plans, parts=parts, n_max=n_max, fingerprint=data_fingerprint(data),
     )  # fmt: skip
     cc.tuning.checked_budget(options.budget, asked.most)
     cc.errors.real("rho", options.rho, "in (0, 1)", lambda x: 0 < x < 1, remedy="e.g. 0.05")
-    if store is not None:
-        check_parts(store, parts, asked.fingerprint)
+    if options.store is not None and Path(options.places["store"]).exists():
+        with CountStore(options.places["store"], readonly=True) as store:
+            check_parts(store, parts, asked.fingerprint)
     return asked
 
 
@@ -301,9 +302,17 @@ def _candidates(options: argparse.Namespace, dim: int) -> tuple[list[str], list[
     return list(found), list(found.values())
 
 
+def _opened(options: argparse.Namespace) -> CountStore:
+    """Where counts are kept."""
+    from cert_models.store.counts import CountStore, MemoryStore
+
+    return CountStore(options.places["store"]) if options.store else MemoryStore()
+
+
 def _stored(
-    options: argparse.Namespace, asked: Asked, candidates: list[Candidate], executor: Any
-) -> StoredTuning:
+    options: argparse.Namespace, asked: Asked, candidates: list[Candidate], store: CountStore,
+    executor: Any,
+) -> StoredTuning:  # fmt: skip
     """The candidates, and where their counts are kept."""
     from cert_models.run import sampler_of
     from cert_models.store.runs import FixedPlan, Run
@@ -325,7 +334,7 @@ def _stored(
 
     return StoredTuning(
         candidates=candidates, plans=asked.plans, parts=asked.parts, base=base, sampler=sampler,
-        path=asked.store, prefix=options.run_name or "",
+        store=store, prefix=options.run_name or "",
     )  # fmt: skip
 
 
@@ -385,7 +394,7 @@ def _trained(options: argparse.Namespace, asked: Asked) -> list[str]:
             f"--train-data must be other inputs than --data, got {data.name}: a network knows what "
             "it was trained on"
         )
-    folder = Path(f"{asked.store}.models")
+    folder = Path(options.places["store"] + ".models")
     folder.mkdir(exist_ok=True)
     paths = []
     for name, noise in zip(asked.names, asked.noises, strict=True):
