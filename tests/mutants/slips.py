@@ -452,7 +452,7 @@ MODELS: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         ("right = r.predict[at] == r.labels[at]", "right = r.predict[at] != cc.ABSTAIN", "a wrong class shown as right"),
     ]),
     "cert_models/reports/tables.py": ("models/test_promises.py models/test_report.py", [
-        ('axis.step(*_steps(result, reach, rho), where="pre", **steps)', 'axis.step(*_steps(result, reach, rho), where="post", **steps)',
+        ('axis.step(*steps_of(result, reach, rho), where="pre", **steps)', 'axis.step(*steps_of(result, reach, rho), where="post", **steps)',
          "the curve to the wrong side"),
         ("percent(result.count(r, rho), len(result)) if result.says(r) else UNTESTED", "percent(result.count(r, rho), len(result))", "shares at radii that were not tested"),
         ("average = radius(result.average_radius(rho)) if result.tested is None else UNTESTED", "average = radius(result.average_radius()) if result.tested is None else UNTESTED",
