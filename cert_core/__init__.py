@@ -94,6 +94,15 @@ TOPICS = {
     "smoothed": (),
     "sparse": ("sparse_frontier",),
     "threats": (),
+    "tuning": (
+        "Fresh",
+        "Round",
+        "Search",
+        "Tuned",
+        "search",
+        "split",
+        "tune",
+    ),
     "votes": (
         "DrawAgain",
         "answers",

@@ -11,8 +11,9 @@ reads scores in [0, 1] where the others read votes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any, ClassVar, Self, cast, overload
 
 import numpy as np
@@ -48,7 +49,14 @@ from cert_core.errors import (
 from cert_core.errors import alpha as alpha_value
 from cert_core.lattice import Lattice
 from cert_core.noises import Noise, checked_noise
-from cert_core.provenance import Drawn, check_apart, failed_copies, one_mode
+from cert_core.provenance import (
+    Drawn,
+    check_apart,
+    failed_copies,
+    of_rows,
+    one_mode,
+    stretches,
+)
 from cert_core.rounding import in_full
 from cert_core.separation import radii_apart
 from cert_core.threats import COUNT, attack_name, is_tight
@@ -113,11 +121,47 @@ class Certificates:
     def __len__(self) -> int:
         return len(self.label)
 
+    def __getitem__(self, rows: Any) -> Self:
+        """The certificates of some inputs (a place, a slice, a mask, places), each once."""
+        chosen = records.chosen_rows(rows, len(self))
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        arrays = {name: v[chosen] for name, v in values.items() if isinstance(v, np.ndarray)}
+        return replace(self, **arrays, drawn=of_rows(self._stretches, chosen))
+
+    def __iter__(self) -> Iterator[Self]:
+        return (self[place] for place in range(len(self)))
+
+    @cached_property
+    def _stretches(self) -> list[tuple[Drawn, ...]]:
+        return stretches(self.drawn, len(self))
+
+    def __array__(self, *_: Any, **__: Any) -> Any:
+        """No one array: NumPy would ask for items of items of items."""
+        remedy = "pass .label, .radius or .p_lower"
+        raise TypeError(str(fail("the argument", "an array", type(self).__name__, remedy)))
+
     def __repr__(self) -> str:
         return records.as_text(self)
 
     def _repr_html_(self) -> str:
         return records.as_html(self)
+
+    def to_pandas(self) -> Any:
+        """Make a pandas.DataFrame of the certificates, a row an input.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A column an array, the inputs' places in their data set as index where the votes
+            tell them; what is said of all (noise, attack, alpha, ...) in its attrs, as plain
+            values.  The samples drawn are not in it.
+
+        Raises
+        ------
+        BackendMissing
+            pandas is not installed.
+        """
+        return records.as_pandas(self, records.places(self._stretches, len(self)))
 
     def save(self, path: Any) -> None:
         """Write the certificates to a new .npz file, with a digest.

@@ -196,7 +196,7 @@ def selected_labels(
     x, noise, num_classes, n, seed
         As in count_votes.
     **options
-        indices, batch_size, backend, start, sound, as in count_votes.
+        indices, batch_size, backend, start, sound, progress, as in count_votes.
 
     Returns
     -------

@@ -36,7 +36,15 @@ from cert_core.errors import alpha as alpha_value
 from cert_core.noises import Noise
 from cert_core.provenance import CountedVotes, Drawn, counted
 from cert_core.shells import checked_thresholds, masses_within, shell_radius
-from cert_core.votes import CLASSES, answers, check_labels, class_count, drawn_by, input_rows
+from cert_core.votes import (
+    CLASSES,
+    Progress,
+    answers,
+    check_labels,
+    class_count,
+    drawn_by,
+    input_rows,
+)
 
 BOUND = "shells"  # of BOUNDS
 
@@ -56,12 +64,13 @@ def count_shell_votes(
     backend: str = "cpu",
     buffer: Any = None,
     start: int = 0,
+    progress: Progress | None = None,
 ) -> CountedVotes:
     """Count the classes a classifier gives to noisy copies of inputs, by the norm of their noise.
 
     Parameters
     ----------
-    predict, x, noise, num_classes, n, seed, indices, batch_size, stage, backend, start
+    predict, x, noise, num_classes, n, seed, indices, batch_size, stage, backend, start, progress
         As in count_votes; the noise of a radial family.
     buffer
         As in noisy_batches.
@@ -93,7 +102,7 @@ def count_shell_votes(
     at = np.full(len(given), drawn.start)
     for segments, said in answers(
         predict, given, noise, n, seed,
-        batch_size=batch_size, backend=backend, buffer=buffer, **which,
+        batch_size=batch_size, backend=backend, buffer=buffer, progress=progress, **which,
     ):  # fmt: skip
         labels, low = check_labels(said, sum(count for _, count in segments), classes), 0
         for i, count in segments:

@@ -19,6 +19,7 @@ from cert_core.provenance import CountedVotes, Drawn, counted
 from cert_core.rounding import nearest
 
 CLASSES = 1 << 24  # at most
+Progress = Callable[[int, int], Any]  # (done, total)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)  # arrays have no one truth
@@ -262,6 +263,29 @@ def fail_flags(failed: Any, rows: int, sound: Lattice | None) -> Any:
     return failed[:rows]
 
 
+def checked_progress(progress: Any) -> Progress | None:
+    """progress if it is a function, or none is wanted."""
+    if progress is not None:
+        check_callable("progress", progress)
+    return progress  # type: ignore[no-any-return]
+
+
+def in_stages(progress: Progress | None, *copies: int) -> list[Progress | None]:
+    """For stages of so many copies an input, one after the other, what tells of all together."""
+    told = checked_progress(progress)
+    if told is None:
+        return [None] * len(copies)
+
+    def stage(before: int, own: int) -> Progress:
+        def tell(done: int, total: int) -> None:
+            count = total // own
+            told(count * before + done, count * sum(copies))
+
+        return tell
+
+    return [stage(sum(copies[:i]), own) for i, own in enumerate(copies)]
+
+
 class DrawAgain(Exception):
     """Raised by predict where it could not answer: the batch, which it may have changed, is
     drawn anew from its counters and given once more."""
@@ -293,6 +317,7 @@ def answers(
     start: int = 0,
     sound: Lattice | None = None,
     failed: Any = None,
+    progress: Progress | None = None,
 ) -> Iterator[tuple[list[tuple[int, int]], Any]]:
     """Yield what a classifier says of noisy copies of inputs, batch by batch.
 
@@ -301,7 +326,7 @@ def answers(
     predict : callable
         Maps a batch (m, *input_shape), which it may change, to anything.  It may raise
         DrawAgain, for want of memory say: then it gets the same rows anew.
-    x, noise, n, seed, indices, batch_size, stage, backend, buffer, start, sound, failed
+    x, noise, n, seed, indices, batch_size, stage, backend, buffer, start, sound, failed, progress
         As in noisy_batches.
 
     Yields
@@ -322,6 +347,7 @@ def answers(
     keys = [kernels.input_seed(seed, index) for index in chosen]
     buffer = batch_buffer(buffer, min(batch_rows, n * len(rows)), noise.dim)
     flags, copies = fail_flags(failed, len(buffer), sound), Copies(noise, backend, sound)
+    told, done = checked_progress(progress), 0
     segments: list[tuple[int, int]] = []
     draws: list[Callable[[], Any]] = []
     filled = 0
@@ -336,7 +362,10 @@ def answers(
             last = i == len(rows) - 1 and drawn == n
             if filled == batch_rows or last:
                 batch = buffer[:filled].reshape(-1, *rows.shape[1:])
-                yield segments, answer(predict, draws, batch)
+                said, done = answer(predict, draws, batch), done + filled
+                if told is not None:
+                    told(done, n * len(rows))
+                yield segments, said
                 segments, draws, filled = [], [], 0
 
 
@@ -383,6 +412,7 @@ def count_votes(
     backend: str = "cpu",
     start: int = 0,
     sound: Lattice | None = None,
+    progress: Progress | None = None,
 ) -> CountedVotes:
     """Count the classes a classifier gives to noisy copies of inputs.
 
@@ -419,6 +449,9 @@ def count_votes(
         their integers), noise is rounded to it, and predict sees a function of the integer sum
         alone, so that a certificate holds for what runs, between inputs on the lattice.  The
         first batch is given to predict again among other rows: it must not tell.
+    progress : callable (done, total), optional
+        Called after every batch with the copies classified so far and those of the whole call.
+        What it raises ends the call.
 
     Returns
     -------
@@ -440,7 +473,7 @@ def count_votes(
     chosen = input_indices(indices, len(given))
     which: dict[str, Any] = {"indices": chosen, "stage": stage, "start": start, "sound": sound}
     drawn = drawn_by(noise, len(given), n, seed, **which)
-    how: dict[str, Any] = {"batch_size": batch_size, "backend": backend}
+    how: dict[str, Any] = {"batch_size": batch_size, "backend": backend, "progress": progress}
     failed = new_flags(batch_size, len(given) * sample_count("n", n, noise))
     lost = np.zeros(len(given), dtype=np.int64)
     judge = predict if sound is None else Alone(predict)

@@ -131,11 +131,12 @@ class SmoothedClassifier(cc.Smoothed):
         stage: str = "estimation",
         start: int = 0,
         executor: Executor | None = None,
+        progress: cc.votes.Progress | None = None,
     ) -> cc.provenance.CountedVotes:
         """As of cc.Smoothed, counted on the device."""
         if executor is not None:
             how: dict[str, Any] = {"indices": indices, "stage": stage, "start": start}
-            return super().counts(x, n, seed, executor=executor, **how)
+            return super().counts(x, n, seed, executor=executor, progress=progress, **how)
         inputs = self.inputs(x)
         which: dict[str, Any] = {"indices": indices, "stage": stage, "start": start}
         which["sound"], how = self.sound, self.filling(inputs)
@@ -148,7 +149,7 @@ class SmoothedClassifier(cc.Smoothed):
         with self.drawing():
             for segments, parts in cc.votes.answers(
                 self._classify, inputs, self.noise, n, seed,
-                failed=failed, **which, **how,
+                failed=failed, progress=progress, **which, **how,
             ):  # fmt: skip
                 done = 0
                 for votes in parts:

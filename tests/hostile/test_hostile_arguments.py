@@ -64,9 +64,9 @@ def drained(function: Callable[..., Any]) -> Callable[..., Any]:
 VOTING = {
     "predict": predict, "x": X, "noise": NOISE, "num_classes": 2, "n": 20, "seed": 0,
     "indices": [0, 1], "batch_size": 10, "stage": "estimation", "backend": "cpu", "start": 0,
-    "sound": None,
+    "sound": None, "progress": None,
 }  # fmt: skip
-UNTIL = {k: v for k, v in VOTING.items() if k not in ("n", "stage", "start")}
+UNTIL = {k: v for k, v in VOTING.items() if k not in ("n", "stage", "start", "progress")}
 BY = {k: v for k, v in UNTIL.items() if k != "noise"} | {"plan": PLAN, "buffer": None}
 PAIR = {"noise": NOISE, "attack": "l2"}
 LABELLING = {k: v for k, v in VOTING.items() if k != "stage"}
@@ -409,7 +409,7 @@ VALUES: dict[str, Any] = NEVER | {
 TAKES = {
     "None": {
         "indices", "buffer", "k", "labels", "center", "out", "batch_size", "device", "autocast",
-        "rho", "start", "tau", "sound", "failed",
+        "rho", "start", "tau", "sound", "failed", "progress",
     },
     "True": {"symmetric", "channels_last", "compiled", "readonly"},
     "dict": {"start"},
@@ -470,9 +470,10 @@ class Net(torch.nn.Module):
 
 
 SMOOTHED = SmoothedClassifier(Net().eval(), NOISE, 2)
-COUNTING = {"x": X, "n": 20, "seed": 0, "indices": [0, 1]}
+COUNTING = {"x": X, "n": 20, "seed": 0, "indices": [0, 1], "progress": None}
 CERTIFYING = {
     "x": X, "n0": 5, "n": 20, "alpha": 0.01, "attack": "l2", "seed": 0, "indices": [0, 1],
+    "progress": None,
 }  # fmt: skip
 SEQUENTIAL = {k: v for k, v in CERTIFYING.items() if k != "n"} | {"n_max": 100}
 RUN = Run(
