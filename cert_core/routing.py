@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import combinations
 from typing import Any, ClassVar
 
@@ -63,6 +64,15 @@ class RoutedCertificates(Certificates):
     branch: Counts
     p_router: Float
     noises: tuple[Noise, ...]
+
+    @cached_property
+    def _stretches(self) -> list[tuple[Drawn, ...]]:
+        """The samples of each input: the router's, then those of its branch."""
+        of_each: dict[int, list[Drawn]] = {}
+        for part in self.drawn:
+            for place, index in enumerate(part.indices):
+                of_each.setdefault(index, []).append(part.of([place]))
+        return [tuple(found) for found in of_each.values()]
 
     _READ: ClassVar[Mapping[str, Callable[[Any], Any]]] = {
         **records.READ, "noises": lambda listed: tuple(map(noise_from_dict, listed)),
@@ -180,9 +190,8 @@ def _branch(
     bound: str,
 ) -> Certificates:  # fmt: skip
     """Certificates of the inputs of a branch; of none, what would have been drawn."""
-    _, _, n0, n, drawn = two_samples(*votes, noise)
+    _, _, n0, n, _ = two_samples(*votes, noise)
     rows = _rows_of(number, len(votes[0]), router)
-    _check_inputs(number, drawn, router, rows)
     bound_named(bound, "votes", "classes")
     if n:
         check_sampling(noise, router.attack, n, alpha, bound=bound)
@@ -202,20 +211,6 @@ def _rows_of(number: int, count: int, router: Certificates) -> Counts:
         rule = f"of all {len(router)} inputs, or of the {len(rows)} sent to branch {number}"
         raise fail("branch_votes", rule, count, "count those, or pass None for none")
     return rows
-
-
-def _check_inputs(number: int, drawn: Sequence[Drawn], router: Certificates, rows: Counts) -> None:
-    """Refuse votes for other inputs than the router's, where both say which."""
-    places, theirs = (list(_places(each)) for each in (router.drawn, drawn))
-    mine = places if len(theirs) == len(places) else [places[i] for i in rows if places]
-    if places and theirs and theirs != mine:
-        rule = f"of the inputs that the router sent to branch {number}, in their order"
-        raise fail("branch_votes", rule, theirs[:5], "pass the same indices to both")
-
-
-def _places(drawn: Sequence[Drawn]) -> dict[int, None]:
-    """The inputs that samples are of, once each and in their order."""
-    return dict.fromkeys(index for each in drawn for index in each.indices)
 
 
 def join_routed(
@@ -256,22 +251,20 @@ def join_routed(
     label = np.full(count, ABSTAIN, dtype=np.int64)
     radius, p_lower, p_other = np.zeros(count), np.zeros(count), np.ones(count)
     failed = np.zeros(count, dtype=np.int64) if router.failed is None else router.failed.copy()
-    drawn = list(router.drawn)
-    parts = []
-    for number, branch in enumerate(given):
-        rows = _rows_of(number, 0 if branch is None else _checked(branch, router, listed[number]),
-                        router)  # fmt: skip
-        if branch is None:
+    drawn, parts = list(router.drawn), []
+    for number, whole in enumerate(given):
+        size = 0 if whole is None else _checked(whole, router, listed[number])
+        rows = _rows_of(number, size, router)
+        if whole is None:
             continue
-        kept = rows if len(branch) == count else np.arange(len(rows))
+        branch = whole if size == len(rows) else whole[rows]
+        _check_inputs(number, branch, router, rows)
         parts.append(branch)
-        label[rows], p_lower[rows] = branch.label[kept], branch.p_lower[kept]
-        radius[rows] = np.minimum(router.radius[rows], branch.radius[kept])
-        if branch.p_other is not None:
-            p_other[rows] = branch.p_other[kept]
-        if branch.failed is not None:
-            failed[rows] += branch.failed[kept]
-        drawn += _kept(branch.drawn, kept)
+        label[rows], p_lower[rows] = branch.label, branch.p_lower
+        radius[rows] = np.minimum(router.radius[rows], branch.radius)
+        p_other[rows] = 1.0 if branch.p_other is None else branch.p_other
+        failed[rows] += 0 if branch.failed is None else branch.failed
+        drawn += branch.drawn
     check_apart("branches", APART, drawn, ANEW)
     radius = np.where(label == ABSTAIN, 0.0, radius)
     bounds = {part.bound for part in parts}
@@ -298,14 +291,13 @@ def _checked(branch: Any, router: Certificates, noise: Noise) -> int:
     return len(branch)
 
 
-def _kept(drawn: Sequence[Drawn], rows: Counts) -> Iterator[Drawn]:
-    """The samples of some of the inputs."""
-    places = list(_places(drawn))
-    chosen = {places[i] for i in rows if places}
-    for each in drawn:
-        part = each.of([k for k, index in enumerate(each.indices) if index in chosen])
-        if part.indices:
-            yield part
+def _check_inputs(number: int, branch: Certificates, router: Certificates, rows: Counts) -> None:
+    """Refuse a branch of other inputs than the router's, where both say which."""
+    if branch.drawn and router.drawn:
+        mine, theirs = (records.places(each._stretches, len(each)) for each in (router, branch))
+        if [mine[row] for row in rows] != theirs:
+            rule = f"of the inputs that the router sent to branch {number}, in their order"
+            raise fail("branches", rule, theirs[:5], "pass the same indices to both")
 
 
 class Routed:

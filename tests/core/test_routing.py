@@ -211,6 +211,20 @@ def test_same_everywhere() -> None:
         assert (other.branch == made.branch).all()
 
 
+def test_rows_keep_their_samples() -> None:
+    made = routed().certify(X, 30, 500, 0.01, "l2", 7, indices=range(100, 160))
+    part = made[[5, 3, 50]]
+    assert part.radius.tolist() == made.radius[[5, 3, 50]].tolist()
+    found = {(each.seed, each.stage, *each.indices) for each in part.drawn}
+    for place in (5, 3, 50):
+        seeds = {router_seed(7), 7} if made.branch[place] != cc.ABSTAIN else {router_seed(7)}
+        stages = {"selection", "estimation"}
+        wanted = {(seed, stage, 100 + place) for seed in seeds for stage in stages}
+        assert wanted == {each for each in found if each[2] == 100 + place}
+    with pytest.raises(ValueError, match="samples of their own"):
+        cc.certificates.join_certificates([part, made])
+
+
 def test_records_are_kept(tmp_path: Path) -> None:
     made = routed().certify(X, 30, 500, 0.01, "l2", 7, bound="runner-up")
     made.save(tmp_path / "made.npz")
@@ -275,9 +289,9 @@ CASES = [
     Case("one array", lambda: both((PLAIN, PLAIN * 10), [(PLAIN, PLAIN * 20)] * 2),
          "of other samples than the router's, got 'the same array'"),
     Case("other inputs", lambda: counted(range(60, 120)),
-         "branch_votes must be of the inputs that the router sent"),
+         "branches must be of the inputs that the router sent"),
     Case("their order", lambda: counted(range(60)[::-1]),
-         "branch_votes must be of the inputs that the router sent"),
+         "branches must be of the inputs that the router sent"),
     Case("too few rows", lambda: both(VOTES, [GIVEN[0], tables(None, 0, PARTS.branches[1], X[:3])]),
          "of all 60 inputs, or of the"),
     Case("no rows", lambda: both(VOTES, [GIVEN[0], None]), "got 0: count"),
