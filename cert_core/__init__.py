@@ -93,6 +93,15 @@ TOPICS = {
     "smoothed": (),
     "sparse": ("sparse_frontier",),
     "threats": (),
+    "tuning": (
+        "Fresh",
+        "Round",
+        "Search",
+        "Tuned",
+        "search",
+        "split",
+        "tune",
+    ),
     "votes": (
         "DrawAgain",
         "answers",

@@ -30,6 +30,7 @@ from . import (
     smoothed as smoothed,
     sparse as sparse,
     threats as threats,
+    tuning as tuning,
     votes as votes,
 )
 from .bounds import (

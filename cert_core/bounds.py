@@ -410,7 +410,7 @@ def _search_together(noise: Noise, attack: str, p: float) -> float | None:
             high = min(high, x)
         if high - low < apart:
             return math.exp(low)
-        if tau == 0.0 and gap > 0.0:
+        if rise * tau == 0.0 and gap != 0.0:
             return None
         # on a normal scale, which goes on where P is nearly 0 or 1
         rest = normal_score(gap, 0.5 - gap) if gap > 0.0 else -normal_score(-gap, 0.5 + gap)

@@ -34,8 +34,9 @@ Named = list[tuple[str, cc.Noise]]
 def add(commands: Any) -> None:
     """The parser of this command."""
     parser = commands.add_parser(
-        "compare", help="noise families at one noise level, or runs of stores, side by side"
-    )
+        "compare", help="noise families at one noise level, or runs of stores, side by side",
+        example="cert compare --dim 3072 --rms 0.25 --attack l1 --noises laplace,l1:0.5,uniform",
+    )  # fmt: skip
     add_attack(parser)
     group = parser.add_argument_group("noise families, by their exact laws")
     group.add_argument("--dim", type=int, help="number of input coordinates")

@@ -17,6 +17,7 @@ from cert_models.files.outputs import refused, written
 from cert_models.logs import Row
 
 FAMILIES: dict[str, type[cc.Noise]] = {**cc.NOISES, **cc.CHANNELS}
+SCALES = {"b", "sigma", "scale"}  # the field of a noise that is one
 ATTACKS = (*cc.ATTACKS, cc.threats.COUNT)
 
 
@@ -25,7 +26,7 @@ class UsageError(Exception):
 
 
 def add_noise(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
-    """--noise and one option for every field of every noise."""
+    """--noise, one option for every field of every noise, and --rms, which noise_of reads."""
     parser.add_argument("--noise", required=required, choices=sorted(FAMILIES), help="noise family")
     helps = {
         "dim": "number of input coordinates",
@@ -43,6 +44,10 @@ def add_noise(parser: argparse.ArgumentParser, *, required: bool = True) -> None
         kind = int if name == "dim" else float
         text = helps.get(name, "scale, input units")
         parser.add_argument(option(name), type=kind, dest=name, help=text)
+    parser.add_argument(
+        "--rms", type=float, help="in place of a scale: root mean square of a coordinate of the "
+        "noise, which makes families comparable",
+    )  # fmt: skip
 
 
 def option(name: str) -> str:
@@ -88,8 +93,10 @@ def noise_of(options: argparse.Namespace, dim: int | None = None, x: Any = None)
 
 
 def _unscaled(options: argparse.Namespace, dim: int | None) -> cc.Noise:
-    fields = _fields(FAMILIES[options.noise])
+    fields, rms = _fields(FAMILIES[options.noise]), getattr(options, "rms", None)
     values: dict[str, Any] = {"noise": options.noise}
+    if rms is not None:
+        fields = _without_scale(fields, options)
     for name, field in fields.items():
         given = getattr(options, name)
         if name == "dim" and dim is not None:
@@ -108,7 +115,26 @@ def _unscaled(options: argparse.Namespace, dim: int | None) -> cc.Noise:
             raise UsageError(
                 f"{option(name)} must not be given for --noise {options.noise}: drop it"
             )
+    if rms is not None:
+        del values["noise"]
+        return FAMILIES[options.noise].with_rms(rms=rms, **values)
     return cc.noise_from_dict(values)
+
+
+def _without_scale(
+    fields: dict[str, dataclasses.Field[Any]], options: argparse.Namespace
+) -> dict[str, dataclasses.Field[Any]]:
+    """The fields of a noise but the one that --rms is in place of."""
+    if issubclass(FAMILIES[options.noise], cc.channels.Channel):
+        raise UsageError(
+            f"--rms must not be given for --noise {options.noise}, which adds nothing: drop it"
+        )
+    for name in SCALES & set(fields):
+        if (given := getattr(options, name)) is not None:
+            raise UsageError(
+                f"--rms must come without {option(name)}, got {options.rms} and {given}: drop one"
+            )
+    return {name: field for name, field in fields.items() if name not in SCALES}
 
 
 def noise_from(item: str, dim: int) -> cc.Noise:
@@ -312,7 +338,7 @@ def check_targets(options: argparse.Namespace) -> None:
     read = [path for _, path in _named(options, "sources", "store", "data", "proved")]
     read += [path.rpartition("=")[2] for path in read]  # NAME=PATH
     taken = {Path(path).resolve(): path for path in read if Path(path).is_file()}
-    for name, path in _named(options, "out", "picture", "html", "plot"):
+    for name, path in _named(options, "out", "picture", "html"):
         place = Path(path).resolve()
         if not place.parent.is_dir():
             raise UsageError(f"--{name} must be in a folder that exists, got {path!r}: make it")
@@ -337,7 +363,7 @@ def check_targets(options: argparse.Namespace) -> None:
                 f"--{name} must be a new file, got {path!r}, which exists: choose another name, "
                 "or pass --force to write in its place"
             )
-        if name in ("picture", "plot") and place.suffix.lower() not in (".png", ".svg", ".pdf"):
+        if name == "picture" and place.suffix.lower() not in (".png", ".svg", ".pdf"):
             raise UsageError(f"--{name} must be a .png, .svg or .pdf file, got {path!r}: rename it")
 
 
@@ -355,14 +381,3 @@ def _standard(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_standard(item) for item in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
-
-
-class Help(argparse.HelpFormatter):
-    """Help that tells the defaults."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        text = action.help or ""
-        told = "default" in text or not action.option_strings
-        if told or action.default in (None, False, argparse.SUPPRESS, [], ""):
-            return text
-        return f"{text} (default: %(default)s)".strip()

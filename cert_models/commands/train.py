@@ -14,7 +14,11 @@ from cert_models.commands.options import FAMILIES, add_data, add_noise, add_outp
 
 def add(commands: Any) -> None:
     """The parser of this group."""
-    parser = commands.add_parser("train", help="train a classifier under noise")
+    parser = commands.add_parser(
+        "train", help="train a classifier under noise",
+        example="cert train --data digits --arch digits --noise gaussian --sigma 0.25 --epochs 5 "
+        "--held-out 0.1 --out net.pth.tar",
+    )  # fmt: skip
     add_noise(parser)
     add_output(parser)
     add_data(parser)

@@ -59,7 +59,8 @@ CORE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
          "unanimous votes rounded up"),
         ("_stirling(n) - _stirling(k) - _stirling(rest)", "_stirling(n) - _stirling(k)", "the peak of a binomial law"),
     ]),
-    "cert_core/certificates.py": ("core/test_certify.py models/test_independence.py", [
+    "cert_core/certificates.py": (
+        "core/test_certify.py models/test_independence.py hostile/test_hostile_statements.py", [
         ("    top = selection.argmax(axis=1)\n    p_lower",
          "    top = estimation.argmax(axis=1)\n    p_lower",
          "the class chosen by the votes that bound it"),
