@@ -70,7 +70,8 @@ def write_reference(app: Any) -> None:
 
 def plain(app: Any, what: str, name: str, obj: object, options: Any, lines: list[str]) -> None:
     """Docstrings are plain text: bars are norms and stars are products, not markup."""
-    for i, line in enumerate(lines):
+    code = lines.index("Examples") if "Examples" in lines else len(lines)  # the last section
+    for i, line in enumerate(lines[:code]):
         parts = re.split(r"(``.*?``|`.*?`)", line)
         parts[::2] = [re.sub(r"([|*]|(?<=\w)_(?=\W|$))", r"\\\1", part) for part in parts[::2]]
         lines[i] = "".join(parts)

@@ -25,7 +25,10 @@ SHOWN = 20  # inputs told one by one; --json has all
 
 def add(commands: Any) -> None:
     """The parser of this group."""
-    parser = commands.add_parser("audit", help="count a share of a stored run again")
+    parser = commands.add_parser(
+        "audit", help="count a share of a stored run again",
+        example="cert audit --store runs.db --data test.npz --model mymodule:network --share 0.1",
+    )  # fmt: skip
     parser.add_argument("--store", required=True, help="file that keeps the counts; only read")
     parser.add_argument("--run", dest="run_name", metavar="NAME", help="name of the run there")
     add_data(parser)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 import cert_core as cc
-from cert_core.rounding import in_full, least_above, nearest, percent, reach, samples
+from cert_core.rounding import in_full, least_above, nearest, percent, samples
 from cert_models.commands.options import (
     FAMILIES,
     UsageError,
@@ -37,7 +38,7 @@ from cert_models.logs import FAILED, SOUND, LogWriter, check_new, scales_column,
 from cert_models.run import StoredRun, certified_right, keep_memory, sampler_of
 from cert_models.store.fingerprints import data_fingerprint, model_fingerprint
 from cert_models.store.readings import result_of
-from cert_models.store.results import Result, told_mode
+from cert_models.store.results import Result, default_radii, told_mode
 from cert_models.store.runs import (
     AllPlan,
     FixedPlan,
@@ -56,7 +57,11 @@ SAMPLING: dict[str, Any] = {"n0": 100, "n": 10_000, "alpha": 0.001}  # unless to
 
 def add(commands: Any) -> None:
     """The parser of this group."""
-    parser = commands.add_parser("certify", help="certify a data set")
+    parser = commands.add_parser(
+        "certify", help="certify a data set",
+        example="cert certify --data test.npz --model mymodule:network --noise gaussian "
+        "--sigma 0.25 --attack l2 --n 10000 --max 100 --store runs.db",
+    )  # fmt: skip
     add_noise(parser)
     add_scales(parser)
     add_attack(parser)
@@ -369,10 +374,7 @@ def _report(options: argparse.Namespace, result: Result) -> None:
     drawn = float(certificates.n0 + certificates.n)
     if isinstance(certificates, cc.sequential.SequentialCertificates):
         drawn = float(certificates.samples.mean())
-    top = float(certificates.radius.max(initial=0.0))
-    radii = sorted({float(reach(options.attack, top * i / 8, 3)) for i in range(9)})
-    if options.at is not None:
-        radii = sorted(listed("--at", options.at))
+    radii = default_radii([result]) if options.at is None else sorted(listed("--at", options.at))
     shares = cc.certified_accuracy(certificates, labels, radii)
     abstained = int((certificates.label == cc.ABSTAIN).sum())
     heads = result.measure, "certified accuracy"
@@ -406,5 +408,6 @@ def _report(options: argparse.Namespace, result: Result) -> None:
         "measure": result.measure,
         "tight": certificates.tight, "out": options.out,
         "store": options.store, **values_of_mode,
+        "rows": [dataclasses.asdict(row) | {"correct": row.correct} for row in result.rows()],
     }  # fmt: skip
     emit(options, values, "\n".join(lines))

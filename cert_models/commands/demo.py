@@ -55,7 +55,10 @@ def sound_entry() -> tuple[str, str, cc.Noise]:
 
 def add(commands: Any) -> None:
     """The parser of this group."""
-    parser = commands.add_parser("demo", help="certify a digits network under several noises")
+    parser = commands.add_parser(
+        "demo", help="certify a digits network under several noises",
+        example="cert demo --max 20 --n 1000 --out demo",
+    )  # fmt: skip
     add_run(parser)
     parser.set_defaults(run=run_demo, max=100)
     parser.add_argument("--out", default="demo", help="folder to write")

@@ -65,7 +65,10 @@ def check(claim: Claim) -> Checked:
 
 def add(commands: Any) -> None:
     """The parser of this group."""
-    parser = commands.add_parser("prove", help="prove certificates in ball arithmetic")
+    parser = commands.add_parser(
+        "prove", help="prove certificates in ball arithmetic",
+        example="cert prove --store runs.db --out proofs.tsv",
+    )  # fmt: skip
     add_noise(parser, required=False)
     add_scales(parser)
     parser.add_argument("--attack", choices=ATTACKS, help="norm of the radii (a run's: its own)")

@@ -62,7 +62,7 @@ LEGAL = [
     "merge runs.db --store new.db",
     "train {} --data test.npz --arch toy:small --epochs 1 --quiet --out new.pth --classes 3",
     "report log.tsv --at 0.05,0.1 --rho 0.01", "report runs.db --attack l2 --format latex",
-    "report runs.db --run counted --plot new.png --html new.html --json",
+    "report runs.db --run counted --picture new.png --html new.html --json",
 ]  # fmt: skip
 NOISES = [
     "--noise gaussian --sigma 0.25", "--noise laplace --b 0.2", "--noise l1 --b 0.2 --k 0.5",

@@ -283,7 +283,7 @@ def test_radii_in_other_scales_make_tables_of_their_own(tmp_path: Path) -> None:
 
 def test_curves_are_exact_steps(tmp_path: Path) -> None:
     r = RESULTS[0]
-    x, y = report._steps(r, 1.0, None)
+    x, y = report.steps_of(r, 1.0, None)
     for radius in np.linspace(0, 1, 333):
         assert y[np.searchsorted(x, radius)] == r.accuracy(radius)
     for suffix, magic in ((".png", b"\x89PNG"), (".svg", b"<?xml"), (".pdf", b"%PDF")):
@@ -499,7 +499,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
     [
         ["report", "store.db", "--out", "store.db"],
         ["report", "store.db", "--html", "store.db"],
-        ["report", "store.db", "--plot", "small.npz"],
+        ["report", "store.db", "--picture", "small.npz"],
         ["report", "sigma_0.25", "--out", "sigma_0.25"],
         ["compare", "--store", "store.db", "--attack", "l2", "--out", "store.db"],
         ["compare", "--dim", "4", "--attack", "l2", "--noises", "gaussian", "--out", "store.db"],
@@ -561,7 +561,7 @@ def test_report_of_a_store(capsys: pytest.CaptureFixture[str], folder: Path) -> 
 def test_report_of_both(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
     status, out, _ = run(
         capsys, "store.db", "published=sigma_0.25", "--rho", "0.01", "--alpha", "0.001",
-        "--title", "both & more", "--html", "page.html", "--plot", "a.png", "--plot", "b.pdf",
+        "--title", "both & more", "--html", "page.html", "--picture", "a.png", "--picture", "b.pdf",
         "--out", "table.txt", "--images", "3",
     )  # fmt: skip
     assert status == 0
@@ -651,13 +651,13 @@ WRONG = [
     (["sigma_0.25", "--at", "-1"], "--at must be numbers >= 0"),
     (["sigma_0.25", "--rho", "0.01"], "alpha must be known"),
     (["store.db", "--rho", "2"], "rho must be in (0, 1), got 2.0"),
-    (["store.db", "--plot", "a.gif"], "plot must be a .png, .svg or .pdf"),
+    (["store.db", "--picture", "a.gif"], "plot must be a .png, .svg or .pdf"),
     (["store.db", "other.tsv", "--common"], "--common must leave an input"),
     (["store.db", "--html", "p.html", "--data", "digits", "--images", "0"], "--images must be"),
     (["store.db", "--html", "p.html", "--data", "small.npz"], "noise must have dim = 4"),
     (["sigma_0.25", "--html", "p.html", "--data", "digits"], "noise must be known"),
     (["sigma_0.25", "--noise", "gaussian", "--dim", "64"], "--sigma must be given"),
-    (["store.db", "--plot", "no/such/a.png"], "--plot must be in a folder that exists"),
+    (["store.db", "--picture", "no/such/a.png"], "--picture must be in a folder that exists"),
     (["store.db", "--alpha", "0.9"], "alpha must be a number in (0, 0.5]"),
 ]
 

@@ -90,12 +90,19 @@ CORE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         ("lower = how.lower(rows, how.share * level)", "lower = how.lower(np.sort(rows), how.share * level)",
          "scores sorted before bets"),
     ]),
-    "cert_core/provenance.py": ("core/test_smoothed.py hostile/test_hostile_statements.py models/test_independence.py", [
+    "cert_core/provenance.py": ("core/test_records.py core/test_smoothed.py hostile/test_hostile_statements.py models/test_independence.py", [
+        ("            low = ends[place[run[0]]] - len(same[0].indices)", "            low = 0",
+         "rows of a later part with the samples of others"),
+        ("groupby(drawn, lambda each: (each.seed, each.indices))", "groupby(drawn, lambda each: each.stage)",
+         "stages of one input's samples apart"),
         ("            if start < stop:\n", "            if start + 1 < stop:\n", "one sample used twice unseen"),
         ("        if other != replace(self, start=self.stop, stop=other.stop, failed=other.failed):", "        if False:",
          "stretches joined that do not go on"),
         ("found.drawn = parts if all(len(part.indices) == len(found) for part in parts) else ()",
          "found.drawn = ()", "chosen rows forget their samples"),
+    ]),
+    "cert_core/records.py": ("core/test_records.py", [
+        ("if found.ndim != 1 or len(np.unique(found)) < len(found):", "if found.ndim != 1:", "an input chosen twice"),
     ]),
     "cert_core/votes.py": ("core/test_votes.py models/test_independence.py", [
         ('place = buffer[part], {"start": begin + drawn, "stream"', 'place = buffer[part], {"start": begin, "stream"',
@@ -135,13 +142,15 @@ CORE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
          "a rank that was not kept"),
     ]),
     "cert_core/smoothed.py": ("core/test_smoothed.py models/test_independence.py", [
-        ('estimation = self.counts(x, n, seed, stage="estimation", **which)',
-         'estimation = self.counts(x, n, seed, stage="selection", **which)', "both stages from one stream"),
-        ('labels = self.mean_scores(x, n0, seed, stage="selection", **by).argmax(axis=1)',
-         "labels = self.mean_scores(x, n0, seed, **by).argmax(axis=1)",
+        ('estimation = self.counts(x, n, seed, stage="estimation", progress=second, **which)',
+         'estimation = self.counts(x, n, seed, stage="selection", progress=second, **which)', "both stages from one stream"),
+        ('means = self.mean_scores(x, n0, seed, stage="selection", progress=first, **by)',
+         "means = self.mean_scores(x, n0, seed, progress=first, **by)",
          "the class of soft votes chosen by the scores that bound it"),
         ("return certify_top_k(*stages, k=k, alpha=alpha)", "return certify_top_k(*stages, k=k, alpha=2 * alpha)",
          "certify_top_k at 2 alpha"),
+        ("told(seen * copies, len(inputs) * copies)", "told(seen, len(inputs))", "parts of executors told in inputs"),
+        ("told(len(results), len(inputs))", "told(len(inputs), len(inputs))", "all of it told at once"),
     ]),
     "cert_core/monte_carlo.py": ("core/test_budgets.py core/test_monte_carlo.py", [
         ("half = self.alpha / 2", "half = self.alpha", "two counts at alpha each"),
@@ -443,7 +452,7 @@ MODELS: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         ("right = r.predict[at] == r.labels[at]", "right = r.predict[at] != cc.ABSTAIN", "a wrong class shown as right"),
     ]),
     "cert_models/reports/tables.py": ("models/test_promises.py models/test_report.py", [
-        ('axis.step(*_steps(result, reach, rho), where="pre", **steps)', 'axis.step(*_steps(result, reach, rho), where="post", **steps)',
+        ('axis.step(*steps_of(result, reach, rho), where="pre", **steps)', 'axis.step(*steps_of(result, reach, rho), where="post", **steps)',
          "the curve to the wrong side"),
         ("percent(result.count(r, rho), len(result)) if result.says(r) else UNTESTED", "percent(result.count(r, rho), len(result))", "shares at radii that were not tested"),
         ("average = radius(result.average_radius(rho)) if result.tested is None else UNTESTED", "average = radius(result.average_radius()) if result.tested is None else UNTESTED",
