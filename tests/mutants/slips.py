@@ -211,11 +211,12 @@ CORE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
          "each.count(labels[: high - low], failed[low:high])",
          "votes of another input of the batch"),
     ]),
-    "cert_core/bounds.py": ("core/test_oracle.py core/test_properties.py", [
+    "cert_core/bounds.py": (
+        "core/test_oracle.py core/test_search.py hostile/test_intervals.py core/test_properties.py", [
         ("return np.where(1.0 - value < p, np.nextafter(value, 0.0), value)", "return value", "a complement rounded up"),
         ("return min(math.nextafter(value, 2.0) if short else value, 1.0)", "return min(math.nextafter(value, 0.0), 1.0)",
          "the probability needed rounded down"),
-        ("law.bound(y * tau, near)\n        certified = excess <= p - 0.5 if", "law.bound(y * tau, near)\n        certified = excess <= p - 0.5 + 1e-9 if",
+        ("excess <= p - 0.5 if excess < 0.25 else deficit >= 1.0 - p\n        low, high", "excess <= p - 0.5 + 1e-9 if excess < 0.25 else deficit >= 1.0 - p\n        low, high",
          "a radius searched with slack"),
         ("if high - low < apart:\n            return math.exp(low)", "if high - low < apart:\n            return math.exp(high)", "the end that is not certified"),
         ("value / unit * (1 - 1e-14)", "value / unit * (1 + 1e-14)", "closed radii rounded up"),
@@ -228,7 +229,7 @@ CORE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         ("np.searchsorted(at_edges, log_normal_scores) - 1", "np.searchsorted(at_edges, log_normal_scores)", "the next piece of a curve"),
         ("radii * (noise.scale_unit * (1.0 - 1e-15))", "radii * (noise.scale_unit * (1.0 + 1e-6))", "radii in another unit"),
     ]),
-    "cert_core/separation.py": ("core/test_certify.py", [
+    "cert_core/separation.py": ("core/test_certify.py core/test_discrete.py", [
         ("return bool(first > complement_above(second))", "return bool(first > 1.0 - second - 1e-6)", "classes apart that are not"),
         ("SHRINK = 3e-10", "SHRINK = -3e-10", "the far side of a root"),
     ]),
@@ -379,7 +380,8 @@ MODELS: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         ("    others[kept] = batch[kept]\n    if apart(others)", "    if apart(batch)", "rows that look at each other taken"),
         ("        if isinstance(part, BatchNorm) and part.running_mean is None:", "        if False:", "batch statistics without training mode taken"),
     ]),
-    "cert_models/run.py": ("models/test_promises.py models/test_independence.py models/test_power_cut.py", [
+    "cert_models/run.py": (
+        "models/test_promises.py models/test_independence.py models/test_power_cut.py models/test_engines.py", [
         ("estimation = smoothed.counts(x, stop - start, run.seed, indices=[index], start=start)",
          'estimation = smoothed.counts(x, stop - start, run.seed, indices=[index], start=start, stage="selection")',
          "both stages of a run from one stream"),
