@@ -34,7 +34,7 @@ from cert_models.commands.options import (
 from cert_models.commands.progress import progress
 from cert_models.commands.tasks import add_task, check_single, run_task
 from cert_models.engines import Sampler, executor_on, visible_devices
-from cert_models.logs import FAILED, SOUND, LogWriter, check_new, scales_column, write_log
+from cert_models.logs import FAILED, SOUND, LogWriter, check_new, scales_column, write_lines
 from cert_models.run import StoredRun, certified_right, keep_memory, sampler_of
 from cert_models.store.fingerprints import data_fingerprint, model_fingerprint
 from cert_models.store.readings import result_of
@@ -343,7 +343,7 @@ def _certify(
         raise KeyboardInterrupt(_how_to_go_on(stored)) from None
     result = stored.result(attack=options.attack, alpha=options.alpha, bound=options.bound)
     if stored.path is not None and log:
-        write_log(log, result.rows())
+        write_lines(log, result.lines())
     _report(options, result)
     return 0
 
