@@ -13,10 +13,12 @@ from cert_models.commands.options import FAMILIES
 SECTIONS = {
     "what is certified": "data model arch normalize weights classes attack p radius task share "
     "mean max skip indices log votes",
-    "noise": "noise rms scales sound quantize dims ks",
+    "noise": "noise noises rms scales sound quantize dims ks",
     "votes": "n0 n seed at until shells runner-up",
+    "search": "budget average n-max tuning fresh",
     "statistics": "alpha bound method confidence allow rho jointly proved common lam",
-    "training": "epochs learning-rate augment held-out check-every resume",
+    "training": "train train-data train-batch-size epochs learning-rate augment held-out "
+    "check-every resume",
     "files and output": "store run out picture plot html title images format json force "
     "save-config",
     "running": "device batch-size on workers backend autocast channels-last compile quiet "
