@@ -379,9 +379,12 @@ def _report(options: argparse.Namespace, result: Result) -> None:
     abstained = int((certificates.label == cc.ABSTAIN).sum())
     heads = result.measure, "certified accuracy"
     width = max(map(len, heads))
-    lines = [heads[0].ljust(width) + "".join(f"{in_full(r):>8}" for r in radii)]
-    cells = (percent(round(len(labels) * s), len(labels)) for s in shares)
-    lines.append(heads[1].ljust(width) + "".join(f"{cell:>8}" for cell in cells))
+    cells = [percent(round(len(labels) * s), len(labels)) for s in shares]
+    column = max(8, *(len(in_full(r)) + 1 for r in radii))
+    lines = [
+        head.ljust(width) + "".join(f"{cell:>{column}}" for cell in row)
+        for head, row in zip(heads, (map(in_full, radii), cells), strict=True)
+    ]
     lines.append(
         f"{len(labels)} inputs, {abstained} abstained; alpha {in_full(certificates.alpha)} "
         f"an input, n {certificates.n}; abstentions count as wrong"
