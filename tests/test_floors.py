@@ -64,7 +64,7 @@ FLOORS = [
         "cert_core.shell_votes",
     },
     {"cert_core.smoothed"},
-    {"cert_core.tuning"},
+    {"cert_core.routing", "cert_core.tuning"},
     {"cert_core"},
     {"cert_models.files"},
     {"cert_models.importing"},

@@ -261,7 +261,7 @@ def _curves(results: Sequence[Result], title: str, rho: float | None, best: bool
                 _draw(axis, r, reach, rho, {"linestyle": ":", "fillstyle": "none", **style})
         free = [r for r in group if r.tested is None]
         if best and free:
-            x = np.unique(np.concatenate([_steps(r, reach, None)[0] for r in free]))
+            x = np.unique(np.concatenate([steps_of(r, reach, None)[0] for r in free]))
             y = [max(r.accuracy(radius) for r in free) for radius in x]
             broad: dict[str, Any] = {"color": "black", "linewidth": 5, "alpha": 0.2, "zorder": 1}
             axis.step(x, y, where="pre", label="best at each radius", **broad)
@@ -288,13 +288,13 @@ def _draw(
     """A curve, or a point at each of the radii that alone were tested."""
     if result.tested is None:
         steps = {key: value for key, value in style.items() if key != "fillstyle"}
-        axis.step(*_steps(result, reach, rho), where="pre", **steps)
+        axis.step(*steps_of(result, reach, rho), where="pre", **steps)
         return
     shares = [result.accuracy(r, rho) for r in result.tested]
     axis.plot(result.tested, shares, **style | {"linestyle": "none", "marker": "o"})
 
 
-def _steps(result: Result, reach: float, rho: float | None) -> tuple[Floats, Floats]:
+def steps_of(result: Result, reach: float, rho: float | None) -> tuple[Floats, Floats]:
     """Radii at which the curve steps down, and the accuracy up to each."""
     radii = np.unique(np.clip(result.certified, 0.0, reach))
     radii = np.unique(np.concatenate([[0.0], radii, [reach]]))

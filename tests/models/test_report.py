@@ -283,7 +283,7 @@ def test_radii_in_other_scales_make_tables_of_their_own(tmp_path: Path) -> None:
 
 def test_curves_are_exact_steps(tmp_path: Path) -> None:
     r = RESULTS[0]
-    x, y = report._steps(r, 1.0, None)
+    x, y = report.steps_of(r, 1.0, None)
     for radius in np.linspace(0, 1, 333):
         assert y[np.searchsorted(x, radius)] == r.accuracy(radius)
     for suffix, magic in ((".png", b"\x89PNG"), (".svg", b"<?xml"), (".pdf", b"%PDF")):
