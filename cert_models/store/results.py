@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -81,6 +81,10 @@ class Result:
         What was taken off each radius there, in the attack's norm.
     failed : (N,) int64, or None
         Copies of each input that FAILed there.
+    seed : int or None
+        Of a run; None of a log, which does not say.
+    starts : tuple of dict
+        When a run was begun and continued, and with what versions; as CountStore.starts.
 
     Raises
     ------
@@ -108,6 +112,8 @@ class Result:
     mode: str = ""
     cost: float = 0.0
     failed: Ints | None = None
+    seed: int | None = None
+    starts: tuple[Mapping[str, Any], ...] = ()
 
     @classmethod
     def of(cls, certificates: cc.Certificates, **about: Any) -> Result:
