@@ -41,6 +41,7 @@ def public() -> dict[str, list[tuple[str, str]]]:
             names[home].append(name)
     names["cert_core.proof"] = ["prove", "prove_votes", "discrepancy", "Proof", "VotesProof"]
     names["cert_models.smooth"] = ["SmoothedClassifier"]
+    names["cert_models.estimators"] = ["SmoothedEstimator"]
     names["cert_models.counts"] = ["CountStore"]
     return {
         home: [(_directive(home, name), name) for name in own] for home, own in names.items() if own

@@ -90,6 +90,10 @@ class Result:
         What was taken off each radius there, in the attack's norm.
     failed : (N,) int64, or None
         Copies of each input that FAILed there.
+    seed : int or None
+        Of a run; None of a log, which does not say.
+    starts : tuple of dict
+        When a run was begun and continued, and with what versions; as CountStore.starts.
 
     Raises
     ------
@@ -117,6 +121,8 @@ class Result:
     mode: str = ""
     cost: float = 0.0
     failed: Ints | None = None
+    seed: int | None = None
+    starts: tuple[Mapping[str, Any], ...] = ()
 
     @classmethod
     def of(cls, certificates: cc.Certificates, **about: Any) -> Result:
