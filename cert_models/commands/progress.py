@@ -55,6 +55,16 @@ def progress(
     yield from show(items, total, label, right, done, correct, said, beside, weigh, unit)
 
 
+def interrupted(kept: int, total: int, file: object, option: str) -> str:
+    """What an interrupted run leaves, and how to go on."""
+    if file is None:
+        return f"interrupted: nothing is kept without {option}"
+    return (
+        f"interrupted: {kept} of {total} inputs are kept in {file}; the same command goes on from "
+        "there"
+    )
+
+
 def _bar(
     items: Iterable[Item],
     total: int,
