@@ -62,6 +62,7 @@ TOPICS = {
     "proof": (),
     "provenance": (),
     "rounding": (),
+    "routing": ("join_routed",),
     "samples": (),
     "scores": (
         "label_scores",

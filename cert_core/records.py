@@ -40,6 +40,8 @@ def _heading(record: Any) -> str:
         f"{type(record).__name__} of {len(record)} inputs", f"{record.attack} attack",
         repr(record.noise), f"alpha {in_full(record.alpha)} each", f"n0 {record.n0}, n {record.n}",
     ]  # fmt: skip
+    noises = getattr(record, "noises", ())
+    words += [f"routed to {' | '.join(map(repr, noises))}"] if noises else []
     words += [] if record.tight else ["not tight"]
     words += [] if record.sound is None else [f"sound on {record.sound!r}"]
     return ", ".join(words)

@@ -24,6 +24,7 @@ SECTIONS = {
     "running": "device batch-size on workers backend autocast channels-last compile quiet "
     "progress config",
 }
+FILES = {"store", "out", "picture", "html", "log", "data", "model", "config", "save_config"}
 SECTION_OF = {name: title for title, names in SECTIONS.items() for name in names.split()}
 
 
@@ -116,3 +117,24 @@ class Renamed(argparse._AppendAction):
         now = f"--{self.dest}"
         warnings.warn(f"{option_string} is called {now} now: pass {now}", RenamedOption, 2)
         super().__call__(parser, namespace, values, option_string)
+
+
+class Completion(argparse.Action):
+    """Print a shell's completion of the whole command line, and end."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        import shtab
+
+        assert isinstance(parser, Parser)
+        for leaf in parser.leaves():
+            for action in leaf._actions:
+                if action.dest in FILES or not action.option_strings:
+                    action.complete = shtab.FILE  # type: ignore[attr-defined]
+        print(shtab.complete(parser, shell=values))
+        parser.exit()

@@ -27,7 +27,7 @@ def add(commands: Any) -> None:
     add_data(parser)
     parser.add_argument(
         "--arch", required=True,
-        help="cifar_resnet20, cifar_resnet110, resnet50, digits, or module:function",
+        help="cifar_resnet20, cifar_resnet110, resnet50, digits, mnist, or module:function",
     )  # fmt: skip
     parser.add_argument(
         "--normalize",
