@@ -59,6 +59,10 @@ LEGAL = [
     "certify {} --attack l2 --model net.pth --arch toy:small --normalize none --until 0.3 " + SMALL,
     "export --store runs.db --out new.tsv --attack l1 --alpha 0.01",
     "import log.tsv {} --dim 4 --attack l2 --alpha 0.001 --n 1000 --store new.db --run log",
+    "tune --noises gaussian,l2:0.5 --rms 0.1,0.3 --attack l2 --at 0.05 --budget 9000 --model "
+    "toy:predict --store new.db --picture new.png " + SMALL,
+    "tune --noises gaussian --rms 0.1,0.3 --attack l1 --average --rho 0.1 --budget 9000 --model "
+    "toy:predict --tuning 0 --fresh 1 --out new.txt " + SMALL,
     "merge runs.db --store new.db",
     "train {} --data test.npz --arch toy:small --epochs 1 --quiet --out new.pth --classes 3",
     "report log.tsv --at 0.05,0.1 --rho 0.01", "report runs.db --attack l2 --format latex",
