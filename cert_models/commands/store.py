@@ -114,7 +114,7 @@ def _about(path: str, name: str) -> tuple[tuple[str, ...], dict[str, Any]]:
     """What a store says of one of its runs: the cells of a table, and values."""
     with CountStore(path, readonly=True) as store:
         run, inputs = store.runs()[name], len(store.indices(name))
-    rule = getattr(run.plan, "rule", run.plan)
+    rule: Any = getattr(run.plan, "rule", run.plan)
     most = rule.looks[-1] if isinstance(run.plan, SequentialPlan) else rule.n
     samples = f"{rule.n0} + {most}"
     kinds = {"fixed": "", "sequential": " at most", "all": ", all copies", "log": ", a log"}

@@ -17,7 +17,7 @@ def add(commands: Any) -> None:
     parser = commands.add_parser(
         "train", help="train a classifier under noise",
         example="cert train --data digits --arch digits --noise gaussian --sigma 0.25 --epochs 5 "
-        "--held-out 0.1 --out net.pth.tar",
+        "--out net.pth.tar",
     )  # fmt: skip
     add_noise(parser)
     add_output(parser)
