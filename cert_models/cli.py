@@ -59,11 +59,12 @@ def parser() -> Parser:
         report,
         store,
         train,
+        tune,
     )
 
     top = _top()
     commands = top.add_subparsers(required=True, metavar="command")
-    groups = (numbers, compare, figures, certify, store, audit, prove, train, report, demo)
+    groups = (numbers, compare, figures, certify, store, audit, prove, train, tune, report, demo)
     for group in groups:
         group.add(commands)
     for leaf in top.leaves():

@@ -40,6 +40,7 @@ from cert_models.logs import (
     mode_of_rows,
     read_log,
     scales_column,
+    write_lines,
     write_log,
 )
 from cert_models.store.counts import CountStore
@@ -137,13 +138,14 @@ def run_export(options: argparse.Namespace) -> int:
         read = read_run(
             store, name, attack=options.attack, alpha=options.alpha, bound=bound_of(options)
         )
-        rows, result = read.rows(), read.certified_by
+        result = read.certified_by
         if isinstance(store.runs()[name].plan, LogPlan):
             own = scales_column(result.noise)
             extra = [{**row.extra, **own} for row in store.logged(name)]
             pairs = zip(read.rows(), extra, strict=True)
-            rows = (replace(row, extra=more) for row, more in pairs)
-    write_log(options.out, rows)
+            write_log(options.out, (replace(row, extra=more) for row, more in pairs))
+        else:
+            write_lines(options.out, read.lines())
     values = {
         "store": options.store, "run": name, "out": options.out, "inputs": len(read),
         "attack": result.attack, "alpha": result.alpha,
