@@ -24,7 +24,7 @@ from cert_models.commands.options import (
     noise_of,
     target,
 )
-from cert_models.commands.progress import progress
+from cert_models.commands.progress import progress, resumable
 from cert_models.data.targets import Array, Targets, load_targets
 from cert_models.reports.intervals import Intervals, Maps, draw_intervals, draw_maps
 from cert_models.run import keep_memory
@@ -115,7 +115,9 @@ def _rows(
     indices: list[int],
 ) -> list[Certified]:
     """What is certified of the inputs, the table's before those that it lacks."""
+    kept = f"what is done is kept in {options.out}; the same command goes on from there"
     with contextlib.ExitStack() as stack:
+        stack.enter_context(resumable(kept if options.out else "nothing is kept without --out"))
         table, rows = None, dict[int, Certified]()
         if options.out:
             table = RowTable(options.places["out"], task.record(), COLUMNS[task.kind])

@@ -114,7 +114,7 @@ def test_pictures_have_one_name(folder: Path) -> None:
     assert Path("b.svg").stat().st_size > 0
 
 
-SLOW = {"demo", "verify", "figures norms", "figures frontier", "figures dimension"}
+SLOW = {"demo", "tune", "verify", "figures norms", "figures frontier", "figures dimension"}
 
 
 @pytest.mark.parametrize(
