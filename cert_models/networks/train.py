@@ -336,11 +336,13 @@ def train_checkpoint(
         "arch": recipe.arch, "normalize": recipe.normalize, "data": data.name,
         "recipe": recipe.to_dict(), "data_fingerprint": _digest(data),
     }  # fmt: skip
+    trials: list[Tried] = []
     if held_out is not None:
         _check_held_out(held_out, data, recipe)
+        trials += state["held_out"]["tried"] if state is not None else []
         described["held_out"] = {
             "data": held_out.name, "inputs": len(held_out), "fingerprint": _digest(held_out),
-            "tried": [] if state is None else list(state["held_out"]["tried"]),
+            "tried": trials,
         }  # fmt: skip
 
     own = state is not None  # the file: else another training wrote it since
@@ -354,7 +356,7 @@ def train_checkpoint(
                 start=recipe.epochs * len(data),  # behind what is trained on
             )  # fmt: skip
             found = {"epoch": state["epoch"], "clean": clean, "noisy": noisy}
-            described["held_out"]["tried"].append(found)
+            trials.append(found)
             if tried is not None:
                 tried(found)
         try:
