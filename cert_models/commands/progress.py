@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
@@ -145,3 +146,12 @@ def _line(values: dict[str, Any]) -> None:
     """Written at once, so that lines of several workers do not mix."""
     sys.stderr.write(json.dumps(values) + "\n")
     sys.stderr.flush()
+
+
+@contextlib.contextmanager
+def resumable(how: str) -> Iterator[None]:
+    """Say, where the work within is interrupted, how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(str(stop) or f"interrupted: {how}") from None
