@@ -115,8 +115,8 @@ def _by_shell(
     edges, noise, alpha = plan.thresholds, found.noise, found.alpha
     for v in votes:
         cast, drawn = plan.by_shell(v)
-        each = (np.array([part], dtype=np.int64) for part in (cast, drawn))
-        masses = cc.shell_votes.lower_masses(*each, edges, noise, alpha)[0].tolist()
+        ours, all_of = (np.array([part], dtype=np.int64) for part in (cast, drawn))
+        masses = cc.shell_votes.lower_masses(ours, all_of, edges, noise, alpha)[0].tolist()
         shells = Shells(thresholds=edges, masses=tuple(masses), votes=cast, samples=drawn)
         yield v.index, {"votes": sum(cast), "n": plan.n, "alpha": alpha, "shells": shells}
 
