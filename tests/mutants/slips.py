@@ -219,7 +219,7 @@ CORE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         ("excess <= p - 0.5 if excess < 0.25 else deficit >= 1.0 - p\n        low, high", "excess <= p - 0.5 + 1e-9 if excess < 0.25 else deficit >= 1.0 - p\n        low, high",
          "a radius searched with slack"),
         ("if high - low < apart:\n            return math.exp(low)", "if high - low < apart:\n            return math.exp(high)", "the end that is not certified"),
-        ("value / unit * (1 - 1e-14)", "value / unit * (1 + 1e-14)", "closed radii rounded up"),
+        ("one(x) / unit * (1 - 1e-14)", "one(x) / unit * (1 + 1e-14)", "closed radii rounded up"),
         ("below = complement_below(probabilities(\"level\", level))", "below = complement_above(probabilities(\"level\", level))",
          "an upper bound from below"),
     ]),
@@ -367,6 +367,13 @@ CORE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
 }  # fmt: skip
 
 MODELS: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
+    "cert_models/estimators.py": ("models/test_estimators.py", [
+        ("cc.draw(noise, copies, key, start=i * copies, center=row", "cc.draw(noise, copies, key, center=row",
+         "every input fitted under the same noise"),
+        ("key = int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0])", "key = seed << 32",
+         "fitted to the copies that certify"),
+        ("places.get(label, len(places))", "places.get(label, 0)", "a class that fit did not see is the first"),
+    ]),
     "cert_models/smooth/classifier.py": ("models/test_smooth.py models/test_independence.py", [
         ("part = votes[max(low - start, 0) : max(low + size - start, 0)]", "part = votes[: max(low + size - start, 0)]",
          "votes of other inputs of the batch"),
@@ -436,7 +443,7 @@ MODELS: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         ("(os.replace if over else os.link)(new, target)", "os.replace(new, target)", "a file that was there replaced"),
     ]),
     "cert_models/logs.py": ("models/test_logs.py hostile/test_hostile_logs.py", [
-        ("{float(self.radius)!r}", "{self.radius:.3g}", "radii of a log to nearest"),
+        ("{radius!r}", "{radius:.3g}", "radii of a log to nearest"),
         ('radius = 0.0 if predict == cc.ABSTAIN else _number("radius", values["radius"])', 'radius = _number("radius", values["radius"])',
          "an abstention's radius"),
         ("        predict, radius, allowed = cc.ABSTAIN, 0.0, (0, 1)\n", "        radius, allowed = abs(radius), (0, 1)\n",
