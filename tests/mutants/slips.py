@@ -131,7 +131,7 @@ CORE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
     "cert_core/kernels/cpu/integers.py": ("core/test_lattice.py", [
         ("told = slack > fixed + share * abs(steps)", "told = slack > -1.0", "no margin"),
     ]),
-    "cert_core/scores.py": ("core/test_adaptive.py models/test_independence.py", [
+    "cert_core/scores.py": ("core/test_adaptive.py models/test_independence.py core/test_percentiles.py", [
         ("own = np.where(failed, np.float32(0), scores[:, chosen[i]])",
          "own = np.where(failed, np.float32(0), scores.max(axis=1))", "the best score of each copy"),
         ("        low = 0\n        for i, copies in segments:\n            yield i, said[low : low + copies], failed[low : low + copies]\n            low += copies",
@@ -271,7 +271,8 @@ CORE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         ("order = 1 if step > 0 else -1  # ascending ratio", "order = 1", "atoms in descending ratio"),
         ("return _overlap(1 - kept)", "return _overlap(kept)", "what is lost for what is kept"),
     ]),
-    "cert_core/laws/__init__.py": ("core/test_discrete.py core/test_threats.py core/test_closed_forms.py", [
+    "cert_core/laws/__init__.py": (
+        "core/test_discrete.py core/test_threats.py core/test_closed_forms.py core/test_dominance.py", [
         ('size = shift.norm(2.0, record.dim) if geometry == "sphere" else shift.size', "size = shift.size",
          "the diagonal as short as an axis"),
         ("return GaussianLaw(_in_scales(shift.norm(2.0, dim), record.sigma))", "return GaussianLaw(_in_scales(shift.size, record.sigma))",
