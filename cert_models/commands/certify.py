@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 import cert_core as cc
-from cert_core.rounding import in_full, least_above, nearest, percent, reach, samples
+from cert_core.rounding import in_full, least_above, nearest, percent, samples
 from cert_models.commands.options import (
     FAMILIES,
     UsageError,
@@ -30,14 +31,14 @@ from cert_models.commands.options import (
     noise_of,
     option,
 )
-from cert_models.commands.progress import progress
+from cert_models.commands.progress import interrupted, progress
 from cert_models.commands.tasks import add_task, check_single, run_task
 from cert_models.engines import Sampler, executor_on, visible_devices
-from cert_models.logs import FAILED, SOUND, LogWriter, check_new, scales_column, write_log
+from cert_models.logs import FAILED, SOUND, LogWriter, check_new, scales_column, write_lines
 from cert_models.run import StoredRun, certified_right, keep_memory, sampler_of
 from cert_models.store.fingerprints import data_fingerprint, model_fingerprint
 from cert_models.store.readings import result_of
-from cert_models.store.results import Result, told_mode
+from cert_models.store.results import Result, default_radii, told_mode
 from cert_models.store.runs import (
     AllPlan,
     FixedPlan,
@@ -56,7 +57,11 @@ SAMPLING: dict[str, Any] = {"n0": 100, "n": 10_000, "alpha": 0.001}  # unless to
 
 def add(commands: Any) -> None:
     """The parser of this group."""
-    parser = commands.add_parser("certify", help="certify a data set")
+    parser = commands.add_parser(
+        "certify", help="certify a data set",
+        example="cert certify --data test.npz --model mymodule:network --noise gaussian "
+        "--sigma 0.25 --attack l2 --n 10000 --max 100 --store runs.db",
+    )  # fmt: skip
     add_noise(parser)
     add_scales(parser)
     add_attack(parser)
@@ -234,7 +239,7 @@ def run_certify(options: argparse.Namespace) -> int:
     """cert certify."""
     check_alone()
     if options.task != "classification":
-        return run_task(options)
+        return run_task(options, engine_of(options))
     check_single(options)
     from cert_models.data.datasets import load, takes_pixels
     from cert_models.networks.models import check_accuracy, check_noise, load_model
@@ -314,7 +319,7 @@ def engine_of(options: argparse.Namespace) -> str | None:
 
 
 def _certify(
-    options: argparse.Namespace, sampler: Sampler, stored: StoredRun, log: Path | None
+    options: argparse.Namespace, sampler: Sampler[Votes], stored: StoredRun, log: Path | None
 ) -> int:
     """Certify what the store lacks, and report."""
     stored.take_in()
@@ -335,23 +340,14 @@ def _certify(
         for _ in counted:
             pass
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(_how_to_go_on(stored)) from None
+        kept = len(stored.done() & set(stored.indices)) if stored.path is not None else 0
+        told = interrupted(kept, len(stored.indices), stored.path, "--store")
+        raise KeyboardInterrupt(told) from None
     result = stored.result(attack=options.attack, alpha=options.alpha, bound=options.bound)
     if stored.path is not None and log:
-        write_log(log, result.rows())
+        write_lines(log, result.lines())
     _report(options, result)
     return 0
-
-
-def _how_to_go_on(stored: StoredRun) -> str:
-    """What an interrupted run leaves."""
-    if stored.path is None:
-        return "interrupted: nothing is kept without --store"
-    count = len(stored.done() & set(stored.indices))
-    return (
-        f"interrupted: {count} of {len(stored.indices)} inputs are kept in {stored.path}; the same "
-        "command goes on from there"
-    )
 
 
 def _log_each(counted: Iterable[Votes], log: Path, options: argparse.Namespace, run: Run) -> None:
@@ -369,17 +365,17 @@ def _report(options: argparse.Namespace, result: Result) -> None:
     drawn = float(certificates.n0 + certificates.n)
     if isinstance(certificates, cc.sequential.SequentialCertificates):
         drawn = float(certificates.samples.mean())
-    top = float(certificates.radius.max(initial=0.0))
-    radii = sorted({float(reach(options.attack, top * i / 8, 3)) for i in range(9)})
-    if options.at is not None:
-        radii = sorted(listed("--at", options.at))
+    radii = default_radii([result]) if options.at is None else sorted(listed("--at", options.at))
     shares = cc.certified_accuracy(certificates, labels, radii)
     abstained = int((certificates.label == cc.ABSTAIN).sum())
     heads = result.measure, "certified accuracy"
     width = max(map(len, heads))
-    lines = [heads[0].ljust(width) + "".join(f"{in_full(r):>8}" for r in radii)]
-    cells = (percent(round(len(labels) * s), len(labels)) for s in shares)
-    lines.append(heads[1].ljust(width) + "".join(f"{cell:>8}" for cell in cells))
+    cells = [percent(round(len(labels) * s), len(labels)) for s in shares]
+    column = max(8, *(len(in_full(r)) + 1 for r in radii))
+    lines = [
+        head.ljust(width) + "".join(f"{cell:>{column}}" for cell in row)
+        for head, row in zip(heads, (map(in_full, radii), cells), strict=True)
+    ]
     lines.append(
         f"{len(labels)} inputs, {abstained} abstained; alpha {in_full(certificates.alpha)} "
         f"an input, n {certificates.n}; abstentions count as wrong"
@@ -406,5 +402,6 @@ def _report(options: argparse.Namespace, result: Result) -> None:
         "measure": result.measure,
         "tight": certificates.tight, "out": options.out,
         "store": options.store, **values_of_mode,
+        "rows": [dataclasses.asdict(row) | {"correct": row.correct} for row in result.rows()],
     }  # fmt: skip
     emit(options, values, "\n".join(lines))

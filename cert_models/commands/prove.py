@@ -32,6 +32,7 @@ from cert_models.commands.options import (
     noise_of,
     numbers_of,
 )
+from cert_models.commands.progress import resumable
 from cert_models.commands.sources import run_names
 from cert_models.logs import check_scales, check_stated, read_log
 from cert_models.store.claims import COLUMNS, HEAD, Claim, Key, claims_of, read_proofs
@@ -72,7 +73,10 @@ def check(claim: Claim) -> Checked:
 
 def add(commands: Any) -> None:
     """The parser of this group."""
-    parser = commands.add_parser("prove", help="prove certificates in ball arithmetic")
+    parser = commands.add_parser(
+        "prove", help="prove certificates in ball arithmetic",
+        example="cert prove --store runs.db --out proofs.tsv",
+    )  # fmt: skip
     add_noise(parser, required=False)
     add_scales(parser)
     parser.add_argument("--attack", choices=ATTACKS, help="norm of the radii (a run's: its own)")
@@ -101,13 +105,15 @@ def run_prove(options: argparse.Namespace) -> int:
             return _emit_counted(*counted, options)
     claims = sorted(set(_claims(options)), key=Claim.key)
     done = _Table(options.out) if options.out else None
-    if done is None:
-        results = [(*checked.cells(),) for checked in _checked(claims, options)]
-    else:
-        new = [claim for claim in claims if claim.key() not in done.rows]
-        for checked in _checked(new, options):
-            done.add(checked)
-        results = [done.rows[claim.key()] for claim in claims]
+    kept = f"what is proved is kept in {options.out}; the same command goes on from there"
+    with resumable(kept if options.out else "nothing is kept without --out"):
+        if done is None:
+            results = [(*checked.cells(),) for checked in _checked(claims, options)]
+        else:
+            new = [claim for claim in claims if claim.key() not in done.rows]
+            for checked in _checked(new, options):
+                done.add(checked)
+            results = [done.rows[claim.key()] for claim in claims]
     failed = [row for row in results if row[-1] != "yes"]
     rows = [dict(zip(COLUMNS, row, strict=True)) for row in results]
     values = {"proved": len(rows) - len(failed), "not_proved": len(failed), "rows": rows}
