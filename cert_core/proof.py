@@ -338,6 +338,15 @@ def prove_shells(
     References
     ----------
     The text of shells.py; Zhang et al. 2020, Theorem 1, is J = 1.
+
+    Examples
+    --------
+    >>> noise = cc.L2Noise(64, 1.0, 56)
+    >>> thresholds = cc.shell_thresholds(noise, [0.5])
+    >>> cc.proof.prove_shells([0.49, 0.9], thresholds, noise, "l2", 0.45).holds
+    True
+    >>> cc.proof.prove(0.9, noise, "l2", 0.45).holds
+    False
     """
     level_record(noise)
     masses, edges = _masses(a, thresholds)
@@ -530,6 +539,13 @@ def prove_shell_votes(
     References
     ----------
     Clopper and Pearson 1934; the text of shell_votes.py.
+
+    Examples
+    --------
+    >>> noise = cc.L2Noise(64, 1.0, 56)
+    >>> given = [490, 430], [500, 500], 0.001, [0.47, 0.88], cc.shell_thresholds(noise, [0.5])
+    >>> cc.proof.prove_shell_votes(*given, noise).holds
+    True
     """
     level_record(noise)
     masses, edges = _masses(a, thresholds)

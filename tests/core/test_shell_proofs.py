@@ -134,6 +134,8 @@ def test_all_votes_inside_a_ball() -> None:
     assert radius > 10 * cc.certified_radius(0.55, noise, "l2")
     assert proof.prove_shells(a, edges, noise, "l2", radius * (1 - 1e-6)).holds
     assert not proof.prove_shells(a, edges, noise, "l2", radius * (1 + 1e-5)).holds
+    nearly = [0.55 * (1 - 1e-9)] * 2  # where a little is missing a multiplier without end is none
+    assert not proof.prove_shells(nearly, edges, noise, "l2", radius / 2, taus=[math.inf, 0]).holds
 
 
 @pytest.mark.parametrize("dim", [1, 5, 784, 3072, 150528])
