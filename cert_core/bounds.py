@@ -324,16 +324,26 @@ def _search_entries(needed: Callable[[int], tuple[float, float]], p: float, most
     return low
 
 
-def closed_radius(noise: Noise, attack: str, p: float) -> float | None:
-    """The certified radius by a closed form, where the law has one; rounded down."""
+def closed_radii(noise: Noise, attack: str, p: Float) -> Float | None:
+    """Radii of p in (1/2, 1) by a closed form, where the law has one; rounded down."""
     law = log_ratio_law(noise, attack, noise.scale_unit)
+    one: Callable[[float], float]
     if isinstance(law, GaussianLaw):
-        unit, value = law.mu, normal_score(p - 0.5, 1.0 - p)
+        unit, one = law.mu, _gaussian_score
     elif isinstance(law, LaplaceLaw):
-        unit, value = law.m, -math.log1p(-2 * (p - 0.5)) if p < 0.75 else -math.log(2 * (1 - p))
+        unit, one = law.m, _laplace_score
     else:
         return None
-    return noise.scale_unit * value / unit * (1 - 1e-14)
+    scale = noise.scale_unit
+    return np.array([scale * one(x) / unit * (1 - 1e-14) for x in p.tolist()], dtype=np.float64)
+
+
+def _gaussian_score(p: float) -> float:
+    return normal_score(p - 0.5, 1.0 - p)
+
+
+def _laplace_score(p: float) -> float:
+    return -math.log1p(-2 * (p - 0.5)) if p < 0.75 else -math.log(2 * (1 - p))
 
 
 def _searched(noise: Noise, attack: str, radius: float) -> SearchedLaw:

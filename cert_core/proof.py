@@ -5,7 +5,8 @@ with it but the threat table and a lambda, which may be any: by Theorem 1, for e
 
     p_min <= (1/2 + D(lam))/lam,   D(lam) = lam P(l <= tau) - P(l >= -tau),  tau = log lam,
 
-and the two probabilities are enclosed by rigorous integration (balls.py; extra `proof`).  Where
+and the two probabilities are enclosed by rigorous integration (balls.py; extra `proof`); so too
+by shells (shells.py), where every multipliers that fall outwards will do.  Where
 l takes finitely many values nothing is enclosed: p_min is a fraction, counted (exact.py).
 """
 
@@ -13,9 +14,10 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 from cert_core import balls, exact
@@ -34,13 +36,16 @@ from cert_core.noises import (
     RadialNoise,
     Scaled,
     checked_noise,
+    level_record,
 )
+from cert_core.shells import multipliers
 from cert_core.threats import ORDER, Shift, law_shift
 
 ASIDE = Fraction(1, 2**80)  # relatively, how far below lam D is read: there l has no atom
 SHARE = 2.0**-42  # of the smaller of p - 1/2 and 1 - p: the tolerance of one step of a proof
 FINEST = 2.0**-72  # where that does not decide
 FARTHEST = Fraction(10**80)
+HIGHEST = 600.0  # log of a multiplier of shells
 
 
 def _exact(name: str, value: Any, rule: str, holds: Callable[[Fraction], bool]) -> Fraction:
@@ -58,6 +63,10 @@ def _family(noise: Noise) -> tuple[float, float, arb, float]:
     """(norm, power, scale, k) of a radial density."""
     root = arb(2).sqrt()
     match noise:
+        case Gaussian(_, sigma):
+            return 2.0, 2.0, ball(sigma) * root, 0.0
+        case Laplace(_, b):
+            return 1.0, 1.0, ball(b), 0.0
         case L1Noise(_, b, k):
             return 1.0, 1.0, ball(b), k
         case L2Noise(_, sigma, k):
@@ -85,21 +94,39 @@ def _size(shift: Shift, attack: str, dim: int, radius: Fraction) -> arb:
 
 def _law(noise: Noise, attack: str, radius: Fraction) -> balls.Law:
     """The law of l at the shift that the threat table names."""
-    if isinstance(noise, Scaled):  # shifts are those of delta/scales
-        noise = noise.base
-    dim, shift = noise.dim, law_shift(noise, attack, float(radius))
-    size = _size(shift, attack, dim, radius)
-    euclidean = size * arb(dim).sqrt() if shift.kind == "diagonal" else size
-    match noise:
+    size, euclidean, _ = _shifted(noise, attack, radius)
+    match _unscaled(noise):
         case Gaussian(_, sigma) | MixedNoise(_, sigma, 0.0):
             return balls.Gaussian(euclidean / ball(sigma))
         case Laplace(_, b):
             return balls.Laplace(size / ball(b))
-    norm, power, scale, k = _family(noise)
-    order, geometry = balls.GEOMETRIES[norm, shift.kind] if dim > 1 else balls.LINE
+    return _radial(noise, attack, radius)
+
+
+def _unscaled(noise: Noise) -> Noise:
+    return noise.base if isinstance(noise, Scaled) else noise  # shifts are those of delta/scales
+
+
+def _shifted(noise: Noise, attack: str, radius: Fraction) -> tuple[arb, arb, str]:
+    """The shift's largest coordinate, its length, and its kind."""
+    dim, shift = noise.dim, law_shift(_unscaled(noise), attack, float(radius))
+    size = _size(shift, attack, dim, radius)
+    return size, size * arb(dim).sqrt() if shift.kind == "diagonal" else size, shift.kind
+
+
+def _radial(noise: Noise, attack: str, radius: Fraction) -> balls.Radial:
+    size, euclidean, kind = _shifted(noise, attack, radius)
+    norm, _, scale, k = _family(_unscaled(noise))
+    order, geometry = balls.GEOMETRIES[norm, kind] if noise.dim > 1 else balls.LINE
     reach = (euclidean if order == 2 else size) / scale
-    shape = ball(Fraction(dim) - Fraction(k)) / ball(power)
-    return balls.Radial(ball(k), ball(power), shape, reach, order, geometry(dim, reach))
+    norms = _norms(noise)
+    return balls.Radial(ball(k), norms.power, norms.shape, reach, order, geometry(noise.dim, reach))
+
+
+def _norms(noise: Noise) -> balls.Norm:
+    """The law of |z|/scale."""
+    _, power, _, k = _family(_unscaled(noise))
+    return balls.Norm(ball(Fraction(noise.dim) - Fraction(k)) / ball(power), ball(power))
 
 
 def _discrepancy(law: balls.Law, lam: arb, tolerance: float) -> arb:
@@ -262,6 +289,132 @@ def _counted(p: Fraction, noise: Finite, attack: str, radius: Fraction) -> Proof
     return Proof(p > needed, min(1.0, -_down(-needed)), 0.0, float(lam), True)
 
 
+def prove_shells(
+    a: Any, thresholds: Any, noise: Noise, attack: str, radius: Any, *, taus: Any = None
+) -> Proof:
+    """Prove that an input is certified at radius by the masses of its class by shell.
+
+    Parameters
+    ----------
+    a : (J,) numbers, fractions or decimals as text, in [0, 1], non-decreasing
+        (Lower bounds of) the class's mass within each threshold, as in shell_lower_bound; the
+        last one is p.
+    thresholds : (J-1,) numbers > 0, rising
+        In input units, of the norm whose balls are the noise's level sets.
+    noise : Noise, of a radial family
+    attack : "l1", "l2" or "linf"
+    radius : number, fraction or decimal as text, >= 0, in input units
+    taus : (J,) floats, non-increasing
+        log of the multiplier of each shell to try, at most 600 (-inf: of none); by default the
+        engine's, and one for all shells where those prove nothing.
+
+    Returns
+    -------
+    Proof
+        `required` bounds the p that is enough where all masses are smaller in one proportion;
+        `lam` is the innermost multiplier.
+
+    Raises
+    ------
+    UnsupportedPair
+        A noise without shells, or a pair without a proof.
+    NoBracket
+        The engine has no multiplier to offer.
+    ValueError
+
+    References
+    ----------
+    The text of shells.py; Zhang et al. 2020, Theorem 1, is J = 1.
+    """
+    level_record(noise)
+    masses, edges = _masses(a, thresholds)
+    radius = _exact("radius", radius, "a number in [0, 1e80]", lambda x: 0 <= x <= FARTHEST)
+    p = masses[-1]
+    if radius == 0:
+        return prove(p, noise, attack, radius)
+    if taus is not None:
+        return _shells_at(_falling(taus, len(masses)), masses, edges, noise, attack, radius)
+    rounded, near = ([float(x) for x in each] for each in (masses, edges))
+    tried = multipliers(rounded, near, noise, attack, float(radius))
+    found = _shells_at(tried, masses, edges, noise, attack, radius)
+    if found.holds:
+        return found
+    return min(found, prove(p, noise, attack, radius), key=lambda proof: proof.required)
+
+
+def _masses(a: Any, thresholds: Any) -> tuple[list[Fraction], list[Fraction]]:
+    """Both without rounding, as many as belong together."""
+    masses = _several("a", a, "a number in [0, 1]", lambda x: 0 <= x <= 1)
+    edges = _several("thresholds", thresholds, "a number in (0, 1e80]", lambda x: 0 < x <= FARTHEST)
+    if len(masses) != len(edges) + 1:
+        rule = f"{len(edges) + 1} masses, one more than there are thresholds"
+        raise fail("a", rule, len(masses), "pass those within each threshold, and p")
+    for name, values, rising in (
+        ("a", masses, "non-decreasing"), ("thresholds", edges, "rising"),
+    ):  # fmt: skip
+        if any(y < x or (y == x and name != "a") for x, y in pairwise(values)):
+            raise fail(name, rising, [float(x) for x in values], "pass what was counted by")
+    return masses, edges
+
+
+def _several(
+    name: str, values: Any, rule: str, holds: Callable[[Fraction], bool]
+) -> list[Fraction]:
+    """Numbers without rounding."""
+    each = None
+    with contextlib.suppress(TypeError):
+        each = None if isinstance(values, str) else list(values)
+    if each is None:
+        raise fail(name, f"a sequence, each {rule}", values, "pass a list")
+    return [_exact(name, value, rule, holds) for value in each]
+
+
+def _falling(taus: Any, count: int) -> list[float]:
+    """taus as floats."""
+    found = None
+    with contextlib.suppress(TypeError, ValueError, OverflowError):
+        found = None if isinstance(taus, str) else [float(tau) for tau in taus]
+    if (
+        found is None
+        or len(found) != count
+        or not all(tau <= HIGHEST for tau in found)
+        or any(later > tau for tau, later in pairwise(found))
+    ):
+        rule = f"{count} numbers that do not rise, at most {HIGHEST:g}"
+        raise fail("taus", rule, taus, "leave them out for the engine's")
+    return found
+
+
+def _shells_at(
+    taus: Sequence[float], masses: list[Fraction], edges: list[Fraction], noise: Noise,
+    attack: str, radius: Fraction,
+) -> Proof:  # fmt: skip
+    """The proof by these multipliers, a little below them all, where l has no atom."""
+    most, p = max(taus), float(masses[-1])
+    if most == -math.inf:
+        return Proof(False, 1.0, 0.0, 0.0)
+    with ctx.workprec(BITS + max(0, math.ceil(1.5 * most))):
+        law, (_, _, scale, _) = _radial(noise, attack, radius), _family(_unscaled(noise))
+        cuts = [arb(0), *(ball(edge) / scale for edge in edges), balls.ENDLESS]
+        below = (1 - ball(ASIDE)).log()
+        cells, won, first = [], arb(0), 0
+        for last in range(1, len(taus) + 1):
+            if last < len(taus) and taus[last] == taus[first]:
+                continue
+            if taus[first] > -math.inf:
+                tau = arb(taus[first]) + below
+                cells.append(balls.Cell(cuts[first], cuts[last], tau))
+                won += tau.exp() * ball(masses[last - 1] - (masses[first - 1] if first else 0))
+            first = last
+        for tolerance in (SHARE * max(min(abs(p - 0.5), 1.0 - p), 1e-18), FINEST):
+            needed = HALF + balls.discrepancy(law, cells, arb(tolerance / 100))
+            if not needed.overlaps(won):
+                break
+        required = ball(masses[-1]) * needed / won
+        low, high = ends(required)
+        return Proof(needed < won, min(1.0, high), high - low, float(cells[0].tau.exp()))
+
+
 @dataclass(frozen=True)
 class VotesProof:
     """What ball arithmetic says of one confidence bound.
@@ -321,5 +474,74 @@ def prove_votes(votes: int, n: int, alpha: Any, p_lower: Any) -> VotesProof:
     if p == 0 or votes == 0:  # nothing is claimed; everything is
         return VotesProof(p == 0, float(votes == 0))
     with ctx.workprec(BITS):
-        tail = ball(p).beta_lower(votes, n - votes + 1, regularized=True)
+        tail = _tail(votes, n, ball(p))
         return VotesProof(tail <= ball(alpha), min(1.0, ends(tail)[1]))
+
+
+def prove_shell_votes(
+    votes: Any, samples: Any, alpha: Any, a: Any, thresholds: Any, noise: Noise
+) -> VotesProof:
+    """Prove lower bounds of the masses of a class by shell from its votes by shell.
+
+    Of N_j copies within the j-th threshold, which hold M_j of the noise, K_j are votes: a_j holds
+    at level alpha/J if P(Bin(N_j, a_j/M_j) >= K_j) <= alpha/J, or if an inner mass holds that is
+    no smaller.
+
+    Parameters
+    ----------
+    votes, samples : (J,) ints
+        Votes for the class, out of so many samples, of each shell.
+    alpha : number, fraction or decimal as text, in (0, 1/2]
+        Probability that one of the masses exceeds the truth, at most.
+    a, thresholds, noise
+        As in prove_shells.
+
+    Returns
+    -------
+    VotesProof
+        `tail` is J times the largest one.
+
+    Raises
+    ------
+    UnsupportedPair
+        A noise without shells.
+    ValueError
+
+    References
+    ----------
+    Clopper and Pearson 1934; the text of shell_votes.py.
+    """
+    level_record(noise)
+    masses, edges = _masses(a, thresholds)
+    count = len(masses)
+    alpha = _exact("alpha", alpha, "a number in (0, 0.5]", lambda x: 0 < x <= Fraction(1, 2))
+    cast, drawn = (
+        [int(n) for n in _several(name, each, "a whole number of votes", _is_votes)]
+        for name, each in (("votes", votes), ("samples", samples))
+    )
+    if not len(cast) == len(drawn) == count or any(k > n for k, n in zip(cast, drawn, strict=True)):
+        rule = f"of {count} shells, as samples are, and no more of each"
+        raise fail("votes", rule, cast, "pass what was counted")
+    with ctx.workprec(BITS):
+        (_, _, scale, _), norms, worst = _family(_unscaled(noise)), _norms(noise), arb(0)
+        for j, (inner, mass) in enumerate(pairwise([Fraction(0), *masses]), 1):
+            if mass == inner:
+                continue
+            share = ball(mass)
+            if j < count:
+                share /= norms.between(arb(0), ball(edges[j - 1]) / scale, arb(FINEST))
+            worst = worst.max(_tail(sum(cast[:j]), sum(drawn[:j]), share))
+        tail = count * worst
+        return VotesProof(tail <= ball(alpha), min(1.0, ends(tail)[1]))
+
+
+def _tail(votes: int, n: int, p: arb) -> arb:
+    """P(Bin(n, p) >= votes) for p > 0, at the largest p that the ball holds."""
+    p = p.upper()
+    if votes == 0 or not p < 1:
+        return arb(1)
+    return p.beta_lower(votes, n - votes + 1, regularized=True)
+
+
+def _is_votes(value: Fraction) -> bool:
+    return value.denominator == 1 and 0 <= value <= MOST_VOTES

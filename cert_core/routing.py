@@ -362,12 +362,12 @@ class Routed:
             The routed classifier's label with probability 1 - alpha, or ABSTAIN; n copies for
             the router, and as many for the branch.
         """
-        share, by = halves(alpha), {"executor": executor}
-        sent = self.router.predict(x, n, share, router_seed(seed), indices=indices, **by)
+        share, by = halves(alpha), executor
+        sent = self.router.predict(x, n, share, router_seed(seed), indices=indices, executor=by)
         labels = np.full(len(sent), ABSTAIN, dtype=np.int64)
         for number, rows, inputs, places in self._sent(sent, x, indices):
-            said = self.branches[number].predict(inputs, n, share, seed, indices=places, **by)
-            labels[rows] = said
+            part = self.branches[number]
+            labels[rows] = part.predict(inputs, n, share, seed, indices=places, executor=by)
         return labels
 
     def certify(

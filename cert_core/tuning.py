@@ -36,6 +36,7 @@ from cert_core.errors import (
     radii,
     real,
     size,
+    to_numpy,
 )
 from cert_core.noises import Noise, checked_noise
 from cert_core.sequential.certificates import SequentialCertificates, gather
@@ -254,9 +255,9 @@ def most_passes(plans: Mapping[int, RadiiPlan], count: int) -> list[int]:
 def objectives_of(levels: Any, average: bool) -> tuple[Objective, ...]:
     """The objectives, ascending radii first."""
     remedy = "pass radii to choose for, e.g. [0.25, 0.5]"
-    given = items("radii", levels, "numbers > 0", remedy=remedy)
-    found = np.unique(radii("radii", given)) if given else np.empty(0)
-    if found.ndim != 1 or len(found) != len(given) or (len(found) and found[0] == 0):
+    given = np.atleast_1d(radii("radii", levels))
+    found = np.unique(given)
+    if given.ndim != 1 or len(found) != len(given) or (found == 0).any():
         raise fail("radii", "distinct numbers > 0", levels, remedy)
     chosen: list[Objective] = [float(r) for r in found]
     chosen += [AVERAGE] if flag("average", average) else []
@@ -444,8 +445,9 @@ def search(
     risk = real("rho", rho, "a number in (0, 1)", lambda x: 0 < x < 1, remedy="e.g. 0.05")
     if not chosen or len(set(chosen)) < len(chosen):
         raise fail("inputs", "one or more, each once", inputs, "pass the inputs that tune")
+    allowed = checked_budget(budget, bounds)
     halvings = rounds_of(len(bounds))
-    state = _Search(judge, bounds, chosen, wanted, checked_budget(budget, bounds), reach, risk)
+    state = _Search(judge, bounds, chosen, wanted, allowed, reach, risk)
     rounds = []
     for turn in range(halvings):
         alive = sorted({c for kept in state.brackets.values() if len(kept) > 1 for c in kept})
@@ -589,7 +591,7 @@ def tune(
         check_sampling(noise, attack, n, alpha)
         check_sampling(noise, attack, most, alpha)
     truth = np.asarray(integers("labels", labels, 0, remedy="pass one class number an input"))
-    given = np.asarray(x) if not hasattr(x, "shape") else x
+    given = x if hasattr(x, "shape") else to_numpy("x", x)
     if len(given.shape) < 2 or len(given) != len(truth):
         rule = f"of shape (n_inputs, ...), one for each of the {len(truth)} labels"
         raise fail("x", rule, given.shape, "pass inputs with their labels")

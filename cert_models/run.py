@@ -80,30 +80,32 @@ class Recipe:
     Attributes
     ----------
     model : a name, which load_model reads there, or the model itself, which is sent
-    run : Run
+    run : Run or Task
+    smooth : callable (model, run, device=..., **forward) -> Smoothed
     loading : dict, how a named model is loaded, as load_model takes it
     device, forward : as in smoothed_of
     folder : str, from which names are meant, where it is there
     """
 
     model: Any
-    run: Run
+    run: Any
+    smooth: Callable[..., cc.Smoothed] = smoothed_of
     loading: Mapping[str, Any] = field(default_factory=dict)
     device: str | None = None
     forward: Mapping[str, Any] = field(default_factory=dict)
     folder: str = field(default_factory=lambda: str(Path.cwd()))
 
-    def __call__(self) -> tuple[cc.Smoothed, Run]:
+    def __call__(self) -> tuple[cc.Smoothed, Any]:
         keep_memory()
         here = Path(self.folder).is_dir()
         with contextlib.chdir(self.folder) if here else contextlib.nullcontext():
             model = self._named() if isinstance(self.model, str) else self.model
-            return smoothed_of(model, self.run, device=self.device, **self.forward), self.run
+            return self.smooth(model, self.run, device=self.device, **self.forward), self.run
 
     def _named(self) -> Any:
         """The model of this name, if it is the run's."""
         run, name = self.run, str(self.model)
-        model = load_model(name, run.num_classes, device=self.device, **self.loading)
+        model = load_model(name, device=self.device, **self.loading)
         if run.model_fingerprint:
             found = model_fingerprint(model, name, self.forward.get("autocast"))
             if found != run.model_fingerprint:
@@ -115,7 +117,7 @@ class Recipe:
 def sampler_of(
     model: Any, run: Run, data: Dataset, *, device: str | None,
     executor: Executor | None = None, loading: Mapping[str, Any] | None = None, **forward: Any,
-) -> Sampler:  # fmt: skip
+) -> Sampler[Votes]:  # fmt: skip
     """What counts the votes of given inputs by the run's plan, as they are ready.
 
     Parameters
@@ -131,7 +133,8 @@ def sampler_of(
         raise ValueError(f"plan must say how to sample, got {run.plan!r}: a log has been sampled")
     if run.sound is not None and run.quantized:
         data = data.quantised(run.sound)
-    make = Recipe(model=model, run=run, loading=loading or {}, device=device, forward=forward)
+    loading = {"num_classes": run.num_classes, **(loading or {})}
+    make = Recipe(model=model, run=run, loading=loading, device=device, forward=forward)
     samples = run.plan.n if isinstance(run.plan, FixedPlan) else None
     if isinstance(run.noise, cc.Splitting):  # its copies are all of one stretch, or wrong
         samples = None

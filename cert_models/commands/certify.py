@@ -31,10 +31,10 @@ from cert_models.commands.options import (
     noise_of,
     option,
 )
-from cert_models.commands.progress import progress
+from cert_models.commands.progress import interrupted, progress
 from cert_models.commands.tasks import add_task, check_single, run_task
 from cert_models.engines import Sampler, executor_on, visible_devices
-from cert_models.logs import FAILED, SOUND, LogWriter, check_new, scales_column, write_log
+from cert_models.logs import FAILED, SOUND, LogWriter, check_new, scales_column, write_lines
 from cert_models.run import StoredRun, certified_right, keep_memory, sampler_of
 from cert_models.store.fingerprints import data_fingerprint, model_fingerprint
 from cert_models.store.readings import result_of
@@ -239,7 +239,7 @@ def run_certify(options: argparse.Namespace) -> int:
     """cert certify."""
     check_alone()
     if options.task != "classification":
-        return run_task(options)
+        return run_task(options, engine_of(options))
     check_single(options)
     from cert_models.data.datasets import load, takes_pixels
     from cert_models.networks.models import check_accuracy, check_noise, load_model
@@ -319,7 +319,7 @@ def engine_of(options: argparse.Namespace) -> str | None:
 
 
 def _certify(
-    options: argparse.Namespace, sampler: Sampler, stored: StoredRun, log: Path | None
+    options: argparse.Namespace, sampler: Sampler[Votes], stored: StoredRun, log: Path | None
 ) -> int:
     """Certify what the store lacks, and report."""
     stored.take_in()
@@ -340,23 +340,14 @@ def _certify(
         for _ in counted:
             pass
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(_how_to_go_on(stored)) from None
+        kept = len(stored.done() & set(stored.indices)) if stored.path is not None else 0
+        told = interrupted(kept, len(stored.indices), stored.path, "--store")
+        raise KeyboardInterrupt(told) from None
     result = stored.result(attack=options.attack, alpha=options.alpha, bound=options.bound)
     if stored.path is not None and log:
-        write_log(log, result.rows())
+        write_lines(log, result.lines())
     _report(options, result)
     return 0
-
-
-def _how_to_go_on(stored: StoredRun) -> str:
-    """What an interrupted run leaves."""
-    if stored.path is None:
-        return "interrupted: nothing is kept without --store"
-    count = len(stored.done() & set(stored.indices))
-    return (
-        f"interrupted: {count} of {len(stored.indices)} inputs are kept in {stored.path}; the same "
-        "command goes on from there"
-    )
 
 
 def _log_each(counted: Iterable[Votes], log: Path, options: argparse.Namespace, run: Run) -> None:
@@ -379,9 +370,12 @@ def _report(options: argparse.Namespace, result: Result) -> None:
     abstained = int((certificates.label == cc.ABSTAIN).sum())
     heads = result.measure, "certified accuracy"
     width = max(map(len, heads))
-    lines = [heads[0].ljust(width) + "".join(f"{in_full(r):>8}" for r in radii)]
-    cells = (percent(round(len(labels) * s), len(labels)) for s in shares)
-    lines.append(heads[1].ljust(width) + "".join(f"{cell:>8}" for cell in cells))
+    cells = [percent(round(len(labels) * s), len(labels)) for s in shares]
+    column = max(8, *(len(in_full(r)) + 1 for r in radii))
+    lines = [
+        head.ljust(width) + "".join(f"{cell:>{column}}" for cell in row)
+        for head, row in zip(heads, (map(in_full, radii), cells), strict=True)
+    ]
     lines.append(
         f"{len(labels)} inputs, {abstained} abstained; alpha {in_full(certificates.alpha)} "
         f"an input, n {certificates.n}; abstentions count as wrong"

@@ -49,7 +49,7 @@ def parse(parser: Parser, given: Sequence[str]) -> argparse.Namespace:
     from_file = _words(leaf, file)
     options = parser.parse_args([*words, *from_file, *own_words])
     if options.save_config is not None:
-        own |= _said(leaf, from_file)
+        own |= {_named(leaf)[name].dest: value for name, value in file.items()}
         options.saved = _text(leaf, " ".join(words), own, options)
         _check_place(options)
     return options
@@ -78,8 +78,8 @@ def _write(place: Path, options: argparse.Namespace) -> None:
 
 def _same(place: Path, options: argparse.Namespace) -> bool:
     """Whether a file says already what would be written."""
-    with contextlib.suppress(OSError):
-        return place.read_bytes() == options.saved.encode()
+    with contextlib.suppress(OSError, UnicodeError):
+        return place.read_text(encoding="utf-8") == str(options.saved)
     return False
 
 
@@ -124,8 +124,8 @@ def _said(leaf: Parser, words: Sequence[str]) -> dict[str, Any]:
         return vars(leaf.parse_args(words))
     finally:
         leaf._defaults = defaults
-        for action, action.default, action.required, action.type in kept:
-            pass
+        for action, *before in kept:
+            action.default, action.required, action.type = before
 
 
 def _read(path: str, leaf: Parser, command: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import cert_core as cc
 from cert_core.rounding import in_full, radius
 from cert_models.commands.certify import add_run
 from cert_models.commands.options import UsageError, add_force, chosen_inputs
-from cert_models.commands.progress import progress
+from cert_models.commands.progress import progress, resumable
 from cert_models.store.results import named_mode
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def run_demo(options: argparse.Namespace) -> int:
     """cert demo."""
     from cert_models.data.datasets import digits
     from cert_models.files.outputs import written
-    from cert_models.logs import write_log
+    from cert_models.logs import write_lines
     from cert_models.networks.train import digits_cnn
     from cert_models.reports.tables import curves
 
@@ -91,6 +91,7 @@ def run_demo(options: argparse.Namespace) -> int:
     results = []
     counted: dict[tuple[cc.Noise, str], StoredRun] = {}
     with contextlib.ExitStack() as stack:
+        stack.enter_context(resumable("a demo goes on from nothing; the same command begins anew"))
         for (attack, name, noise, mode), log in zip(chosen, logs, strict=True):
             cc.certificates.check_sampling(noise, attack, options.n, options.alpha)
             if (noise, mode) not in counted:  # votes are the same whatever the attack
@@ -98,7 +99,7 @@ def run_demo(options: argparse.Namespace) -> int:
                 counted[noise, mode] = stack.enter_context(contextlib.closing(run))
             results.append(counted[noise, mode].result(attack=attack))
             with written(log, over=True) as new:
-                write_log(new, results[-1].rows())
+                write_lines(new, results[-1].lines())
     level = f"n = {options.n}, alpha = {in_full(options.alpha)}"
     print(_tables(results, f"n = {options.n} samples, alpha = {in_full(options.alpha)}"))
     title = f"digits, {len(indices)} inputs, rms {RMS}, {level}"

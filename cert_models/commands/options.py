@@ -41,7 +41,7 @@ def add_noise(parser: argparse.ArgumentParser, *, required: bool = True) -> None
         "null": "of ablation: what a hidden entry shows (default -1)",
         "levels": "of splitting: steps of an input from 0 to 1 (default 255)",
     }
-    for name in sorted({name for family in FAMILIES.values() for name in _fields(family)}):
+    for name in sorted({name for family in FAMILIES.values() for name in fields_of(family)}):
         kind = int if name == "dim" else float
         text = helps.get(name, "scale, input units")
         parser.add_argument(option(name), type=kind, dest=name, help=text)
@@ -56,7 +56,7 @@ def option(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _fields(family: type[cc.Noise]) -> dict[str, dataclasses.Field[Any]]:
+def fields_of(family: type[cc.Noise]) -> dict[str, dataclasses.Field[Any]]:
     """The parameters of a family by name, in their order."""
     return {field.name: field for field in dataclasses.fields(family)}  # type: ignore[arg-type]
 
@@ -94,7 +94,7 @@ def noise_of(options: argparse.Namespace, dim: int | None = None, x: Any = None)
 
 
 def _unscaled(options: argparse.Namespace, dim: int | None) -> cc.Noise:
-    fields, rms = _fields(FAMILIES[options.noise]), getattr(options, "rms", None)
+    fields, rms = fields_of(FAMILIES[options.noise]), getattr(options, "rms", None)
     values: dict[str, Any] = {"noise": options.noise}
     if rms is not None:
         fields = _without_scale(fields, options)
@@ -110,7 +110,7 @@ def _unscaled(options: argparse.Namespace, dim: int | None) -> cc.Noise:
             values[name] = in_kind(field, given)
         elif field.default is dataclasses.MISSING:
             raise UsageError(f"{option(name)} must be given for --noise {options.noise}: add it")
-    others = {name for family in FAMILIES.values() for name in _fields(family)} - set(fields)
+    others = {name for family in FAMILIES.values() for name in fields_of(family)} - set(fields)
     for name in sorted(others):
         if getattr(options, name, None) is not None:
             raise UsageError(
@@ -141,7 +141,7 @@ def _without_scale(
 def noise_from(item: str, dim: int) -> cc.Noise:
     """The noise that NAME:VALUE:... describes, its parameters in their order after dim."""
     name, *texts = item.split(":")
-    fields = [field for key, field in _fields(FAMILIES[name]).items() if key != "dim"]
+    fields = [field for key, field in fields_of(FAMILIES[name]).items() if key != "dim"]
     needed = [field.name for field in fields if field.default is dataclasses.MISSING]
     try:
         values = [float(text) for text in texts]
@@ -242,7 +242,9 @@ def add_model(parser: argparse.ArgumentParser, *, required: bool = True) -> None
         "module:name of a torch module or of a function from arrays to labels",
     )  # fmt: skip
     parser.add_argument(
-        "--arch", help="of a checkpoint: cifar_resnet20, cifar_resnet110, resnet50, module:function"
+        "--arch",
+        help="of a checkpoint: cifar_resnet20, cifar_resnet110, resnet50, timm:NAME, "
+        "torchvision:NAME, module:function",
     )
     parser.add_argument(
         "--normalize", metavar="HOW",

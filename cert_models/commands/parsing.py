@@ -7,21 +7,24 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from cert_models.commands.options import FAMILIES
+from cert_models.commands.options import FAMILIES, fields_of
 
 # An option stands in the same section of every command; noises' own fields in theirs.
 SECTIONS = {
     "what is certified": "data model arch normalize weights classes attack p radius task share "
     "mean max skip indices log votes",
-    "noise": "noise rms scales sound quantize dims ks",
+    "noise": "noise noises rms scales sound quantize dims ks",
     "votes": "n0 n seed at until shells runner-up",
+    "search": "budget average n-max tuning fresh",
     "statistics": "alpha bound method confidence allow rho jointly proved common lam",
-    "training": "epochs learning-rate augment held-out check-every resume",
+    "training": "train train-data train-batch-size epochs learning-rate augment held-out "
+    "check-every resume",
     "files and output": "store run out picture plot html title images format json force "
     "save-config",
     "running": "device batch-size on workers backend autocast channels-last compile quiet "
     "progress config",
 }
+FILES = {"store", "out", "picture", "html", "log", "data", "model", "config", "save_config"}
 SECTION_OF = {name: title for title, names in SECTIONS.items() for name in names.split()}
 
 
@@ -56,7 +59,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, formatter_class=Help, **settings)
         self.sections |= {title: self.add_argument_group(title) for title in SECTIONS}
 
-    def _add_action(self, action: argparse.Action) -> argparse.Action:
+    def _add_action(self, action: Any) -> Any:
         """Every option to its section, also one of a group of which one alone is taken."""
         if action.option_strings and action.help is None:
             action.help = ""  # else its default is not told
@@ -93,7 +96,7 @@ def section_of(action: argparse.Action) -> str:
     """The title of the section that an option stands in, "" for none."""
     names = [name.removeprefix("--") for name in action.option_strings]
     title = next((SECTION_OF[name] for name in names if name in SECTION_OF), "")
-    fields = {name for family in FAMILIES.values() for name in family.__dataclass_fields__}
+    fields = {name for family in FAMILIES.values() for name in fields_of(family)}
     return title or ("noise" if action.dest in fields and names else "")
 
 
@@ -114,3 +117,24 @@ class Renamed(argparse._AppendAction):
         now = f"--{self.dest}"
         warnings.warn(f"{option_string} is called {now} now: pass {now}", RenamedOption, 2)
         super().__call__(parser, namespace, values, option_string)
+
+
+class Completion(argparse.Action):
+    """Print a shell's completion of the whole command line, and end."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        import shtab
+
+        assert isinstance(parser, Parser)
+        for leaf in parser.leaves():
+            for action in leaf._actions:
+                if action.dest in FILES or not action.option_strings:
+                    action.complete = shtab.FILE  # type: ignore[attr-defined]
+        print(shtab.complete(parser, shell=values))
+        parser.exit()

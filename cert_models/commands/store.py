@@ -30,6 +30,7 @@ from cert_models.commands.options import (
     noise_of,
     numbers_of,
 )
+from cert_models.commands.progress import resumable
 from cert_models.commands.sources import run_names
 from cert_models.logs import (
     Row,
@@ -40,6 +41,7 @@ from cert_models.logs import (
     mode_of_rows,
     read_log,
     scales_column,
+    write_lines,
     write_log,
 )
 from cert_models.store.counts import CountStore
@@ -101,37 +103,32 @@ def run_runs(options: argparse.Namespace) -> int:
 
     check_targets(options)
     found = [_about(source, name) for source in options.sources for name in run_names(source)]
-    several = len(options.sources) > 1
-    rows = [
-        (
-            *((run["store"],) if several else ()), run["run"], str(run["inputs"]), run["noise_text"],
-            run["attack"], in_full(run["alpha"]), run["samples"], run["model"], run["data"],
-        )
-        for run in found
-    ]  # fmt: skip
-    header = ("run", "inputs", "noise", "attack", "alpha", "samples", "model", "data")
+    header = ("store", "run", "inputs", "noise", "attack", "alpha", "samples", "model", "data")
+    first = int(len(options.sources) == 1)  # of one store its name says nothing
+    rows = tuple(cells[first:] for cells, _ in found)
     caption = f"{len(found)} runs of {', '.join(options.sources)}"
-    table = Table(caption, ("store",) * several + header, tuple(rows), ())
-    text = FORMATS[options.format](table).rstrip()
-    emit_table(options, text, [], {"runs": [{k: v for k, v in run.items() if k != "noise_text"}
-                                            for run in found]})  # fmt: skip
+    text = FORMATS[options.format](Table(caption, header[first:], rows, ())).rstrip()
+    emit_table(options, text, [], {"runs": [values for _, values in found]})
     return 0
 
 
-def _about(path: str, name: str) -> dict[str, Any]:
-    """What a store says of one of its runs."""
+def _about(path: str, name: str) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """What a store says of one of its runs: the cells of a table, and values."""
     with CountStore(path, readonly=True) as store:
         run, inputs = store.runs()[name], len(store.indices(name))
-    rule = getattr(run.plan, "rule", run.plan)
+    rule: Any = getattr(run.plan, "rule", run.plan)
     most = rule.looks[-1] if isinstance(run.plan, SequentialPlan) else rule.n
     samples = f"{rule.n0} + {most}"
     kinds = {"fixed": "", "sequential": " at most", "all": ", all copies", "log": ", a log"}
     samples += kinds.get(run.plan.kind, f", {run.plan.kind}")
-    return {
-        "store": path, "run": name, "inputs": inputs, "noise_text": repr(run.noise),
-        "noise": run.noise.to_dict(), "attack": run.attack, "alpha": run.alpha,
-        "plan": run.plan.to_dict(), "samples": samples, "seed": run.seed, "sound": run.mode or None,
-        "model": run.model, "data": run.data,
+    cells = (
+        path, name, str(inputs), repr(run.noise), run.attack, in_full(run.alpha), samples,
+        run.model, run.data,
+    )  # fmt: skip
+    return cells, {
+        "store": path, "run": name, "inputs": inputs, "noise": run.noise.to_dict(),
+        "attack": run.attack, "alpha": run.alpha, "plan": run.plan.to_dict(), "seed": run.seed,
+        "sound": run.mode or None, "model": run.model, "data": run.data,
     }  # fmt: skip
 
 
@@ -142,13 +139,14 @@ def run_export(options: argparse.Namespace) -> int:
         read = read_run(
             store, name, attack=options.attack, alpha=options.alpha, bound=bound_of(options)
         )
-        rows, result = read.rows(), read.certified_by
+        result = read.certified_by
         if isinstance(store.runs()[name].plan, LogPlan):
             own = scales_column(result.noise)
             extra = [{**row.extra, **own} for row in store.logged(name)]
             pairs = zip(read.rows(), extra, strict=True)
-            rows = (replace(row, extra=more) for row, more in pairs)
-    write_log(options.out, rows)
+            write_log(options.out, (replace(row, extra=more) for row, more in pairs))
+        else:
+            write_lines(options.out, read.lines())
     values = {
         "store": options.store, "run": name, "out": options.out, "inputs": len(read),
         "attack": result.attack, "alpha": result.alpha,
@@ -185,7 +183,8 @@ def run_import(options: argparse.Namespace) -> int:
         attack=options.attack, alpha=options.alpha, sound=sound, quantized=quantized,
     )  # fmt: skip
     _check_claims(options, noise, max(row.radius for row in rows))
-    with CountStore(options.store) as store, store.transaction():
+    none = resumable(f"nothing was added to {options.store}")
+    with none, CountStore(options.store) as store, store.transaction():
         known = store.runs().get(name)
         if options.run_name and known:  # a further part of the run that was named
             run = replace(run, model=known.model, model_fingerprint=known.model_fingerprint)
@@ -249,7 +248,8 @@ def run_merge(options: argparse.Namespace) -> int:
     for source in options.sources:
         run_names(source)  # refused before a new store is made
     with CountStore(options.store) as store:
-        new = store.merge(*options.sources)
+        with resumable(f"nothing was added to {options.store}"):
+            new = store.merge(*options.sources)
         done = {name: len(store.indices(name)) for name in store.runs()}
     lines = [f"{new} new inputs in {options.store}"]
     lines += [f"run {name!r}: {count} inputs" for name, count in done.items()]

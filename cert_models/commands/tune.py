@@ -63,7 +63,7 @@ TRAINING: dict[str, Any] = {  # options of --train alone, and what they are unle
     "train_data": None, "epochs": 90, "train_batch_size": 256, "learning_rate": 1e-3,
     "augment": False,
 }  # fmt: skip
-WRITTEN = ("store", "out", "plot")
+WRITTEN = ("store", "out", "picture")
 COLUMNS = (
     "objective", "candidate", "noise", "inputs", "estimate", "passes", "told_worse", "winner",
     "fresh_inputs", "fresh", "standard_error", "lower", "upper", "fresh_passes",
@@ -73,13 +73,16 @@ COLUMNS = (
 def add(commands: Any) -> None:
     """The parser of this command."""
     parser = commands.add_parser(
-        "tune", help="choose a noise for a model at each radius, and certify it afresh"
-    )
+        "tune", help="choose a noise for a model at each radius, and certify it afresh",
+        example="cert tune --data digits --model digits-cnn --noises gaussian,l2:0.5 --rms "
+        "0.15,0.25,0.4 --attack l2 --at 0.25,0.5 --budget 500000 --n 1000 --store tuned.db",
+    )  # fmt: skip
     add_attack(parser)
     add_output(parser)
     add_data(parser)
-    add_candidates(parser)
     add_model(parser, required=False)
+    add_candidates(parser)
+    add_search(parser)
     add_training(parser)
     add_run(parser)
     parser.add_argument(
@@ -90,40 +93,43 @@ def add(commands: Any) -> None:
     parser.add_argument("--store", help="file that keeps all counts; a search goes on from it")
     parser.add_argument("--run", dest="run_name", metavar="NAME", help="how its runs' names begin")
     parser.add_argument("--out", help="table of all candidates to write, tab-separated")
-    parser.add_argument("--plot", help="write the frontier to this .png, .svg or .pdf")
+    parser.add_argument("--picture", help="write the frontier to this .png, .svg or .pdf")
     add_force(parser)
     parser.set_defaults(run=run_tune)
 
 
 def add_candidates(parser: argparse.ArgumentParser) -> None:
-    """What to choose from, for what, and by how much work."""
-    group = parser.add_argument_group("what to choose from")
-    group.add_argument(
+    """What to choose from."""
+    parser.add_argument(
         "--noises", required=True, metavar="NAME[:SHARE],...",
         help="families, each with k/dim after a colon, at every level of --rms; those without a "
         "level with their own parameters, as flips:CATEGORIES:KEEP",
     )  # fmt: skip
-    group.add_argument(
+    parser.add_argument(
         "--rms", metavar="L1,L2,...", help="noise levels: root mean square a coordinate"
     )
-    group = parser.add_argument_group("what to choose for")
-    group.add_argument("--at", metavar="R1,R2,...", help="radii: the best certified accuracy")
-    group.add_argument("--average", action="store_true", help="the largest average radius")
-    group = parser.add_argument_group("the search")
-    group.add_argument(
+
+
+def add_search(parser: argparse.ArgumentParser) -> None:
+    """What to choose for, by which inputs and how much work."""
+    parser.add_argument("--at", metavar="R1,R2,...", help="choose for the accuracy at each radius")
+    parser.add_argument("--average", action="store_true", help="choose for the average radius too")
+    parser.add_argument(
         "--budget", type=int, required=True, metavar="PASSES",
         help="the most forward passes of the search; the fresh certificates take n0 + n an input "
         "of their part for every winner besides",
     )  # fmt: skip
-    group.add_argument("--n-max", type=int, help="the most of them an input (default: that of --n)")
-    group.add_argument(
+    parser.add_argument(
+        "--n-max", type=int, help="the most samples an input in the search (default: that of --n)"
+    )
+    parser.add_argument(
         "--tuning", metavar="INDICES",
         help="inputs to choose by, e.g. 0-249 (default: half of all, by the seed)",
     )  # fmt: skip
-    group.add_argument(
+    parser.add_argument(
         "--fresh", metavar="INDICES", help="inputs to certify the winners by (default: the others)"
     )
-    group.add_argument(
+    parser.add_argument(
         "--rho", type=float, default=0.05, metavar="P",
         help="rivals and intervals miss the truth with probability P",
     )  # fmt: skip
@@ -131,17 +137,19 @@ def add_candidates(parser: argparse.ArgumentParser) -> None:
 
 def add_training(parser: argparse.ArgumentParser) -> None:
     """A network for each noise in the place of one model."""
-    group = parser.add_argument_group("a network trained under every noise, instead of --model")
-    group.add_argument("--train", metavar="ARCH", help="as --arch of cert train; needs --store")
-    group.add_argument("--train-data", help="as --data, to train on (default: its training part)")
-    group.add_argument("--epochs", type=int, help=f"default: {TRAINING['epochs']}")
-    group.add_argument(
-        "--train-batch-size", type=int, help=f"default: {TRAINING['train_batch_size']}"
-    )
-    group.add_argument(
-        "--learning-rate", type=float, help=f"default: {in_full(TRAINING['learning_rate'])}"
-    )
-    group.add_argument("--augment", action="store_true", help="shift and mirror images")
+    parser.add_argument(
+        "--train", metavar="ARCH",
+        help="instead of --model: train this network under every noise, as cert train --arch; "
+        "needs --store",
+    )  # fmt: skip
+    parser.add_argument("--train-data", help="to train on (default: the training part of --data)")
+    for name, kind, text in (
+        ("epochs", int, ""), ("train_batch_size", int, "inputs a step"),
+        ("learning_rate", float, "of Adam, one cycle"),
+    ):  # fmt: skip
+        told = f"{text} (default: {in_full(TRAINING[name])})".strip()
+        parser.add_argument(option(name), type=kind, help=told)
+    parser.add_argument("--augment", action="store_true", help="shift and mirror images")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -219,7 +227,7 @@ def _check_options(options: argparse.Namespace) -> None:
     check_targets(options)
     # meant from here: a model may change the folder
     options.places = {n: os.path.realpath(getattr(options, n) or "") for n in WRITTEN}
-    for name in ("out", "plot"):
+    for name in ("out", "picture"):
         if getattr(options, name) and options.places[name] == options.places["store"]:
             raise UsageError(
                 f"--{name} must be another file than --store, got {getattr(options, name)!r}: "
@@ -240,8 +248,8 @@ def _asked(options: argparse.Namespace) -> Asked:
     )
     n_max = options.n if options.n_max is None else options.n_max
     for noise in noises:
-        data.check_known(noise)
         cc.channels.check_independent(noise)
+        data.check_known(noise)
         for n in (options.n, n_max):
             cc.certificates.check_sampling(noise, options.attack, n, options.alpha)
     plans = cc.tuning.plans_of(
@@ -478,10 +486,10 @@ def _report(
     lines = [as_text(_table(options, asked, found, numbers))]
     if options.out:
         write_text(options.places["out"], _tsv(asked, found, numbers), options)
-    if options.plot:
+    if options.picture:
         _draw(options, asked, found, list(results.values()))
     for what, where in (
-        ("table written to", options.out), ("frontier drawn in", options.plot),
+        ("table written to", options.out), ("frontier drawn in", options.picture),
         ("counts kept in", options.store),
     ):  # fmt: skip
         lines += [f"{what} {where}"] if where else []
@@ -636,7 +644,7 @@ def _values(
         "radii": asked.tested, "best": best, "candidates": candidates, "rounds": rounds,
         "tuning": list(asked.parts[0]), "fresh": list(asked.parts[1]),
         "parts": _parted(options, asked), "store": options.store, "out": options.out,
-        "plot": options.plot,
+        "picture": options.picture,
     }  # fmt: skip
 
 
@@ -653,7 +661,12 @@ def _draw(
         f"{asked.data.name}, {options.attack}: {len(estimated)} candidates on "
         f"{len(found.inputs)} inputs, winners on {len(asked.parts[1])} others"
     )
-    with target(options.places["plot"], options) as new:
+    with target(options.places["picture"], options) as new:
         draw_frontier(
-            estimated, results, asked.tested, new, title, kind=Path(options.plot).suffix[1:].lower()
+            estimated,
+            results,
+            asked.tested,
+            new,
+            title,
+            kind=Path(options.picture).suffix[1:].lower(),
         )

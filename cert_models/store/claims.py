@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import cert_core as cc
 from cert_models.files.reading import reading
 from cert_models.store.counts import CountStore
-from cert_models.store.runs import FixedPlan, ShellPlan, bound_for
+from cert_models.store.runs import FixedPlan, ShellPlan, Votes, bound_for
 
 COLUMNS = (
     "radius", "attack", "noise", "p", "votes", "n", "alpha",
@@ -25,9 +27,43 @@ ONE_CLASS = bound_for(FixedPlan(1, 1))  # of the votes of one class, which alone
 
 
 @dataclass(frozen=True, kw_only=True)
+class Shells:
+    """Votes told apart by shells, and the masses within each threshold that they bound."""
+
+    thresholds: tuple[float, ...]
+    masses: tuple[float, ...]
+    votes: tuple[int, ...]
+    samples: tuple[int, ...]
+
+    def cells(self) -> tuple[str, str, str]:
+        """The columns p, votes and n: masses with their thresholds, and p; votes; samples."""
+        ends = *(f"@{edge!r}" for edge in self.thresholds), ""
+        p = (f"{mass!r}{end}" for mass, end in zip(self.masses, ends, strict=True))
+        return " ".join(p), " ".join(map(str, self.votes)), " ".join(map(str, self.samples))
+
+    @classmethod
+    def of_cells(cls, p: str, votes: str, n: str) -> Shells | None:
+        """What cells wrote; None of p alone."""
+        *inner, last = (each.split("@") for each in p.split(" "))
+        if not inner:
+            return None
+        return cls(
+            thresholds=tuple(float(edge) for _, edge in inner),
+            masses=(*(float(mass) for mass, _ in inner), float(*last)),
+            votes=tuple(map(int, votes.split(" "))), samples=tuple(map(int, n.split(" "))),
+        )  # fmt: skip
+
+    def bounded(self, noise: cc.Noise, alpha: float) -> bool:
+        """Whether the votes bound the masses at alpha."""
+        cast, drawn = (np.array([each], dtype=np.int64) for each in (self.votes, self.samples))
+        most = cc.shell_votes.lower_masses(cast, drawn, self.thresholds, noise, alpha)[0]
+        return len(self.masses) == len(most) and bool((self.masses <= most).all())
+
+
+@dataclass(frozen=True, kw_only=True)
 class Claim:
     """A certificate: p certifies the radius, and is what votes of n bound at alpha
-    (None: p is given, and only the noise's side is to be proved)."""
+    (None: p is given, and only the noise's side is to be proved), or what their shells do."""
 
     radius: float
     attack: str
@@ -36,12 +72,15 @@ class Claim:
     votes: int | None = None
     n: int | None = None
     alpha: float | None = None
+    shells: Shells | None = None
 
     def key(self) -> Key:
         """The claim as the first columns of its row."""
         noise = json.dumps(self.noise.to_dict(), sort_keys=True)
-        rest = ("" if x is None else repr(x) for x in (self.votes, self.n, self.alpha))
-        return (repr(self.radius), self.attack, noise, repr(self.p), *rest)
+        told = ("" if x is None else repr(x) for x in (self.p, self.votes, self.n))
+        p, votes, n = told if self.shells is None else self.shells.cells()
+        alpha = "" if self.alpha is None else repr(self.alpha)
+        return (repr(self.radius), self.attack, noise, p, votes, n, alpha)
 
 
 def claims_of(
@@ -49,8 +88,8 @@ def claims_of(
 ) -> Iterator[Claim]:
     """What the certificates of these inputs of a run of counts claim.
 
-    Of votes of fixed n both sides are to be proved, where their bound is the first one: of one
-    class's votes at alpha.
+    Of votes of fixed n both sides are to be proved, where their bound is the first one, of one
+    class's votes at alpha, or that of their shells.
     """
     plan = store.runs()[name].plan
     cast: dict[int, dict[str, Any]] = {}
@@ -59,12 +98,27 @@ def claims_of(
             v.index: {"votes": int(v.estimation[v.selected]), "n": plan.n, "alpha": found.alpha}
             for v in store.votes(name, type(plan))
         }
+    elif isinstance(plan, ShellPlan) and found.bound == cc.shell_votes.BOUND:
+        cast = dict(_by_shell(plan, store.votes(name, ShellPlan), found))
     for index, radius, p in zip(indices, found.radius, found.p_lower, strict=True):
         if radius > 0:
             yield Claim(
                 radius=float(radius), attack=found.attack, noise=found.noise, p=float(p),
                 **cast.get(int(index), {}),
             )  # fmt: skip
+
+
+def _by_shell(
+    plan: ShellPlan, votes: Iterable[Votes], found: cc.Certificates
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The votes of each input, with their shells."""
+    edges, noise, alpha = plan.thresholds, found.noise, found.alpha
+    for v in votes:
+        cast, drawn = plan.by_shell(v)
+        ours, all_of = (np.array([part], dtype=np.int64) for part in (cast, drawn))
+        masses = cc.shell_votes.lower_masses(ours, all_of, edges, noise, alpha)[0].tolist()
+        shells = Shells(thresholds=edges, masses=tuple(masses), votes=cast, samples=drawn)
+        yield v.index, {"votes": sum(cast), "n": plan.n, "alpha": alpha, "shells": shells}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +188,7 @@ class Proofs:
         proved: dict[int, set[str]] = {}
         for key, row in self.rows.items():
             same = (key[1], key[2], key[6]) == (own[1], own[2], own[6])
-            if same and key[5] and n in (None, int(key[5])) and row[-1] == "yes":
+            if same and key[5].isdigit() and n in (None, int(key[5])) and row[-1] == "yes":
                 proved.setdefault(int(key[5]), set()).add(key[0])
         held = {votes: len(wanted & found) for votes, found in proved.items()}
         best = max(held, key=lambda votes: held[votes], default=n)
@@ -167,12 +221,17 @@ def _check(row: tuple[str, ...], path: str | Path) -> None:
     cells = dict(zip(COLUMNS, row, strict=True))
     try:
         proved = {"yes": True, "no": False}[cells["proved"]]
-        p, required = float(cells["p"]), float(cells["required"])
+        shells = Shells.of_cells(cells["p"], cells["votes"], cells["n"])
+        p = float(cells["p"]) if shells is None else shells.masses[-1]
+        required = float(cells["required"])
         right = required <= p if proved else required == required  # rounded up, maybe to p
-        if cells["votes"]:
+        if shells is not None:
+            noise = cc.noise_from_dict(json.loads(cells["noise"]))
+            right = right and (not proved or shells.bounded(noise, float(cells["alpha"])))
+        elif cells["votes"]:
             given = int(cells["votes"]), int(cells["n"]), float(cells["alpha"])
             right = right and (not proved or p <= cc.binomial_lower(*given))
-    except (KeyError, ValueError):
+    except (KeyError, TypeError, ValueError):
         right = False
     if not right:
         rule = "a table of proofs whose rows agree with themselves"

@@ -154,11 +154,11 @@ def test_caps_of_spheres(dim: int) -> None:
 
         for c in (-0.999, -0.8, -0.1, -1e-3, 0.0, 1e-9, 0.03, 0.2, 0.72, 0.9, 0.9999):
             truth = share(c)
-            found = cap(acb(c), acb(0), acb(0), False, True)
+            found = cap(acb(c), acb(0), acb(0), True)
             assert found.real.overlaps(truth)
             assert found.real.rad() < 1e-25
             for wide in (1e-6, 1e-5, 0.5):
-                held = cap(acb(arb(c, wide)), acb(0), acb(0), False, False).real
+                held = cap(acb(arb(c, wide)), acb(0), acb(0), False).real
                 for end in (max(c - wide, -1.0), min(c + wide, 1.0)):
                     assert held.overlaps(share(end))
 

@@ -218,7 +218,7 @@ CORE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         ("law.bound(y * tau, near)\n        certified = excess <= p - 0.5 if", "law.bound(y * tau, near)\n        certified = excess <= p - 0.5 + 1e-9 if",
          "a radius searched with slack"),
         ("if high - low < apart:\n            return math.exp(low)", "if high - low < apart:\n            return math.exp(high)", "the end that is not certified"),
-        ("value / unit * (1 - 1e-14)", "value / unit * (1 + 1e-14)", "closed radii rounded up"),
+        ("one(x) / unit * (1 - 1e-14)", "one(x) / unit * (1 + 1e-14)", "closed radii rounded up"),
         ("below = complement_below(probabilities(\"level\", level))", "below = complement_above(probabilities(\"level\", level))",
          "an upper bound from below"),
     ]),
@@ -441,7 +441,7 @@ MODELS: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         ("(os.replace if over else os.link)(new, target)", "os.replace(new, target)", "a file that was there replaced"),
     ]),
     "cert_models/logs.py": ("models/test_logs.py hostile/test_hostile_logs.py", [
-        ("{float(self.radius)!r}", "{self.radius:.3g}", "radii of a log to nearest"),
+        ("{radius!r}", "{radius:.3g}", "radii of a log to nearest"),
         ('radius = 0.0 if predict == cc.ABSTAIN else _number("radius", values["radius"])', 'radius = _number("radius", values["radius"])',
          "an abstention's radius"),
         ("        predict, radius, allowed = cc.ABSTAIN, 0.0, (0, 1)\n", "        radius, allowed = abs(radius), (0, 1)\n",
