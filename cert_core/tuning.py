@@ -57,7 +57,15 @@ Judge = Callable[[int, list[int]], tuple[Any, Any]]
 
 @dataclass(frozen=True)
 class Round:
-    """One round of a search: the candidates judged, the inputs and passes by its end."""
+    """One round of a search: the candidates judged, the inputs and passes by its end.
+
+    Examples
+    --------
+    >>> judge = lambda candidate, inputs: ([0.1 * candidate] * len(inputs), [100] * len(inputs))
+    >>> found = cc.tuning.search(judge, [100, 100, 100], range(50), [0.15], 30_000, top=1.0)
+    >>> [each.alive for each in found.rounds]
+    [(0, 1, 2)]
+    """
 
     alive: tuple[int, ...]
     inputs: int
@@ -83,6 +91,13 @@ class Search:
     budget : int, which the passes of all do not exceed
     top : float, up to which radii count
     rho : float
+
+    Examples
+    --------
+    >>> judge = lambda candidate, inputs: ([0.1 * candidate] * len(inputs), [100] * len(inputs))
+    >>> found = cc.tuning.search(judge, [100, 100, 100], range(50), [0.15], 30_000, top=1.0)
+    >>> found.winners, found.rivals, found.estimate(1, 0.15)
+    ((2,), ((),), 0.0)
     """
 
     objectives: tuple[Objective, ...]
@@ -118,6 +133,17 @@ class Fresh:
         An interval that misses the mean over the inputs' law with probability rho at most: exact
         binomial of an accuracy, by betting of an average.
     inputs, passes : int
+
+    Examples
+    --------
+    >>> label = lambda batch: (batch[:, 0] > 0).astype(int)
+    >>> smooth = lambda noise: cc.Smoothed(label, noise, 2)
+    >>> x, noises = np.linspace(-2, 2, 80).reshape(40, 2), [cc.Gaussian(2, s) for s in (0.1, 0.5)]
+    >>> how = {"seed": 0, "radii": [0.5], "n": 200}
+    >>> tuned = cc.tuning.tune(smooth, noises, x, label(x), "l2", 100_000, **how)
+    >>> (fresh,) = tuned.fresh
+    >>> fresh.objective, fresh.value, round(fresh.lower, 2), round(fresh.upper, 2)
+    (0.5, 0.65, 0.41, 0.85)
     """
 
     objective: Objective
@@ -141,6 +167,16 @@ class Tuned:
     fresh : tuple of Fresh, of each objective, on the other part
     certificates : dict of int to Certificates, of each winner on that part
     parts : (tuning, fresh), tuples of int
+
+    Examples
+    --------
+    >>> label = lambda batch: (batch[:, 0] > 0).astype(int)
+    >>> smooth = lambda noise: cc.Smoothed(label, noise, 2)
+    >>> x, noises = np.linspace(-2, 2, 80).reshape(40, 2), [cc.Gaussian(2, s) for s in (0.1, 0.5)]
+    >>> how = {"seed": 0, "radii": [0.5], "n": 200}
+    >>> tuned = cc.tuning.tune(smooth, noises, x, label(x), "l2", 100_000, **how)
+    >>> tuned.noises[tuned.fresh[0].candidate], len(tuned.certificates[1])
+    (Gaussian(dim=2, sigma=0.5), 20)
     """
 
     noises: tuple[Noise, ...]
@@ -174,6 +210,11 @@ def split(
     ------
     ValueError
         An input in both parts or twice, or a part without any.
+
+    Examples
+    --------
+    >>> cc.tuning.split(range(6), seed=0)
+    ((3, 2, 5), (0, 1, 4))
     """
     remedy = "pass the inputs' places in the data, each once"
     given = integers("inputs", inputs, 0, remedy=remedy)
@@ -435,6 +476,13 @@ def search(
     whatever the votes; what a round leaves goes to the next.  Who is told to be worse leaves
     before the half does: a test that may be looked at at any time, by betting on the gaps between
     two candidates (Ville 1939), at level rho over the number of others.
+
+    Examples
+    --------
+    >>> judge = lambda candidate, inputs: ([0.1 * candidate] * len(inputs), [100] * len(inputs))
+    >>> found = cc.tuning.search(judge, [100, 100, 100], range(50), ["average"], 30_000, top=1.0)
+    >>> found.winners, round(found.estimate(2, "average"), 4)
+    ((2,), 0.2)
     """
     check_callable("judge", judge)
     remedy = "pass the most passes an input of each candidate"
@@ -578,6 +626,16 @@ def tune(
     -----
     The samples of input i are those of the stream (seed, i), whatever the candidate: gaps between
     two of them vary less than either, and parts that share no input share no sample.
+
+    Examples
+    --------
+    >>> label = lambda batch: (batch[:, 0] > 0).astype(int)
+    >>> smooth = lambda noise: cc.Smoothed(label, noise, 2)
+    >>> x, noises = np.linspace(-2, 2, 80).reshape(40, 2), [cc.Gaussian(2, s) for s in (0.1, 0.5)]
+    >>> how = {"seed": 0, "radii": [0.5], "n": 200}
+    >>> tuned = cc.tuning.tune(smooth, noises, x, label(x), "l2", 100_000, **how)
+    >>> tuned.search.winners, tuned.fresh[0].value
+    ((1,), 0.65)
     """
     check_callable("smooth", smooth)
     rule, remedy = "two noises or more, each once", "pass the noises to choose from"

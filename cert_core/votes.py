@@ -220,7 +220,7 @@ def class_count(value: Any) -> int:
     return size("num_classes", value, 2, CLASSES, remedy="pass the number of classes")
 
 
-def labels_of(said: Any) -> Any:
+def labels_of(said: Any) -> np.ndarray[Any, np.dtype[Any]]:
     """What predict returned, as numbers."""
     if isinstance(said, np.ndarray) and said.dtype.kind in "OSTU":
         remedy = "for classes with names return numpy.searchsorted(model.classes_, names)"
