@@ -355,6 +355,8 @@ def test_what_is_held_out_changes_no_training(tmp_path: Path) -> None:
     scores = model(torch.from_numpy(held.x)).argmax(dim=1).numpy()
     assert clean == (scores == held.y).sum()
     assert not model.training
+    right_of(model.train(), held, NOISE, seed=5, start=start, batch_size=7)
+    assert model.training
 
     def interrupt(epoch: int, loss: float, right: float) -> None:
         if epoch == 2:
