@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import dataclasses
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -51,6 +50,7 @@ from cert_models.store.runs import (
     columns_of,
 )
 
+ROW = ("index", "label", "predict", "radius", "correct")  # of an input, in JSON
 LOADING = ("arch", "normalize", "weights")  # options of a model that is a checkpoint
 SAMPLING: dict[str, Any] = {"n0": 100, "n": 10_000, "alpha": 0.001}  # unless told
 
@@ -402,6 +402,8 @@ def _report(options: argparse.Namespace, result: Result) -> None:
         "measure": result.measure,
         "tight": certificates.tight, "out": options.out,
         "store": options.store, **values_of_mode,
-        "rows": [dataclasses.asdict(row) | {"correct": row.correct} for row in result.rows()],
+        "rows": [
+            {name: getattr(row, name) for name in ROW} | dict(row.extra) for row in result.rows()
+        ],
     }  # fmt: skip
     emit(options, values, "\n".join(lines))

@@ -510,7 +510,22 @@ MODELS: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         ("torch.load(path, map_location=\"cpu\", weights_only=True)", "torch.load(path, map_location=\"cpu\", weights_only=False)", "code run from a checkpoint"),
         ("    if not all(same_normalization(layer, layers[0]) for layer in layers):", "    if False:", "two normalisations, the first taken"),
     ]),
-    "cert_models/data/datasets.py": ("models/test_blocks.py", [
+    "cert_models/commands/config.py": ("models/test_command_line.py", [
+        ("if _named(leaf)[name].dest not in taken}", "if True}", "an option of the file where the command line excludes it"),
+        ("value = said.get(action.dest, action.default)", "value = action.default", "defaults saved in place of what was run"),
+        ("action.default, action.required, action.type = before", "action.default, action.required = before[:2]",
+         "options read as text from there on"),
+    ]),
+    "cert_models/commands/options.py": ("models/test_command_line.py", [
+        ("with_rms(rms=rms, **values)", "with_rms(rms=2 * rms, **values)", "a level that was not asked for"),
+    ]),
+    "cert_models/networks/train.py": ("models/test_train.py", [
+        ("start=recipe.epochs * len(data),", "start=0,", "trials under the noise that was trained on"),
+        ("    module.train(training)\n    return clean", "    return clean", "a network that trains on as it is evaluated"),
+        ("    if kept != (None if held_out is None", "    if kept is None != (None if held_out is None", "a history of other inputs held out"),
+    ]),
+    "cert_models/data/datasets.py": ("models/test_blocks.py models/test_train.py", [
+        ("self.of(np.sort(order[count:]))", "self.of(np.sort(order))", "inputs held out that are trained on"),
         ("noise.checked(self.x[low : low + BLOCK])", "noise.checked(self.x[:BLOCK])", "inputs beyond the first block not looked at"),
     ]),
     "cert_models/data/scales.py": ("models/test_blocks.py", [
