@@ -469,7 +469,10 @@ MODELS: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         ("torch.load(path, map_location=\"cpu\", weights_only=True)", "torch.load(path, map_location=\"cpu\", weights_only=False)", "code run from a checkpoint"),
         ("    if not all(same_normalization(layer, layers[0]) for layer in layers):", "    if False:", "two normalisations, the first taken"),
     ]),
-    "cert_models/data/datasets.py": ("models/test_blocks.py", [
+    "cert_models/data/datasets.py": ("models/test_blocks.py hostile/test_hostile_data.py", [
+        ("x.max(initial=0) >= DARK", "x.max(initial=0) >= 1", "bits and few grey levels taken for 0..255"),
+        ("(x.ndim > 2 and x.max", "(x.ndim > 1 and x.max", "features taken for pixels"),
+        ("np.float32) / np.float32(255)", "np.float32)", "radii in grey levels"),
         ("noise.checked(self.x[low : low + BLOCK])", "noise.checked(self.x[:BLOCK])", "inputs beyond the first block not looked at"),
     ]),
     "cert_models/data/scales.py": ("models/test_blocks.py", [
