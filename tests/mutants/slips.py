@@ -522,8 +522,11 @@ MODELS: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         ("    module.train(training)\n    return clean", "    return clean", "a network that trains on as it is evaluated"),
         ("    if kept != (None if held_out is None", "    if kept is None != (None if held_out is None", "a history of other inputs held out"),
     ]),
-    "cert_models/data/datasets.py": ("models/test_blocks.py models/test_train.py", [
+    "cert_models/data/datasets.py": ("models/test_blocks.py models/test_train.py hostile/test_hostile_data.py", [
         ("self.of(np.sort(order[count:]))", "self.of(np.sort(order))", "inputs held out that are trained on"),
+        ("x.max(initial=0) >= DARK", "x.max(initial=0) >= 1", "bits and few grey levels taken for 0..255"),
+        ("(x.ndim > 2 and x.max", "(x.ndim > 1 and x.max", "features taken for pixels"),
+        ("np.float32) / np.float32(255)", "np.float32)", "radii in grey levels"),
         ("noise.checked(self.x[low : low + BLOCK])", "noise.checked(self.x[:BLOCK])", "inputs beyond the first block not looked at"),
     ]),
     "cert_models/data/scales.py": ("models/test_blocks.py", [
