@@ -59,11 +59,14 @@ class RoutedCertificates(Certificates):
         Lower confidence bound of the probability that it sends it there.
     noises : tuple of Noise
         Those of the branches.
+    samples : (N,) int64
+        Noisy copies classified of each input, by the router and by the branch that it got.
     """
 
     branch: Counts
     p_router: Float
     noises: tuple[Noise, ...]
+    samples: Counts
 
     @cached_property
     def _stretches(self) -> list[tuple[Drawn, ...]]:
@@ -251,7 +254,7 @@ def join_routed(
     label = np.full(count, ABSTAIN, dtype=np.int64)
     radius, p_lower, p_other = np.zeros(count), np.zeros(count), np.ones(count)
     failed = np.zeros(count, dtype=np.int64) if router.failed is None else router.failed.copy()
-    drawn, parts = list(router.drawn), []
+    drawn, parts, spent = list(router.drawn), [], _samples(router)
     for number, whole in enumerate(given):
         size = 0 if whole is None else _checked(whole, router, listed[number])
         rows = _rows_of(number, size, router)
@@ -264,6 +267,7 @@ def join_routed(
         radius[rows] = np.minimum(router.radius[rows], branch.radius)
         p_other[rows] = 1.0 if branch.p_other is None else branch.p_other
         failed[rows] += 0 if branch.failed is None else branch.failed
+        spent[rows] += _samples(branch)
         drawn += branch.drawn
     check_apart("branches", APART, drawn, ANEW)
     radius = np.where(label == ABSTAIN, 0.0, radius)
@@ -276,7 +280,7 @@ def join_routed(
         n0=router.n0 + max((part.n0 for part in parts), default=0),
         n=router.n + max((part.n for part in parts), default=0),
         bound=bounds.pop() if len(bounds) == 1 else None,
-        p_other=p_other if told and all(told) else None,
+        p_other=p_other if told and all(told) else None, samples=spent,
         drawn=tuple(drawn), sound=router.sound, failed=None if router.sound is None else failed,
     )  # fmt: skip
 
@@ -289,6 +293,12 @@ def _checked(branch: Any, router: Certificates, noise: Noise) -> int:
             rule = f"of {name} {wanted!r}, as router and noises say"
             raise fail("branches", rule, getattr(branch, name), "certify all of them alike")
     return len(branch)
+
+
+def _samples(made: Certificates) -> Counts:
+    """Copies classified of each input."""
+    every: Counts = np.full(len(made), made.n0 + made.n, dtype=np.int64)
+    return np.array(getattr(made, "samples", every))
 
 
 def _check_inputs(number: int, branch: Certificates, router: Certificates, rows: Counts) -> None:
@@ -362,7 +372,8 @@ class Routed:
             The routed classifier's label with probability 1 - alpha, or ABSTAIN; n copies for
             the router, and as many for the branch.
         """
-        share, by = halves(alpha), {"executor": executor}
+        share = halves(alpha)
+        by: dict[str, Any] = {"executor": executor}
         sent = self.router.predict(x, n, share, router_seed(seed), indices=indices, **by)
         labels = np.full(len(sent), ABSTAIN, dtype=np.int64)
         for number, rows, inputs, places in self._sent(sent, x, indices):

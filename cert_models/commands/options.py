@@ -14,7 +14,7 @@ from typing import Any
 import cert_core as cc
 from cert_models.files.names import plain
 from cert_models.files.outputs import refused, written
-from cert_models.logs import Row
+from cert_models.logs import BRANCH, Row
 
 FAMILIES: dict[str, type[cc.Noise]] = {**cc.NOISES, **cc.CHANNELS}
 SCALES = {"b", "sigma", "scale"}  # the field of a noise that is one
@@ -40,7 +40,7 @@ def add_noise(parser: argparse.ArgumentParser, *, required: bool = True) -> None
         "null": "of ablation: what a hidden entry shows (default -1)",
         "levels": "of splitting: steps of an input from 0 to 1 (default 255)",
     }
-    for name in sorted({name for family in FAMILIES.values() for name in _fields(family)}):
+    for name in sorted({name for family in FAMILIES.values() for name in fields_of(family)}):
         kind = int if name == "dim" else float
         text = helps.get(name, "scale, input units")
         parser.add_argument(option(name), type=kind, dest=name, help=text)
@@ -55,7 +55,7 @@ def option(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _fields(family: type[cc.Noise]) -> dict[str, dataclasses.Field[Any]]:
+def fields_of(family: type[cc.Noise]) -> dict[str, dataclasses.Field[Any]]:
     """The parameters of a family by name, in their order."""
     return {field.name: field for field in dataclasses.fields(family)}  # type: ignore[arg-type]
 
@@ -93,7 +93,7 @@ def noise_of(options: argparse.Namespace, dim: int | None = None, x: Any = None)
 
 
 def _unscaled(options: argparse.Namespace, dim: int | None) -> cc.Noise:
-    fields, rms = _fields(FAMILIES[options.noise]), getattr(options, "rms", None)
+    fields, rms = fields_of(FAMILIES[options.noise]), getattr(options, "rms", None)
     values: dict[str, Any] = {"noise": options.noise}
     if rms is not None:
         fields = _without_scale(fields, options)
@@ -109,7 +109,7 @@ def _unscaled(options: argparse.Namespace, dim: int | None) -> cc.Noise:
             values[name] = in_kind(field, given)
         elif field.default is dataclasses.MISSING:
             raise UsageError(f"{option(name)} must be given for --noise {options.noise}: add it")
-    others = {name for family in FAMILIES.values() for name in _fields(family)} - set(fields)
+    others = {name for family in FAMILIES.values() for name in fields_of(family)} - set(fields)
     for name in sorted(others):
         if getattr(options, name, None) is not None:
             raise UsageError(
@@ -140,7 +140,7 @@ def _without_scale(
 def noise_from(item: str, dim: int) -> cc.Noise:
     """The noise that NAME:VALUE:... describes, its parameters in their order after dim."""
     name, *texts = item.split(":")
-    fields = [field for key, field in _fields(FAMILIES[name]).items() if key != "dim"]
+    fields = [field for key, field in fields_of(FAMILIES[name]).items() if key != "dim"]
     needed = [field.name for field in fields if field.default is dataclasses.MISSING]
     try:
         values = [float(text) for text in texts]
@@ -187,6 +187,10 @@ def add_bound(parser: argparse._ActionsContainer) -> None:
 
 def check_invertible(path: str, rows: Sequence[Row], remedy: str) -> None:
     """Refuse a log whose radii say nothing of the probability of a class by itself."""
+    if any(BRANCH in row.extra for row in rows):
+        raise UsageError(
+            f"log must hold radii of one noise, got those of a routed run in {path!r}: {remedy}"
+        )
     apart = {name for name, how in cc.BOUNDS.items() if how.reads in ("classes", "shells")}
     for name in sorted(apart & {row.extra.get("bound") for row in rows}):
         raise UsageError(

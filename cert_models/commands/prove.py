@@ -208,7 +208,7 @@ def _of_log(options: argparse.Namespace) -> Iterator[Claim]:
 def _of_store(options: argparse.Namespace) -> Iterator[Claim]:
     from cert_models.store.counts import CountStore
     from cert_models.store.readings import read_run
-    from cert_models.store.runs import LogPlan, ShellPlan
+    from cert_models.store.runs import LogPlan, RoutedPlan, ShellPlan
 
     run_names(options.store)
     with CountStore(options.store, readonly=True) as store:
@@ -217,7 +217,8 @@ def _of_store(options: argparse.Namespace) -> Iterator[Claim]:
         if isinstance(plan, LogPlan):
             raise UsageError(f"--run must be one of counts, got the log {name!r}: pass it as --log")
         # what one p certifies can be proved: of votes told apart by shells, all of them together
-        bound = ONE_CLASS if isinstance(plan, ShellPlan) else None
+        told = plan.branches[0].plan if isinstance(plan, RoutedPlan) else plan
+        bound = ONE_CLASS if isinstance(told, ShellPlan) else None
         read = read_run(store, name, attack=options.attack, alpha=options.alpha, bound=bound)
         yield from claims_of(store, name, read.certified_by, read.indices)
 

@@ -128,7 +128,8 @@ def _about(path: str, name: str) -> dict[str, Any]:
     kinds = {"fixed": "", "sequential": " at most", "all": ", all copies", "log": ", a log"}
     samples += kinds.get(run.plan.kind, f", {run.plan.kind}")
     return {
-        "store": path, "run": name, "inputs": inputs, "noise_text": repr(run.noise),
+        "store": path, "run": name, "inputs": inputs,
+        "noise_text": " | ".join(repr(part.noise) for part in run.parts or (run,)),
         "noise": run.noise.to_dict(), "attack": run.attack, "alpha": run.alpha,
         "plan": run.plan.to_dict(), "samples": samples, "seed": run.seed, "sound": run.mode or None,
         "model": run.model, "data": run.data,

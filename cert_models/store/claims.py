@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import cert_core as cc
 from cert_models.files.reading import reading
-from cert_models.store.counts import CountStore
-from cert_models.store.runs import FixedPlan, ShellPlan, bound_for
+from cert_models.store.counts import CountStore, parts_of
+from cert_models.store.runs import FixedPlan, RoutedPlan, Run, ShellPlan, Votes, bound_for
 
 COLUMNS = (
     "radius", "attack", "noise", "p", "votes", "n", "alpha",
@@ -50,20 +50,47 @@ def claims_of(
     """What the certificates of these inputs of a run of counts claim.
 
     Of votes of fixed n both sides are to be proved, where their bound is the first one: of one
-    class's votes at alpha.
+    class's votes at alpha.  Of a routed run the router and the branch are to certify the radius,
+    each at half of alpha.
     """
-    plan = store.runs()[name].plan
-    cast: dict[int, dict[str, Any]] = {}
-    if isinstance(plan, FixedPlan | ShellPlan) and found.bound in (None, ONE_CLASS):
-        cast = {
-            v.index: {"votes": int(v.estimation[v.selected]), "n": plan.n, "alpha": found.alpha}
-            for v in store.votes(name, type(plan))
-        }
+    run = store.runs()[name]
+    if isinstance(found, cc.RoutedCertificates):
+        yield from _routed(store, name, found, list(indices))
+        return
+    cast = {}
+    if isinstance(run.plan, FixedPlan | ShellPlan):
+        cast = {v.index: _cast(run, v, found) for v in store.votes(name, type(run.plan))}
     for index, radius, p in zip(indices, found.radius, found.p_lower, strict=True):
         if radius > 0:
             yield Claim(
                 radius=float(radius), attack=found.attack, noise=found.noise, p=float(p),
                 **cast.get(int(index), {}),
+            )  # fmt: skip
+
+
+def _cast(run: Run, votes: Votes, found: cc.Certificates) -> dict[str, Any]:
+    """The votes behind a bound, where they are to be proved as well."""
+    plan = run.plan
+    if not isinstance(plan, FixedPlan | ShellPlan) or found.bound not in (None, ONE_CLASS):
+        return {}
+    return {"votes": int(votes.estimation[votes.selected]), "n": plan.n, "alpha": found.alpha}
+
+
+def _routed(
+    store: CountStore, name: str, found: cc.RoutedCertificates, indices: list[int]
+) -> Iterator[Claim]:
+    """The same of a routed run: two claims an input."""
+    run, places = store.runs()[name], {index: place for place, index in enumerate(indices)}
+    halves = replace(found, alpha=cc.routing.halves(found.alpha))
+    for votes in store.votes(name, RoutedPlan):
+        row = places.get(votes.index)
+        if row is None or not found.radius[row] > 0:
+            continue
+        sides = (found.noise, found.p_router), (found.noises[found.branch[row]], found.p_lower)
+        for (part, cast), (noise, p) in zip(parts_of(run, votes), sides, strict=True):
+            yield Claim(
+                radius=float(found.radius[row]), attack=found.attack, noise=noise, p=float(p[row]),
+                **_cast(part, cast, halves),
             )  # fmt: skip
 
 
