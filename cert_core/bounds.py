@@ -75,6 +75,11 @@ def discrepancy(lam: Any, noise: Noise, attack: str, radius: Any) -> Any:
     References
     ----------
     Zhang et al. 2020, Theorem 1 and Eq. 8.
+
+    Examples
+    --------
+    >>> round(cc.discrepancy(1.0, cc.Gaussian(4, 1.0), "l2", 1.0), 4)
+    0.3829
     """
 
     remedy = "pass the multiplier of Theorem 1"
@@ -131,6 +136,13 @@ def lower_bound(p: Any, noise: Noise, attack: str, radius: Any) -> Any:
     References
     ----------
     Zhang et al. 2020, Theorem 1; Corollaries 1 (with the erratum of LaplaceLaw) and 2.
+
+    Examples
+    --------
+    >>> round(cc.lower_bound(0.9, cc.Gaussian(3072, 0.25), "l2", 0.25), 4)
+    0.6109
+    >>> cc.lower_bound([0.9, 0.99], cc.Laplace(784, 0.5), "l1", 0.4).round(4)
+    array([0.7774, 0.9777])
     """
     laws = _Laws(noise, attack)
 
@@ -196,6 +208,11 @@ def inverse_bound(level: Any, noise: Noise, attack: str, radius: Any) -> Any:
     References
     ----------
     Zhang et al. 2020, Theorem 1; Chiang et al. 2020, Lemma 1, for the Gaussian.
+
+    Examples
+    --------
+    >>> round(cc.bounds.inverse_bound(0.5, cc.Gaussian(4, 1.0), "l2", 1.0), 4)
+    0.8413
     """
     below = complement_below(probabilities("level", level))
     result = complement_above(np.asarray(lower_bound(below, noise, attack, radius)))
@@ -232,6 +249,11 @@ def required_probability(noise: Noise, attack: str, radius: Any) -> Any:
     References
     ----------
     Zhang et al. 2020, Theorem 1: L(p) > 1/2.
+
+    Examples
+    --------
+    >>> cc.required_probability(cc.LinfNoise(784, 1.0), "l1", [0.0, 1.0, 10.0]).round(4)
+    array([0.5   , 0.5179, 0.6785])
     """
     laws = _Laws(noise, attack)
 
@@ -302,16 +324,26 @@ def _search_entries(needed: Callable[[int], tuple[float, float]], p: float, most
     return low
 
 
-def closed_radius(noise: Noise, attack: str, p: float) -> float | None:
-    """The certified radius by a closed form, where the law has one; rounded down."""
+def closed_radii(noise: Noise, attack: str, p: Float) -> Float | None:
+    """Radii of p in (1/2, 1) by a closed form, where the law has one; rounded down."""
     law = log_ratio_law(noise, attack, noise.scale_unit)
+    one: Callable[[float], float]
     if isinstance(law, GaussianLaw):
-        unit, value = law.mu, normal_score(p - 0.5, 1.0 - p)
+        unit, one = law.mu, _gaussian_score
     elif isinstance(law, LaplaceLaw):
-        unit, value = law.m, -math.log1p(-2 * (p - 0.5)) if p < 0.75 else -math.log(2 * (1 - p))
+        unit, one = law.m, _laplace_score
     else:
         return None
-    return noise.scale_unit * value / unit * (1 - 1e-14)
+    scale = noise.scale_unit
+    return np.array([scale * one(x) / unit * (1 - 1e-14) for x in p.tolist()], dtype=np.float64)
+
+
+def _gaussian_score(p: float) -> float:
+    return normal_score(p - 0.5, 1.0 - p)
+
+
+def _laplace_score(p: float) -> float:
+    return -math.log1p(-2 * (p - 0.5)) if p < 0.75 else -math.log(2 * (1 - p))
 
 
 def _searched(noise: Noise, attack: str, radius: float) -> SearchedLaw:

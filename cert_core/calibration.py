@@ -21,7 +21,7 @@ import numpy as np
 from numpy.polynomial import chebyshev
 from scipy import special
 
-from cert_core.bounds import closed_radius, finite_radii, search_radius
+from cert_core.bounds import closed_radii, finite_radii, search_radius
 from cert_core.channels import Finite
 from cert_core.errors import Float, Number, probabilities, scalar
 from cert_core.laws import log_ratio_law
@@ -185,6 +185,13 @@ def certified_radius(p: Any, noise: Noise, attack: str) -> Any:
     References
     ----------
     Zhang et al. 2020, Theorem 1: L(p, r) > 1/2.
+
+    Examples
+    --------
+    >>> round(cc.certified_radius(0.9, cc.Gaussian(3072, 0.25), "l2"), 4)
+    0.3204
+    >>> cc.certified_radius([0.5, 0.9, 0.99], cc.L2Noise(3072, 0.5, k=12), "linf").round(5)
+    array([0.     , 0.01154, 0.02095])
     """
     p = probabilities("p", p)
     attack_name(attack)
@@ -204,8 +211,8 @@ def certified_radius(p: Any, noise: Noise, attack: str) -> Any:
 
 def _open_radii(noise: Noise, attack: str, p: Float) -> Float:
     """Radii of distinct p in (1/2, 1)."""
-    if closed_radius(noise, attack, 0.75) is not None:
-        return np.array([closed_radius(noise, attack, float(x)) for x in p], dtype=np.float64)
+    if (closed := closed_radii(noise, attack, p)) is not None:
+        return closed
     if p.size >= MANY:
         return _interpolated(noise, attack, p)
     return np.array([search_radius(noise, attack, float(x)) for x in p])

@@ -136,6 +136,12 @@ def discrepancy(
     References
     ----------
     Zhang et al. 2020, Theorem 1 and Eq. 8.
+
+    Examples
+    --------
+    >>> low, high = cc.proof.discrepancy(1, cc.Gaussian(4, 1.0), "l2", 1)
+    >>> low <= cc.discrepancy(1.0, cc.Gaussian(4, 1.0), "l2", 1.0), high - low < 1e-11
+    (True, True)
     """
     lam = _exact("lam", lam, "a number > 0", lambda x: x > 0)
     radius = _exact("radius", radius, "a number in (0, 1e80]", lambda x: 0 < x <= FARTHEST)
@@ -175,6 +181,12 @@ class Proof:
     exact : bool
         Whether it was proved by whole numbers alone: then nothing is left open, and False says
         that the radius is not certified (by this ball, where the bound is not tight).
+
+    Examples
+    --------
+    >>> proof = cc.proof.prove("9/10", cc.Flips(100, 2, 0.8), "l0", 1)
+    >>> proof.exact, proof.holds
+    (True, True)
     """
 
     holds: bool
@@ -213,6 +225,12 @@ def prove(p: Any, noise: Noise, attack: str, radius: Any, *, tau: float | None =
     References
     ----------
     Zhang et al. 2020, Theorem 1; Johansson 2017 (Arb).
+
+    Examples
+    --------
+    >>> proof = cc.proof.prove(0.9, cc.Gaussian(4, 1.0), "l2", 1.28)
+    >>> proof.holds, round(proof.required, 4)
+    (True, 0.8997)
     """
     p = _exact("p", p, "a number in [0, 1]", lambda x: 0 <= x <= 1)
     radius = _exact("radius", radius, "a number in [0, 1e80]", lambda x: 0 <= x <= FARTHEST)
@@ -254,6 +272,12 @@ class VotesProof:
         The bound is proved.
     tail : float
         A proved upper bound of the probability that it fails, were p_lower the truth.
+
+    Examples
+    --------
+    >>> proof = cc.proof.prove_votes(95, 100, "0.001", "0.9")
+    >>> proof.holds, round(proof.tail, 3)
+    (False, 0.058)
     """
 
     holds: bool
@@ -284,6 +308,11 @@ def prove_votes(votes: int, n: int, alpha: Any, p_lower: Any) -> VotesProof:
     References
     ----------
     Clopper and Pearson 1934.
+
+    Examples
+    --------
+    >>> cc.proof.prove_votes(950, 1000, "0.001", "0.92").holds
+    True
     """
     n = size("n", n, 1, MOST_VOTES, remedy="pass the number of noisy copies")
     votes = integer("votes", votes, 0, n, remedy="pass the class's votes among them")

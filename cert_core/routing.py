@@ -61,6 +61,16 @@ class RoutedCertificates(Certificates):
         Those of the branches.
     samples : (N,) int64
         Noisy copies classified of each input, by the router and by the branch that it got.
+
+    Examples
+    --------
+    >>> votes = np.array([[10, 990], [520, 480]])
+    >>> router = cc.certify(votes // 10, votes, cc.Gaussian(4, 0.5), "l2", alpha=0.0005)
+    >>> branch = cc.certify(votes[:1] // 10, votes[:1], cc.Gaussian(4, 1.0), "l2", alpha=0.0005)
+    >>> noises = [cc.Gaussian(4, 0.25), cc.Gaussian(4, 1.0)]
+    >>> made = cc.routing.join_routed(router, [None, branch], noises)
+    >>> made.branch.tolist(), made.label.tolist(), made.samples.tolist()
+    ([1, -1], [1, -1], [2200, 1100])
     """
 
     branch: Counts
@@ -151,6 +161,17 @@ def certify_routed(
     References
     ----------
     The text of this module, and docs/guides/routing.md, which proves it.
+
+    Examples
+    --------
+    >>> router = np.array([[9, 91], [60, 40]]), np.array([[90, 910], [500, 500]])
+    >>> branch = np.array([[3, 97]]), np.array([[20, 980]])  # of the input that gets it
+    >>> by, noises = cc.Gaussian(4, 0.5), [cc.Gaussian(4, 0.25), cc.Gaussian(4, 1.0)]
+    >>> made = cc.certify_routed(router, [None, branch], by, noises, "l2")
+    >>> made.branch.tolist(), made.label.tolist()
+    ([1, -1], [1, -1])
+    >>> round(float(made.radius[0]), 3)
+    0.579
     """
     level, share = attack_name(attack), halves(alpha)
     noises = items("branch_noises", branch_noises, "a noise a branch", remedy="pass a list")
@@ -242,6 +263,18 @@ def join_routed(
     ValueError
         Another attack, mode or measure than the router's, branches for other inputs, or samples
         of the router that a branch was certified by.
+
+    Examples
+    --------
+    >>> votes = np.array([[10, 990]])
+    >>> noises = [cc.L2Noise(4, 0.25, 1.0), cc.L2Noise(4, 1.0, 1.0)]
+    >>> router = cc.certify(votes // 10, votes, cc.Gaussian(4, 0.5), "l2", alpha=0.0005)
+    >>> edges = cc.shell_thresholds(noises[1], [0.5])
+    >>> told = np.array([[[0, 500], [30, 470]]])
+    >>> branch = cc.certify_shells(votes // 10, told, edges, noises[1], "l2", alpha=0.0005)
+    >>> made = cc.routing.join_routed(router, [None, branch], noises)
+    >>> bool(made.radius[0] == min(router.radius[0], branch.radius[0]))
+    True
     """
     checked_certificates("router", router)
     given = items("branches", branches, "certificates a branch", remedy="pass a list")
@@ -334,6 +367,17 @@ class Routed:
     References
     ----------
     docs/guides/routing.md.
+
+    Examples
+    --------
+    >>> left = lambda batch: (batch[:, 0] > 0).astype(int)
+    >>> low = lambda batch: (batch[:, 1] > 0).astype(int)
+    >>> weak, strong = (cc.Smoothed(left, cc.Gaussian(2, sigma), 2) for sigma in (0.25, 1.0))
+    >>> routed = cc.Routed(cc.Smoothed(low, cc.Gaussian(2, 0.5), 2), [weak, strong])
+    >>> x = np.array([[0.5, -2.0], [0.5, 2.0], [0.5, 0.0]])
+    >>> made = routed.certify(x, n0=100, n=1000, alpha=0.001, attack="l2", seed=0)
+    >>> made.branch.tolist(), made.label.tolist()
+    ([0, 1, -1], [1, 1, -1])
     """
 
     def __init__(self, router: Smoothed, branches: Sequence[Smoothed]) -> None:

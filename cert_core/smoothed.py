@@ -123,6 +123,22 @@ class Smoothed:
     progress, of every verb that returns all at once, is called with (done, total) after every
     batch, or every part of an executor's: noisy copies, of certify_at and certify_until
     inputs.  What it raises ends the call.
+
+    Examples
+    --------
+    >>> predict = lambda batch: (batch.mean(axis=1) > 0.5).astype(int)
+    >>> smoothed = cc.Smoothed(predict, cc.Gaussian(dim=4, sigma=0.5), num_classes=2)
+    >>> x = np.array([[0.9, 0.9, 0.8, 0.9], [0.5, 0.5, 0.5, 0.5]])
+    >>> smoothed.certify(x, n0=100, n=500, alpha=0.01, attack="l2", seed=0)
+    Certificates of 2 inputs, l2 attack, Gaussian(dim=4, sigma=0.5), alpha 0.01 each, n0 100, n 500
+    input     label  radius   p_lower
+        0         1  0.7029  0.920112
+        1  abstains  0.0000  0.482999
+    1 abstain; radii are rounded down
+    >>> smoothed.predict(x, n=1000, alpha=0.001, seed=0)
+    array([ 1, -1])
+    >>> smoothed.certify_at(x, [0.25], 1000, 0.001, "l2", seed=0).samples
+    array([200, 200])
     """
 
     def __init__(

@@ -214,7 +214,7 @@ def ladder(
         most = binomial_lower(n_max, n_max, alpha)
         top = max(float(certified_radius(most, noise, attack)) for noise in noises)
         steps = [top * i / (STEPS + 1) for i in range(1, STEPS + 1)]
-        found |= {float(math.ceil(r)) if attack == COUNT else r for r in steps}
+        found |= {float(math.ceil(r) if attack == COUNT else f"{r:.3g}") for r in steps}
     return tuple(sorted(found - {0.0}))
 
 
@@ -369,6 +369,23 @@ class _Search:
                 self.rivals[objective].discard(rival)
 
 
+def rounds_of(count: int) -> int:
+    """Rounds that halve so many candidates to one."""
+    return math.ceil(math.log2(count))
+
+
+def checked_budget(value: Any, most: Sequence[int]) -> int:
+    """value if it is enough for every candidate to judge one input in every round."""
+    if len(most) < 2:
+        raise fail("most", "of two candidates at least", most, "there is nothing to choose from")
+    turns = rounds_of(len(most))
+    least = turns * sum(most)
+    if size("budget", value, 1, EXACT, remedy="pass how many passes may be spent") < least:
+        rule = f"at least {least}, for one input by each candidate in each of {turns} rounds"
+        raise fail("budget", rule, value, "raise it, lower n_max, or drop candidates")
+    return int(value)
+
+
 def search(
     judge: Judge,
     most: Sequence[int],
@@ -425,16 +442,10 @@ def search(
     wanted = _checked_objectives(objectives)
     reach = real("top", top, "a finite number > 0", lambda x: x > 0, remedy="pass a radius")
     risk = real("rho", rho, "a number in (0, 1)", lambda x: 0 < x < 1, remedy="e.g. 0.05")
-    if len(bounds) < 2:
-        raise fail("most", "of two candidates at least", bounds, "there is nothing to choose from")
     if not chosen or len(set(chosen)) < len(chosen):
         raise fail("inputs", "one or more, each once", inputs, "pass the inputs that tune")
-    halvings = math.ceil(math.log2(len(bounds)))
-    least = halvings * sum(bounds)
-    if size("budget", budget, 1, EXACT, remedy="pass how many passes may be spent") < least:
-        rule = f"at least {least}: one input by each candidate in each of {halvings} rounds"
-        raise fail("budget", rule, budget, "raise it, or lower n_max, or drop candidates")
-    state = _Search(judge, bounds, chosen, wanted, int(budget), reach, risk)
+    halvings = rounds_of(len(bounds))
+    state = _Search(judge, bounds, chosen, wanted, checked_budget(budget, bounds), reach, risk)
     rounds = []
     for turn in range(halvings):
         alive = sorted({c for kept in state.brackets.values() if len(kept) > 1 for c in kept})

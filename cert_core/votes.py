@@ -54,6 +54,12 @@ class Votes:
     router : Votes, or None
         Of a routed input: those of the router that chose its branch, whose the others are; none
         at all where the router is not certified.
+
+    Examples
+    --------
+    >>> votes = cc.Votes(index=7, selection=np.array([3, 47]), estimation=np.array([30, 970]))
+    >>> votes.selected
+    1
     """
 
     index: int
@@ -341,6 +347,14 @@ def answers(
     Raises
     ------
     ValueError, BackendMissing
+
+    Examples
+    --------
+    >>> predict = lambda batch: batch.sum(axis=1)
+    >>> x, noise = np.zeros((2, 4)), cc.Gaussian(4, 1.0)
+    >>> for segments, said in cc.votes.answers(predict, x, noise, 3, 0):
+    ...     print(segments, said.shape)
+    [(0, 3), (1, 3)] (6,)
     """
     check_callable("predict", predict)
     rows = input_rows(x, noise, sound)
@@ -398,6 +412,14 @@ def noisy_batches(
     Raises
     ------
     ValueError, BackendMissing
+
+    Examples
+    --------
+    >>> x, noise = np.zeros((2, 4)), cc.Gaussian(4, 1.0)
+    >>> for segments, batch in cc.noisy_batches(x, noise, 3, 0, batch_size=5):
+    ...     print(segments, batch.shape)
+    [(0, 3), (1, 2)] (5, 4)
+    [(1, 1)] (1, 4)
     """
     return answers(lambda batch: batch, x, noise, n, seed, **options)
 
@@ -469,6 +491,14 @@ def count_votes(
     ------
     ValueError
         An argument is out of its domain, or predict returns no labels.
+
+    Examples
+    --------
+    >>> predict = lambda batch: (batch[:, 0] > 0).astype(int)
+    >>> x = np.array([[1.0, 0.0], [0.1, 0.0]])
+    >>> cc.count_votes(predict, x, cc.Gaussian(2, 0.5), num_classes=2, n=1000, seed=0)
+    CountedVotes([[ 23, 977],
+                  [413, 587]])
     """
     classes = class_count(num_classes)
     check_callable("predict", predict)

@@ -31,13 +31,17 @@ PACKAGES = [Path(__file__).parents[1] / name for name in ("cert_core", "cert_mod
 def _top() -> Parser:
     """What the command line knows before any of its commands is imported."""
     import cert_core as cc
-    from cert_models.commands.parsing import Parser
+    from cert_models.commands.parsing import Completion, Parser
 
     top = Parser(
         prog="cert", description="Certify classifiers by randomized smoothing.",
         epilog="cert COMMAND --help: what a command takes, with an example",
     )  # fmt: skip
     top.add_argument("--version", action="version", version=f"cert {cc.__version__}")
+    top.add_argument(
+        "--completion", choices=("bash", "zsh", "tcsh"), action=Completion,
+        help="print what completes commands and options in this shell",
+    )  # fmt: skip
     return top
 
 
@@ -55,11 +59,12 @@ def parser() -> Parser:
         report,
         store,
         train,
+        tune,
     )
 
     top = _top()
     commands = top.add_subparsers(required=True, metavar="command")
-    groups = (numbers, compare, figures, certify, store, audit, prove, train, report, demo)
+    groups = (numbers, compare, figures, certify, store, audit, prove, train, tune, report, demo)
     for group in groups:
         group.add(commands)
     for leaf in top.leaves():
@@ -176,7 +181,8 @@ def _complaint(error: BaseException) -> str:
             text = f"{str(error.filename)!r} cannot be used ({error.strerror}): check its path"
     elif isinstance(error, ModuleNotFoundError) and not users:
         needs = f"this command needs {error.name or text}, which is not installed"
-        extra = "plots" if "matplotlib" in str(error.name) else "models"
+        extras = {"matplotlib": "plots", "shtab": "completion"}
+        extra = extras.get(str(error.name).partition(".")[0], "models")
         return f"{needs}: pip install 'smoothing-certificates[{extra}]'"
     elif not expected:
         text = f"{type(error).__name__}: {text}"

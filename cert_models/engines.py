@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import chain
 from typing import Any
 
@@ -129,11 +130,15 @@ class Sampler:
         found: dict[str, float] = {"passes_per_second": self._passes / max(seconds, 1e-9)}
         return found | ({"workers": self._crew.alive()} if self._crew is not None else {})
 
+    @cached_property
+    def _made(self) -> Any:
+        """What counting here needs, made when it is first asked for."""
+        return self._make()
+
     def _here(self, indices: Sequence[int]) -> Iterator[list[Votes]]:
-        made = self._make()
         for low in range(0, len(indices), self._together):
             stretch = Stretch.of(self._data, indices[low : low + self._together])
-            for votes in self._count(made, stretch):
+            for votes in self._count(self._made, stretch):
                 yield [votes]
 
     def _handed_out(self, indices: Sequence[int]) -> Iterator[list[Votes]]:

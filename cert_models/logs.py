@@ -116,10 +116,17 @@ class Row:
         return int(self.predict == self.label and self.predict != cc.ABSTAIN)
 
     def line(self) -> str:
-        """The row as text; the radius in full precision, so no reader sees a larger one."""
-        time = datetime.timedelta(seconds=self.seconds if self.seconds < LONGEST else 0.0)
-        told = f"{self.index}\t{self.label}\t{self.predict}\t{float(self.radius)!r}"
-        return "\t".join((f"{told}\t{self.correct}\t{time}", *self.extra.values()))
+        """The row as text."""
+        told = line_of(self.index, self.label, self.predict, float(self.radius), self.seconds)
+        return "\t".join((told, *self.extra.values()))
+
+
+def line_of(index: int, label: int, predict: int, radius: float, seconds: float) -> str:
+    """A row without further columns as text; the radius in full precision, so no reader sees a
+    larger one."""
+    time = datetime.timedelta(0, seconds if seconds < LONGEST else 0.0)
+    correct = int(predict == label and predict != cc.ABSTAIN)
+    return f"{index}\t{label}\t{predict}\t{radius!r}\t{correct}\t{time}"
 
 
 def check_new(path: str | Path) -> None:
@@ -175,11 +182,16 @@ def write_log(path: str | Path, rows: Iterable[Row]) -> None:
         The file exists and says something else, it cannot be written, or the rows have
         different columns, or text in them that would end a cell or a line.
     """
+    write_lines(path, _lines(path, rows))
+
+
+def write_lines(path: str | Path, lines: Iterable[str]) -> None:
+    """The same of lines, its names first."""
     target, same = Path(path), False
     try:
         with written(path) as new:
             with open(new, "w", encoding="utf-8", newline="\n") as file:
-                file.writelines(f"{line}\n" for line in _lines(path, rows))
+                file.writelines(f"{line}\n" for line in lines)
             same = target.is_file() and filecmp.cmp(new, target, shallow=False)
     except FileExistsError:
         if not same:

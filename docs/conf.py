@@ -41,6 +41,7 @@ def public() -> dict[str, list[tuple[str, str]]]:
             names[home].append(name)
     names["cert_core.proof"] = ["prove", "prove_votes", "discrepancy", "Proof", "VotesProof"]
     names["cert_models.smooth"] = ["SmoothedClassifier"]
+    names["cert_models.estimators"] = ["SmoothedEstimator"]
     names["cert_models.counts"] = ["CountStore"]
     return {
         home: [(_directive(home, name), name) for name in own] for home, own in names.items() if own
@@ -70,7 +71,8 @@ def write_reference(app: Any) -> None:
 
 def plain(app: Any, what: str, name: str, obj: object, options: Any, lines: list[str]) -> None:
     """Docstrings are plain text: bars are norms and stars are products, not markup."""
-    for i, line in enumerate(lines):
+    code = lines.index("Examples") if "Examples" in lines else len(lines)  # the last section
+    for i, line in enumerate(lines[:code]):
         parts = re.split(r"(``.*?``|`.*?`)", line)
         parts[::2] = [re.sub(r"([|*]|(?<=\w)_(?=\W|$))", r"\\\1", part) for part in parts[::2]]
         lines[i] = "".join(parts)

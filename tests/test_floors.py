@@ -68,7 +68,7 @@ FLOORS = [
     {"cert_core"},
     {"cert_models.files"},
     {"cert_models.importing"},
-    {"cert_models.data", "cert_models.logs", "cert_models.smooth"},
+    {"cert_models.data", "cert_models.estimators", "cert_models.logs", "cert_models.smooth"},
     {"cert_models.store"},
     {"cert_models.counts", "cert_models.networks", "cert_models.reports"},
     {"cert_models.engines"},
@@ -150,6 +150,10 @@ def test_the_version_needs_no_command() -> None:
 
 def test_the_command_starts_without_torch() -> None:
     assert not {"torch", "matplotlib"} & loaded_by("import cert_models.cli")
+
+
+def test_estimators_of_scikit_learn_need_no_torch() -> None:
+    assert "torch" not in loaded_by("import cert_models.estimators")
 
 
 def test_core_never_mentions_torch() -> None:

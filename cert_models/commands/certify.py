@@ -34,7 +34,7 @@ from cert_models.commands.progress import progress
 from cert_models.commands.routes import LOADING, add_route, categorical, check_noises, parts_of
 from cert_models.commands.tasks import add_task, check_single, run_task
 from cert_models.engines import Sampler, executor_on, visible_devices
-from cert_models.logs import BRANCH, FAILED, SOUND, LogWriter, check_new, scales_column, write_log
+from cert_models.logs import BRANCH, FAILED, SOUND, LogWriter, check_new, scales_column, write_lines
 from cert_models.run import StoredRun, certified_right, keep_memory, sampler_of
 from cert_models.store.fingerprints import data_fingerprint, model_fingerprint
 from cert_models.store.readings import result_of
@@ -414,7 +414,7 @@ def _certify(
         raise KeyboardInterrupt(_how_to_go_on(stored)) from None
     result = stored.result(attack=options.attack, alpha=options.alpha, bound=options.bound)
     if stored.path is not None and log:
-        write_log(log, result.rows())
+        write_lines(log, result.lines())
     _report(options, result)
     return 0
 
@@ -449,9 +449,12 @@ def _report(options: argparse.Namespace, result: Result) -> None:
     abstained = int((certificates.label == cc.ABSTAIN).sum())
     heads = result.measure, "certified accuracy"
     width = max(map(len, heads))
-    lines = [heads[0].ljust(width) + "".join(f"{in_full(r):>8}" for r in radii)]
-    cells = (percent(round(len(labels) * s), len(labels)) for s in shares)
-    lines.append(heads[1].ljust(width) + "".join(f"{cell:>8}" for cell in cells))
+    cells = [percent(round(len(labels) * s), len(labels)) for s in shares]
+    column = max(8, *(len(in_full(r)) + 1 for r in radii))
+    lines = [
+        head.ljust(width) + "".join(f"{cell:>{column}}" for cell in row)
+        for head, row in zip(heads, (map(in_full, radii), cells), strict=True)
+    ]
     lines.append(
         f"{len(labels)} inputs, {abstained} abstained; alpha {in_full(certificates.alpha)} "
         f"an input, n {certificates.n}; abstentions count as wrong"

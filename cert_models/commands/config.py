@@ -124,8 +124,8 @@ def _said(leaf: Parser, words: Sequence[str]) -> dict[str, Any]:
         return vars(leaf.parse_args(words))
     finally:
         leaf._defaults = defaults
-        for action, action.default, action.required, action.type in kept:
-            pass
+        for action, *before in kept:
+            action.default, action.required, action.type = before
 
 
 def _read(path: str, leaf: Parser, command: str) -> dict[str, Any]:

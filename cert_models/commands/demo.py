@@ -69,7 +69,7 @@ def run_demo(options: argparse.Namespace) -> int:
     """cert demo."""
     from cert_models.data.datasets import digits
     from cert_models.files.outputs import written
-    from cert_models.logs import write_log
+    from cert_models.logs import write_lines
     from cert_models.networks.train import digits_cnn
     from cert_models.reports.tables import curves
 
@@ -98,7 +98,7 @@ def run_demo(options: argparse.Namespace) -> int:
                 counted[noise, mode] = stack.enter_context(contextlib.closing(run))
             results.append(counted[noise, mode].result(attack=attack))
             with written(log, over=True) as new:
-                write_log(new, results[-1].rows())
+                write_lines(new, results[-1].lines())
     level = f"n = {options.n}, alpha = {in_full(options.alpha)}"
     print(_tables(results, f"n = {options.n} samples, alpha = {in_full(options.alpha)}"))
     title = f"digits, {len(indices)} inputs, rms {RMS}, {level}"

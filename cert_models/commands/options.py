@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import cert_core as cc
+from cert_core.rounding import in_full
 from cert_models.files.names import plain
 from cert_models.files.outputs import refused, written
 from cert_models.logs import BRANCH, Row
@@ -154,6 +155,25 @@ def noise_from(item: str, dim: int) -> cc.Noise:
     return cc.noise_from_dict({"noise": name, "dim": dim, **given})
 
 
+def noise_at(item: str, dim: int, rms: float) -> tuple[str, cc.Noise]:
+    """What NAME or NAME:SHARE (k is SHARE of dim) names, at this level, and its label; a noise
+    without a level by its own parameters."""
+    name, colon, share = item.partition(":")
+    if name not in FAMILIES or name == "radial":
+        known = ", ".join(sorted(set(FAMILIES) - {"radial"}))
+        raise UsageError(f"--noises must name families of {known}, got {name!r}: choose from them")
+    if name in cc.CHANNELS and (colon or name != "uniform"):
+        return item, noise_from(item, dim)
+    try:
+        k = float(share or 0) * dim
+    except ValueError:
+        raise UsageError(
+            f"--noises must have a number after the colon, got {item!r}: pass k/dim"
+        ) from None
+    label = f"{name} k={in_full(k)}" if k else name
+    return label, FAMILIES[name].with_rms(dim, rms, k)
+
+
 def rms_of(noise: cc.Noise) -> float | None:
     """The root mean square of a coordinate of the noise; None where nothing is added."""
     try:
@@ -218,10 +238,10 @@ def add_data(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
     )  # fmt: skip
 
 
-def add_model(parser: argparse.ArgumentParser) -> None:
+def add_model(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
     """--model, and what a checkpoint does not say of itself."""
     parser.add_argument(
-        "--model", required=True,
+        "--model", required=required,
         help="digits-cnn, a checkpoint (.pth, .pth.tar, .safetensors, ...), FILE.onnx, or "
         "module:name of a torch module or of a function from arrays to labels",
     )  # fmt: skip

@@ -13,15 +13,18 @@ from cert_models.commands.options import FAMILIES
 SECTIONS = {
     "what is certified": "data model arch normalize weights classes attack p radius task share "
     "mean max skip indices log votes",
-    "noise": "noise rms route scales sound quantize dims ks",
+    "noise": "noise noises rms route scales sound quantize dims ks",
     "votes": "n0 n seed at until shells runner-up",
+    "search": "budget average n-max tuning fresh",
     "statistics": "alpha bound method confidence allow rho jointly proved common lam",
-    "training": "epochs learning-rate augment held-out check-every resume",
+    "training": "train train-data train-batch-size epochs learning-rate augment held-out "
+    "check-every resume",
     "files and output": "store run out picture plot html title images format json force "
     "save-config",
     "running": "device batch-size on workers backend autocast channels-last compile quiet "
     "progress config",
 }
+FILES = {"store", "out", "picture", "html", "log", "data", "model", "config", "save_config"}
 SECTION_OF = {name: title for title, names in SECTIONS.items() for name in names.split()}
 
 
@@ -114,3 +117,24 @@ class Renamed(argparse._AppendAction):
         now = f"--{self.dest}"
         warnings.warn(f"{option_string} is called {now} now: pass {now}", RenamedOption, 2)
         super().__call__(parser, namespace, values, option_string)
+
+
+class Completion(argparse.Action):
+    """Print a shell's completion of the whole command line, and end."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        import shtab
+
+        assert isinstance(parser, Parser)
+        for leaf in parser.leaves():
+            for action in leaf._actions:
+                if action.dest in FILES or not action.option_strings:
+                    action.complete = shtab.FILE  # type: ignore[attr-defined]
+        print(shtab.complete(parser, shell=values))
+        parser.exit()

@@ -40,6 +40,7 @@ from cert_models.logs import (
     mode_of_rows,
     read_log,
     scales_column,
+    write_lines,
     write_log,
 )
 from cert_models.store.counts import CountStore
@@ -101,25 +102,17 @@ def run_runs(options: argparse.Namespace) -> int:
 
     check_targets(options)
     found = [_about(source, name) for source in options.sources for name in run_names(source)]
-    several = len(options.sources) > 1
-    rows = [
-        (
-            *((run["store"],) if several else ()), run["run"], str(run["inputs"]), run["noise_text"],
-            run["attack"], in_full(run["alpha"]), run["samples"], run["model"], run["data"],
-        )
-        for run in found
-    ]  # fmt: skip
-    header = ("run", "inputs", "noise", "attack", "alpha", "samples", "model", "data")
+    header = ("store", "run", "inputs", "noise", "attack", "alpha", "samples", "model", "data")
+    first = int(len(options.sources) == 1)  # of one store its name says nothing
+    rows = tuple(cells[first:] for cells, _ in found)
     caption = f"{len(found)} runs of {', '.join(options.sources)}"
-    table = Table(caption, ("store",) * several + header, tuple(rows), ())
-    text = FORMATS[options.format](table).rstrip()
-    emit_table(options, text, [], {"runs": [{k: v for k, v in run.items() if k != "noise_text"}
-                                            for run in found]})  # fmt: skip
+    text = FORMATS[options.format](Table(caption, header[first:], rows, ())).rstrip()
+    emit_table(options, text, [], {"runs": [values for _, values in found]})
     return 0
 
 
-def _about(path: str, name: str) -> dict[str, Any]:
-    """What a store says of one of its runs."""
+def _about(path: str, name: str) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """What a store says of one of its runs: the cells of a table, and values."""
     with CountStore(path, readonly=True) as store:
         run, inputs = store.runs()[name], len(store.indices(name))
     rule = getattr(run.plan, "rule", run.plan)
@@ -127,12 +120,15 @@ def _about(path: str, name: str) -> dict[str, Any]:
     samples = f"{rule.n0} + {most}"
     kinds = {"fixed": "", "sequential": " at most", "all": ", all copies", "log": ", a log"}
     samples += kinds.get(run.plan.kind, f", {run.plan.kind}")
-    return {
-        "store": path, "run": name, "inputs": inputs,
-        "noise_text": " | ".join(repr(part.noise) for part in run.parts or (run,)),
-        "noise": run.noise.to_dict(), "attack": run.attack, "alpha": run.alpha,
-        "plan": run.plan.to_dict(), "samples": samples, "seed": run.seed, "sound": run.mode or None,
-        "model": run.model, "data": run.data,
+    noises = " | ".join(repr(part.noise) for part in run.parts or (run,))
+    cells = (
+        path, name, str(inputs), noises, run.attack, in_full(run.alpha), samples, run.model,
+        run.data,
+    )  # fmt: skip
+    return cells, {
+        "store": path, "run": name, "inputs": inputs, "noise": run.noise.to_dict(),
+        "attack": run.attack, "alpha": run.alpha, "plan": run.plan.to_dict(), "seed": run.seed,
+        "sound": run.mode or None, "model": run.model, "data": run.data,
     }  # fmt: skip
 
 
@@ -143,13 +139,14 @@ def run_export(options: argparse.Namespace) -> int:
         read = read_run(
             store, name, attack=options.attack, alpha=options.alpha, bound=bound_of(options)
         )
-        rows, result = read.rows(), read.certified_by
+        result = read.certified_by
         if isinstance(store.runs()[name].plan, LogPlan):
             own = scales_column(result.noise)
             extra = [{**row.extra, **own} for row in store.logged(name)]
             pairs = zip(read.rows(), extra, strict=True)
-            rows = (replace(row, extra=more) for row, more in pairs)
-    write_log(options.out, rows)
+            write_log(options.out, (replace(row, extra=more) for row, more in pairs))
+        else:
+            write_lines(options.out, read.lines())
     values = {
         "store": options.store, "run": name, "out": options.out, "inputs": len(read),
         "attack": result.attack, "alpha": result.alpha,

@@ -11,6 +11,9 @@ import numpy as np
 from cert_core.rounding import nearest, rounded_down
 from cert_models.commands.options import FAMILIES, add_data, add_noise, add_output, emit, noise_of
 
+# How inputs of these data are normalised, where nobody says.
+NORMALIZED = {"cifar10": "cifar10", "cifar100": "cifar10", "imagenet": "imagenet"}
+
 
 def add(commands: Any) -> None:
     """The parser of this group."""
@@ -24,7 +27,7 @@ def add(commands: Any) -> None:
     add_data(parser)
     parser.add_argument(
         "--arch", required=True,
-        help="cifar_resnet20, cifar_resnet110, resnet50, digits, or module:function",
+        help="cifar_resnet20, cifar_resnet110, resnet50, digits, mnist, or module:function",
     )  # fmt: skip
     parser.add_argument(
         "--normalize",
@@ -44,15 +47,15 @@ def add(commands: Any) -> None:
     parser.set_defaults(run=run_train)
 
 
-class _Progress:
+class TrainingBar:
     """A bar on stderr, and the means of every epoch."""
 
-    def __init__(self, steps: int, quiet: bool) -> None:
+    def __init__(self, steps: int, quiet: bool, label: str = "train") -> None:
         from tqdm import tqdm
 
         pause = 0.1 if sys.stderr.isatty() else 10.0
         self.bar = tqdm(
-            total=steps, desc="train", unit="batch", disable=quiet, file=sys.stderr,
+            total=steps, desc=label, unit="batch", disable=quiet, file=sys.stderr,
             mininterval=pause,
         )  # fmt: skip
         self.epoch = -1
@@ -79,10 +82,9 @@ def run_train(options: argparse.Namespace) -> int:
     from cert_models.networks.train import Recipe, train_checkpoint
 
     data = load(options.data, "train", categorical=FAMILIES[options.noise].categorical)
-    default = {"cifar10": "cifar10", "cifar100": "cifar10", "imagenet": "imagenet"}
     recipe = Recipe(
         arch=options.arch,
-        normalize=options.normalize or default.get(data.name, "none"),
+        normalize=options.normalize or NORMALIZED.get(data.name, "none"),
         noise=noise_of(options, int(np.prod(data.x.shape[1:]))),
         num_classes=options.classes if options.classes is not None else data.num_classes,
         epochs=options.epochs,
@@ -92,7 +94,7 @@ def run_train(options: argparse.Namespace) -> int:
         augment=options.augment,
     )
     steps = recipe.epochs * -(-len(data) // recipe.batch_size)
-    progress = _Progress(steps, options.quiet)
+    progress = TrainingBar(steps, options.quiet)
     with progress.bar:
         train_checkpoint(
             options.out, data, recipe,

@@ -237,11 +237,35 @@ def digits_network(num_classes: int = 10) -> nn.Module:
     )
 
 
+class OneChannel(nn.Module):
+    """Images (N, rows, columns) as (N, 1, rows, columns); any others as they are."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x[:, None] if x.ndim == 3 else x
+
+
+def mnist_network(num_classes: int = 10) -> nn.Module:
+    """Two convolutions and two linear layers for (1, 28, 28) or (28, 28) inputs: as small as
+    98 % of MNIST's digits allow, for many noisy copies a second."""
+    return nn.Sequential(
+        OneChannel(),
+        nn.Conv2d(1, 8, 5, padding=2, stride=2),
+        nn.ReLU(),
+        nn.Conv2d(8, 16, 3, padding=1, stride=2),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(784, 64),
+        nn.ReLU(),
+        nn.Linear(64, num_classes),
+    )
+
+
 ARCHITECTURES: dict[str, Callable[[int], nn.Module]] = {
     "cifar_resnet20": cifar_resnet20,
     "cifar_resnet110": cifar_resnet110,
     "resnet50": resnet50,
     "digits": digits_network,
+    "mnist": mnist_network,
 }
 
 

@@ -50,6 +50,16 @@ class SmoothedClassifier(cc.Smoothed):
     sound : Lattice, optional
         Draw in sound mode, as of cc.Smoothed; what happens in a lower precision is then part of
         the classifier.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from cert_models.smooth import SmoothedClassifier
+    >>> network = torch.nn.Linear(4, 2).eval()  # yours
+    >>> smoothed = SmoothedClassifier(network, cc.Gaussian(4, 0.5), num_classes=2)
+    >>> made = smoothed.certify(torch.ones(3, 4), 100, 1000, 0.001, "l2", seed=0)
+    >>> len(made), made.attack
+    (3, 'l2')
     """
 
     _counts_classes: ClassVar[bool] = True  # and needs to know how many

@@ -250,6 +250,21 @@ class CountStore(StoreFile):
     StoreError
         Here and in every method: no store, damaged, locked, full, of another schema
         version, or asked for something that it does not hold.
+
+    Examples
+    --------
+    >>> from cert_models.counts import CountStore
+    >>> from cert_models.store.runs import FixedPlan, Run
+    >>> plan = FixedPlan(n0=10, n=100)
+    >>> sampling = {"plan": plan, "seed": 0, "batch_size": 1000, "num_classes": 2}
+    >>> names = {"model": "mine", "model_fingerprint": "", "data": "mine", "data_fingerprint": ""}
+    >>> run = Run(noise=cc.Gaussian(4, 0.5), attack="l2", alpha=0.001, **sampling, **names)
+    >>> table = {"selection": np.array([1, 9]), "estimation": np.array([5, 95])}
+    >>> with CountStore("runs.db") as store:
+    ...     store.begin("first", run)
+    ...     store.add("first", cc.Votes(index=0, label=1, **table))
+    ...     [each.selected for each in store.votes("first", FixedPlan)]
+    [1]
     """
 
     def __init__(self, path: str | Path, *, readonly: bool = False, timeout: float = 30.0) -> None:

@@ -133,7 +133,8 @@ def read_run(
             f"indices must be inputs that run {name!r} has done, got {min(missing)}, which it "
             f"has not ({len(missing)} in all): continue the run first"
         )
-    return result
+    seed = None if isinstance(run.plan, LogPlan) else run.seed
+    return replace(result, seed=seed, starts=tuple(store.starts(store.only(name))))
 
 
 def result_of(

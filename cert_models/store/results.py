@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -12,7 +12,17 @@ import numpy as np
 
 import cert_core as cc
 from cert_core.rounding import confidence, in_full, least_above, samples
-from cert_models.logs import BRANCH, FAILED, QUANTIZED, SOUND, Row, scales_column, scales_digest
+from cert_models.logs import (
+    BRANCH,
+    COLUMNS,
+    FAILED,
+    QUANTIZED,
+    SOUND,
+    Row,
+    line_of,
+    scales_column,
+    scales_digest,
+)  # fmt: skip
 from cert_models.store.claims import Proved
 from cert_models.store.runs import bound_column, columns_of
 
@@ -81,6 +91,10 @@ class Result:
         What was taken off each radius there, in the attack's norm.
     failed : (N,) int64, or None
         Copies of each input that FAILed there.
+    seed : int or None
+        Of a run; None of a log, which does not say.
+    starts : tuple of dict
+        When a run was begun and continued, and with what versions; as CountStore.starts.
 
     Raises
     ------
@@ -108,6 +122,8 @@ class Result:
     mode: str = ""
     cost: float = 0.0
     failed: Ints | None = None
+    seed: int | None = None
+    starts: tuple[Mapping[str, Any], ...] = ()
 
     @classmethod
     def of(cls, certificates: cc.Certificates, **about: Any) -> Result:
@@ -155,17 +171,30 @@ class Result:
 
     def rows(self) -> Iterator[Row]:
         """The same as rows of a log."""
+        for columns, extras in self._blocks():
+            for i, y, predict, radius, time, more in zip(*columns, extras, strict=True):
+                yield Row(
+                    index=i, label=y, predict=predict, radius=radius, seconds=time, extra=more
+                )
+
+    def lines(self) -> Iterator[str]:
+        """The same as lines of a log, its names first."""
+        yield "\t".join((*COLUMNS, *next((row.extra for row in self.rows()), ())))
+        for columns, extras in self._blocks():
+            lines = map(line_of, *columns)
+            if any(extras):
+                lines = map(_with, lines, extras)
+            yield from lines
+
+    def _blocks(self) -> Iterator[tuple[list[list[Any]], list[dict[str, str]]]]:
+        """Index, label, predict, radius and seconds of blocks of inputs, and further columns."""
         extra = columns_of(self.certified_by.bound, self.certified_by.alpha)
         extra |= scales_column(self.noise)
         seconds = np.zeros(len(self)) if self.seconds is None else self.seconds
         columns = (self.indices, self.labels, self.predict, self.radius, seconds)
         for low in range(0, len(self), BLOCK):
-            block = (column[low : low + BLOCK].tolist() for column in columns)
-            extras = self._extras(extra, low)
-            for i, y, predict, radius, time, more in zip(*block, extras, strict=True):
-                yield Row(
-                    index=i, label=y, predict=predict, radius=radius, seconds=time, extra=more
-                )
+            block = [column[low : low + BLOCK].tolist() for column in columns]
+            yield block, self._extras(extra, low)
 
     def _extras(self, extra: dict[str, str], low: int) -> list[dict[str, str]]:
         """The further columns of a block of rows."""
@@ -258,6 +287,11 @@ class Result:
         arrays = {k: getattr(self, k)[keep] for k in ("indices", "labels", "predict", "radius")}
         failed = None if self.failed is None else self.failed[keep]
         return replace(self, **arrays, failed=failed, seconds=None, certificates=None)
+
+
+def _with(line: str, more: Mapping[str, str]) -> str:
+    """A line of a log with its further columns."""
+    return "\t".join((line, *more.values()))
 
 
 def tested_by(rule: object) -> tuple[float, ...] | None:

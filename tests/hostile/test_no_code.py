@@ -164,7 +164,9 @@ def log(extra: str = "") -> str:
 def settings(text: str) -> Said:
     """matplotlib reads its settings in the present folder."""
     Path("matplotlibrc").write_text(text)
-    return cert("report", log(), "--picture", "a.png", "--html", "a.html", "--title", r"\write18{$x$}")
+    return cert(
+        "report", log(), "--picture", "a.png", "--html", "a.html", "--title", r"\write18{$x$}"
+    )
 
 
 TRAIN = ["--arch", "digits", "--noise", "gaussian", "--sigma", "0.5", "--quiet", "--resume"]

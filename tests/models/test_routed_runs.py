@@ -36,7 +36,7 @@ def torn(batch):
 """
 ROUTE = """
 [router]
-model = "mine:route"
+model = "forked:route"
 noise = "gaussian"
 sigma = 0.25
 n = 700
@@ -63,7 +63,7 @@ noise = "gaussian"
 sigma = 0.5
 """
 TEXT = (
-    "certify --data data.npz --model mine:classify --classes 3 --attack l2 --n0 30 --n 600 --quiet "
+    "certify --data data.npz --model forked:classify --classes 3 --attack l2 --n0 30 --n 600 --quiet "
 )
 LINE = [*TEXT.split(), "--route", "route.toml"]
 X = np.random.default_rng(1).uniform(0, 1, (10, 6)).astype(np.float32)
@@ -74,7 +74,7 @@ STRONG = cc.Gaussian.with_rms(6, 0.4)
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("mine.py").write_text(MODEL)
+    Path("forked.py").write_text(MODEL)
     Path("route.toml").write_text(ROUTE)
     sums = X.sum(axis=1)
     np.savez("data.npz", x=X, y=(sums > 3).astype(int) + (sums > 4))
@@ -230,7 +230,7 @@ def logged(*words: str) -> Any:
 
 def audited() -> Any:
     certified("--store", "s.db", "--max", "1")
-    return cert("audit", "--store", "s.db", "--data", "data.npz", "--model", "mine:classify")
+    return cert("audit", "--store", "s.db", "--data", "data.npz", "--model", "forked:classify")
 
 
 CASES = [
@@ -268,12 +268,12 @@ CASES = [
     Case("few labels", lambda: replaced(LABELS, "[1, 0, 0]", "[1, 0]"), "labels in [0, 2)"),
     Case("texts for labels", lambda: replaced(LABELS, "[1, 0, 0]", '["a"]'), "labels in [router]"),
     Case("no labels", lambda: replaced(LABELS, "labels = [1, 0, 0]", ""), "labels in [0, 2)"),
-    Case("no model", lambda: replaced(ROUTE, "mine:route", "mine:nothing"), "mine"),
-    Case("a model that fails", lambda: replaced(ROUTE, "mine:route", "mine:torn"), "no such input"),
+    Case("no model", lambda: replaced(ROUTE, "forked:route", "forked:nothing"), "forked"),
+    Case("a model that fails", lambda: replaced(ROUTE, "forked:route", "forked:torn"), "no such input"),
     Case("other noise", lambda: continued("k = 1", "k = 2"),
          "got plan.branches.0.noise.k 2.0 instead of 1.0"),
     Case("other samples", lambda: continued("n = 700", "n = 800"), "plan.router.plan.n 800"),
-    Case("other router", lambda: continued("mine:route", "mine:classify"), "plan.router.model "),
+    Case("other router", lambda: continued("forked:route", "forked:classify"), "plan.router.model "),
     Case("no routing", lambda: (certified("--store", "s.db", "--max", "1"), cert(*TEXT.split(),
          "--noise", "gaussian", "--sigma", "1", "--store", "s.db"))[1], "plan.kind 'fixed'"),
     Case("import", lambda: logged("import", "e.tsv", "--store", "l.db"), "got those of a routed"),

@@ -50,7 +50,7 @@ CORE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         ("(entropy - 1e-15) >= level", "(entropy - 1e-15) >= level - 0.7", "Chernoff at 2 alpha"),
         ("7.0 * level / (3.0 * (total - 1.0))", "level / (3.0 * (total - 1.0))", "Maurer and Pontil's second term"),
     ]),
-    "cert_core/tails.py": ("core/test_tails.py core/test_confidence.py", [
+    "cert_core/tails.py": ("core/test_tails.py core/test_confidence.py models/test_blocks.py", [
         ("y - (value - target + error) / first - 4.0", "y - (value - target - error) / first - 4.0",
          "the error of a tail on the unsafe side"),
         ("    return total + beyond, end", "    return total, end", "the rest of a tail not counted"),
@@ -58,6 +58,8 @@ CORE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         ("return (1.0 + 4.0 * EPS) * math.log(level) / n", "return (1.0 - 4.0 * EPS) * math.log(level) / n",
          "unanimous votes rounded up"),
         ("_stirling(n) - _stirling(k) - _stirling(rest)", "_stirling(n) - _stirling(k)", "the peak of a binomial law"),
+        ("total[part] = _sum(k[part], rest[part],", "total[part] = _sum(k[part], rest[:COLUMNS][: len(u[part])],",
+         "integrals of a block with the first ones' votes"),
     ]),
     "cert_core/certificates.py": (
         "core/test_certify.py models/test_independence.py hostile/test_hostile_statements.py", [
@@ -216,7 +218,7 @@ CORE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         ("law.bound(y * tau, near)\n        certified = excess <= p - 0.5 if", "law.bound(y * tau, near)\n        certified = excess <= p - 0.5 + 1e-9 if",
          "a radius searched with slack"),
         ("if high - low < apart:\n            return math.exp(low)", "if high - low < apart:\n            return math.exp(high)", "the end that is not certified"),
-        ("value / unit * (1 - 1e-14)", "value / unit * (1 + 1e-14)", "closed radii rounded up"),
+        ("one(x) / unit * (1 - 1e-14)", "one(x) / unit * (1 + 1e-14)", "closed radii rounded up"),
         ("below = complement_below(probabilities(\"level\", level))", "below = complement_above(probabilities(\"level\", level))",
          "an upper bound from below"),
     ]),
@@ -349,9 +351,28 @@ CORE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
     "cert_core/native/drawing.h": ("core/test_kernels.py core/test_moments.py", [
         ("k1 += 0xBB67AE85u;", "k1 += 0xBB67AE84u;", "another generator than the contract's"),
     ]),
+    "cert_core/kernels/reference.py": ("core/test_kernels.py models/test_blocks.py core/test_lattice.py", [
+        ("_copies(noise, copied, high - low, seed, start + low, stream)", "_copies(noise, copied, high - low, seed, start, stream)", "every block of copies the same"),
+        ("rows = _rows(noise, high - low, seed, start + low, stream", "rows = _rows(noise, high - low, seed, start, stream", "every block of rows the same"),
+        ("bounded = _bounded_rows(noise, len(rows[part]), key, samples[part], stream)", "bounded = _bounded_rows(noise, len(rows[part]), key, samples[: len(rows[part])], stream)",
+         "every block on a lattice the same"),
+    ]),
+    "cert_core/kernels/host.py": ("core/test_kernels.py core/test_shell_votes.py", [
+        ("z = draw(noise, size, seed, start=start + low, dtype", "z = draw(noise, size, seed, start=start, dtype", "every block of norms the same"),
+    ]),
+    "cert_core/kernels/cpu/backend.py": ("core/test_kernels.py core/test_monte_carlo.py", [
+        ("noise, len(part), seed, start=start + at, out=part", "noise, len(part), seed, start=start + low, out=part", "every block of log ratios the same"),
+    ]),
 }  # fmt: skip
 
 MODELS: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
+    "cert_models/estimators.py": ("models/test_estimators.py", [
+        ("cc.draw(noise, copies, key, start=i * copies, center=row", "cc.draw(noise, copies, key, center=row",
+         "every input fitted under the same noise"),
+        ("key = int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0])", "key = seed << 32",
+         "fitted to the copies that certify"),
+        ("places.get(label, len(places))", "places.get(label, 0)", "a class that fit did not see is the first"),
+    ]),
     "cert_models/smooth/classifier.py": ("models/test_smooth.py models/test_independence.py", [
         ("part = votes[max(low - start, 0) : max(low + size - start, 0)]", "part = votes[: max(low + size - start, 0)]",
          "votes of other inputs of the batch"),
@@ -395,16 +416,18 @@ MODELS: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
          '_total("selection", votes.selection, self.n0, votes)\n        _absent(votes)\n', "votes of another number of samples"),
         ('        if (CODE in mine[told]) != (CODE in theirs[told]):', "        if True:", "a model's code not told apart"),
     ]),
-    "cert_models/store/readings.py": ("models/test_promises.py models/test_counts.py", [
+    "cert_models/store/readings.py": ("models/test_promises.py models/test_counts.py models/test_blocks.py", [
         ("number.adjusted() - 2", "number.adjusted() - 3", "a published radius taken as exact to a digit too many"),
         ("p, step = exact - step * (1.0 - exact) - 2.0**-53, 4 * step", "break", "a probability above the radius it is read from"),
         ("        if given != own:\n", "        if False:\n", "a sequential run read at another alpha"),
+        ("part = cast[low : low + MANY]", "part = cast[:MANY][: len(cast) - low]", "votes of the first block of inputs for all"),
     ]),
-    "cert_models/store/results.py": ("models/test_report.py", [
+    "cert_models/store/results.py": ("models/test_report.py models/test_blocks.py", [
         ("right = (self.predict == self.labels) & (self.predict != cc.ABSTAIN)", "right = self.predict == self.labels", "abstentions right"),
         ("return int(binom.ppf(1 - share, len(self), self.alpha))", "return int(binom.ppf(share, len(self), self.alpha))", "the other quantile"),
         ("self.certified[wrong:]", "self.certified[: len(self) - wrong]", "the smallest radii left out"),
         ("wrong = 0 if rho is None else self.wrong_at_most(rho)\n        return max(", "wrong = 0\n        return max(", "a probable version that is the plain one"),
+        ("self.failed[low : low + BLOCK].tolist()", "self.failed[:count].tolist()", "FAILs of the first block of rows for all"),
     ]),
     "cert_models/store/fingerprints.py": ("models/test_promises.py models/test_workers.py", [
         ("sorted([*model.named_parameters(), *model.named_buffers()])", "sorted(model.state_dict().items())",
@@ -418,7 +441,7 @@ MODELS: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         ("(os.replace if over else os.link)(new, target)", "os.replace(new, target)", "a file that was there replaced"),
     ]),
     "cert_models/logs.py": ("models/test_logs.py hostile/test_hostile_logs.py", [
-        ("{float(self.radius)!r}", "{self.radius:.3g}", "radii of a log to nearest"),
+        ("{radius!r}", "{radius:.3g}", "radii of a log to nearest"),
         ('radius = 0.0 if predict == cc.ABSTAIN else _number("radius", values["radius"])', 'radius = _number("radius", values["radius"])',
          "an abstention's radius"),
         ("        predict, radius, allowed = cc.ABSTAIN, 0.0, (0, 1)\n", "        radius, allowed = abs(radius), (0, 1)\n",
@@ -436,7 +459,7 @@ MODELS: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         ("right = r.predict[at] == r.labels[at]", "right = r.predict[at] != cc.ABSTAIN", "a wrong class shown as right"),
     ]),
     "cert_models/reports/tables.py": ("models/test_promises.py models/test_report.py", [
-        ('axis.step(*_steps(result, reach, rho), where="pre", **steps)', 'axis.step(*_steps(result, reach, rho), where="post", **steps)',
+        ('axis.step(*steps_of(result, reach, rho), where="pre", **steps)', 'axis.step(*steps_of(result, reach, rho), where="post", **steps)',
          "the curve to the wrong side"),
         ("percent(result.count(r, rho), len(result)) if result.says(r) else UNTESTED", "percent(result.count(r, rho), len(result))", "shares at radii that were not tested"),
         ("average = radius(result.average_radius(rho)) if result.tested is None else UNTESTED", "average = radius(result.average_radius()) if result.tested is None else UNTESTED",
@@ -445,6 +468,12 @@ MODELS: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
     "cert_models/networks/checkpoints.py": ("models/test_models.py hostile/test_hostile_checkpoints.py", [
         ("torch.load(path, map_location=\"cpu\", weights_only=True)", "torch.load(path, map_location=\"cpu\", weights_only=False)", "code run from a checkpoint"),
         ("    if not all(same_normalization(layer, layers[0]) for layer in layers):", "    if False:", "two normalisations, the first taken"),
+    ]),
+    "cert_models/data/datasets.py": ("models/test_blocks.py", [
+        ("noise.checked(self.x[low : low + BLOCK])", "noise.checked(self.x[:BLOCK])", "inputs beyond the first block not looked at"),
+    ]),
+    "cert_models/data/scales.py": ("models/test_blocks.py", [
+        ("total = total + apart**2 * (low * len(rows) / new)", "total = total + apart**2 * (len(rows) / new)", "deviations between blocks"),
     ]),
 }  # fmt: skip
 
