@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import random
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ def torn(batch):
 """
 ROUTE = """
 [router]
-model = "forked:route"
+model = "fork:route"
 noise = "gaussian"
 sigma = 0.25
 n = 700
@@ -63,7 +64,7 @@ noise = "gaussian"
 sigma = 0.5
 """
 TEXT = (
-    "certify --data data.npz --model forked:classify --classes 3 --attack l2 --n0 30 --n 600 --quiet "
+    "certify --data data.npz --model fork:classify --classes 3 --attack l2 --n0 30 --n 600 --quiet "
 )
 LINE = [*TEXT.split(), "--route", "route.toml"]
 X = np.random.default_rng(1).uniform(0, 1, (10, 6)).astype(np.float32)
@@ -74,7 +75,7 @@ STRONG = cc.Gaussian.with_rms(6, 0.4)
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("forked.py").write_text(MODEL)
+    Path("fork.py").write_text(MODEL)
     Path("route.toml").write_text(ROUTE)
     sums = X.sum(axis=1)
     np.savez("data.npz", x=X, y=(sums > 3).astype(int) + (sums > 4))
@@ -230,7 +231,7 @@ def logged(*words: str) -> Any:
 
 def audited() -> Any:
     certified("--store", "s.db", "--max", "1")
-    return cert("audit", "--store", "s.db", "--data", "data.npz", "--model", "forked:classify")
+    return cert("audit", "--store", "s.db", "--data", "data.npz", "--model", "fork:classify")
 
 
 CASES = [
@@ -268,12 +269,12 @@ CASES = [
     Case("few labels", lambda: replaced(LABELS, "[1, 0, 0]", "[1, 0]"), "labels in [0, 2)"),
     Case("texts for labels", lambda: replaced(LABELS, "[1, 0, 0]", '["a"]'), "labels in [router]"),
     Case("no labels", lambda: replaced(LABELS, "labels = [1, 0, 0]", ""), "labels in [0, 2)"),
-    Case("no model", lambda: replaced(ROUTE, "forked:route", "forked:nothing"), "forked"),
-    Case("a model that fails", lambda: replaced(ROUTE, "forked:route", "forked:torn"), "no such input"),
+    Case("no model", lambda: replaced(ROUTE, "fork:route", "fork:nothing"), "fork"),
+    Case("a model that fails", lambda: replaced(ROUTE, "fork:route", "fork:torn"), "no such input"),
     Case("other noise", lambda: continued("k = 1", "k = 2"),
          "got plan.branches.0.noise.k 2.0 instead of 1.0"),
     Case("other samples", lambda: continued("n = 700", "n = 800"), "plan.router.plan.n 800"),
-    Case("other router", lambda: continued("forked:route", "forked:classify"), "plan.router.model "),
+    Case("other router", lambda: continued("fork:route", "fork:classify"), "plan.router.model "),
     Case("no routing", lambda: (certified("--store", "s.db", "--max", "1"), cert(*TEXT.split(),
          "--noise", "gaussian", "--sigma", "1", "--store", "s.db"))[1], "plan.kind 'fixed'"),
     Case("import", lambda: logged("import", "e.tsv", "--store", "l.db"), "got those of a routed"),
@@ -285,6 +286,21 @@ CASES = [
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_refused(case: Case) -> None:
     refused(case.right).check(case.act)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_any_file_is_answered(seed: int) -> None:
+    """A few characters of the file changed, lost or doubled: certified, or refused in a line."""
+    choose, text = random.Random(seed), list((ROUTE, LABELS)[seed % 2])
+    for _ in range(choose.choice([1, 1, 2, 5])):
+        place = choose.randrange(len(text))
+        text[place] = choose.choice(["", "0", "-", '"', "=", "[", "\n", "9e99", "\0", "é", "]"])
+    Path("route.toml").write_text("".join(text))
+    said = cert(*LINE, "--max", "1", "--n", "100")
+    assert said.status in (0, 2), said
+    errors = [line for line in said.err.splitlines() if "error: " in line]
+    assert len(errors) == (said.status == 2), said.err
+    assert not any("Error: " in line and "model" not in line for line in errors), errors
 
 
 def part(noise: cc.Noise, plan: Any = None, labels: tuple[int, ...] = ()) -> Part:
