@@ -178,11 +178,13 @@ def test_reports_and_other_readings() -> None:
     assert cert("runs", "s.db").status == 0
     with CountStore("s.db", readonly=True) as store:
         own = read_run(store, "default").certified_by
-        strict = read_run(store, "default", alpha=1e-5).certified_by
+        strict = read_run(store, "default", alpha=1e-30).certified_by
         loose = read_run(store, "default", alpha=0.3).certified_by
         under = read_run(store, "default", attack="l1").certified_by
     assert isinstance(own, cc.RoutedCertificates)
     assert (strict.radius <= own.radius).all()
+    assert ((strict.label == cc.ABSTAIN) == (strict.radius == 0)).all()
+    assert ((strict.label == cc.ABSTAIN) & (own.label != cc.ABSTAIN)).any()
     assert (loose.radius >= own.radius).all()
     assert (loose.label[own.branch == cc.ABSTAIN] == cc.ABSTAIN).all()  # no branch was asked
     assert (under.radius[own.radius > 0] > 0).all()
