@@ -37,7 +37,7 @@ from cert_core.noises import Noise, checked_noise
 from cert_core.provenance import Drawn, check_apart
 from cert_core.smoothed import SAMPLES, Smoothed
 from cert_core.threats import attack_name
-from cert_core.votes import input_indices
+from cert_core.votes import Progress, checked_progress, input_indices
 
 APART = "of other samples than the router's"
 ANEW = "count the router's votes by another seed: what chooses a noise may not certify under it"
@@ -343,6 +343,20 @@ def _check_inputs(number: int, branch: Certificates, router: Certificates, rows:
             raise fail("branches", rule, theirs[:5], "pass the same indices to both")
 
 
+def _stage(progress: Progress | None, before: int, count: int, every: int) -> Progress | None:
+    """What tells of `count` inputs after others, among all that router and branches are asked."""
+    told = checked_progress(progress)
+    if told is None:
+        return None
+    return lambda done, total: told(before + count * done // max(total, 1), every)
+
+
+def _first(progress: Progress | None, x: Any) -> Progress | None:
+    """The same of the router's."""
+    count = len(x) if getattr(x, "ndim", hasattr(x, "__len__")) else 0
+    return _stage(progress, 0, count, 2 * count)
+
+
 class Routed:
     """Smoothed classifiers of which a smoothed router chooses one for each input.
 
@@ -361,8 +375,9 @@ class Routed:
 
     Notes
     -----
-    x, indices and executor as of Smoothed.  seed is that of the branches; the router's samples are
-    drawn by another, router_seed(seed).  A branch is asked of the inputs that it gets alone.
+    x, indices, executor and progress as of Smoothed.  seed is that of the branches; the router's
+    samples are drawn by another, router_seed(seed).  A branch is asked of the inputs that it gets
+    alone.
 
     References
     ----------
@@ -407,6 +422,7 @@ class Routed:
         *,
         indices: Sequence[int] | None = None,
         executor: Executor | None = None,
+        progress: Progress | None = None,
     ) -> Counts:
         """Predict labels, abstaining where two branches or two classes are not told apart.
 
@@ -416,13 +432,13 @@ class Routed:
             The routed classifier's label with probability 1 - alpha, or ABSTAIN; n copies for
             the router, and as many for the branch.
         """
-        share = halves(alpha)
-        by: dict[str, Any] = {"executor": executor}
-        sent = self.router.predict(x, n, share, router_seed(seed), indices=indices, **by)
+        how = {"n": n, "alpha": halves(alpha), "executor": executor}
+        tell = _first(progress, x)
+        by = {"x": x, "seed": router_seed(seed), "indices": indices, "progress": tell, **how}
+        sent = self.router.predict(**by)
         labels = np.full(len(sent), ABSTAIN, dtype=np.int64)
-        for number, rows, inputs, places in self._sent(sent, x, indices):
-            said = self.branches[number].predict(inputs, n, share, seed, indices=places, **by)
-            labels[rows] = said
+        for number, rows, part in self._sent(sent, x, seed, indices, progress):
+            labels[rows] = self.branches[number].predict(**part, **how)
         return labels
 
     def certify(
@@ -436,6 +452,7 @@ class Routed:
         *,
         indices: Sequence[int] | None = None,
         executor: Executor | None = None,
+        progress: Progress | None = None,
         bound: str = "clopper-pearson",
         router_bound: str = "clopper-pearson",
     ) -> RoutedCertificates:
@@ -462,8 +479,9 @@ class Routed:
         sizes = {"n0": n0, "n": n, "attack": attack}
         first = {**sizes, "bound": router_bound}
         return self._joined(
-            x, alpha, seed, indices, executor, ("certify", first), (VERBS[reads], sizes | how)
-        )
+            x, alpha, seed, indices, executor, progress, ("certify", first),
+            (VERBS[reads], sizes | how),
+        )  # fmt: skip
 
     def certify_at(
         self,
@@ -477,6 +495,7 @@ class Routed:
         n0: int = 100,
         indices: Sequence[int] | None = None,
         executor: Executor | None = None,
+        progress: Progress | None = None,
     ) -> RoutedCertificates:
         """Certify preset radii with as few copies as the router and the branch need.
 
@@ -486,7 +505,7 @@ class Routed:
             See certify_at of Smoothed; n: the most copies of an input.
         """
         test = "certify_at", {"radii": radii, "n_max": n_max, "attack": attack, "n0": n0}
-        return self._joined(x, alpha, seed, indices, executor, test, test)
+        return self._joined(x, alpha, seed, indices, executor, progress, test, test)
 
     def certify_until(
         self,
@@ -500,6 +519,7 @@ class Routed:
         n0: int = 100,
         indices: Sequence[int] | None = None,
         executor: Executor | None = None,
+        progress: Progress | None = None,
     ) -> RoutedCertificates:
         """Certify full radii to a relative width with as few copies as both need.
 
@@ -509,7 +529,7 @@ class Routed:
             See certify_until of Smoothed; n: the most copies of an input.
         """
         test = "certify_until", {"width": width, "n_max": n_max, "attack": attack, "n0": n0}
-        return self._joined(x, alpha, seed, indices, executor, test, test)
+        return self._joined(x, alpha, seed, indices, executor, progress, test, test)
 
     def _joined(
         self,
@@ -518,29 +538,36 @@ class Routed:
         seed: int,
         indices: Sequence[int] | None,
         executor: Executor | None,
+        progress: Progress | None,
         first: tuple[str, dict[str, Any]],
         second: tuple[str, dict[str, Any]],
     ) -> RoutedCertificates:
         """What a verb of the router and one of the branches certify together."""
         by = {"alpha": halves(alpha), "executor": executor}
         verb, how = first
-        asked = getattr(self.router, verb)
-        router = asked(x=x, seed=router_seed(seed), indices=indices, **how, **by)
+        tell = _first(progress, x)
+        own = {"x": x, "seed": router_seed(seed), "indices": indices, "progress": tell}
+        router = getattr(self.router, verb)(**own, **how, **by)
         verb, how = second
         made: list[Certificates | None] = [None] * len(self.branches)
-        for number, _, inputs, places in self._sent(router.label, x, indices):
-            asked = getattr(self.branches[number], verb)
-            made[number] = asked(x=inputs, seed=seed, indices=places, **how, **by)
+        for number, _, part in self._sent(router.label, x, seed, indices, progress):
+            made[number] = getattr(self.branches[number], verb)(**part, **how, **by)
         joined = join_routed(router, made, [part.noise for part in self.branches])
         return replace(joined, alpha=alpha)
 
     def _sent(
-        self, sent: Counts, x: Any, indices: Sequence[int] | None
-    ) -> Iterator[tuple[int, Counts, Any, list[int]]]:
-        """The branches that get inputs; which rows of x, those inputs, and their indices."""
-        places = input_indices(indices, len(sent))
+        self, sent: Counts, x: Any, seed: int, indices: Sequence[int] | None,
+        progress: Progress | None,
+    ) -> Iterator[tuple[int, Counts, dict[str, Any]]]:  # fmt: skip
+        """The branches that get inputs; which rows of x, and what is asked of those."""
+        places, before = input_indices(indices, len(sent)), len(sent)
         given = x if hasattr(x, "shape") else to_numpy("x", x)
         for number in range(len(self.branches)):
             rows = np.flatnonzero(sent == number)
             if len(rows):
-                yield number, rows, given[rows], [places[i] for i in rows]
+                tell = _stage(progress, before, len(rows), 2 * len(sent))
+                part = {"x": given[rows], "seed": seed, "indices": [places[i] for i in rows]}
+                yield number, rows, {**part, "progress": tell}
+                before += len(rows)
+        if progress is not None and before < 2 * len(sent):
+            progress(2 * len(sent), 2 * len(sent))
