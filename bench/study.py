@@ -26,19 +26,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import nn
 
 import cert_core as cc
 from cert_core.rounding import in_full, nearest, rounded_down
 from cert_models.cli import main as cert
 from cert_models.commands.options import FAMILIES, listed
-from cert_models.logs import read_log
+from cert_models.data.datasets import load
+from cert_models.logs import read_log, write_log
+from cert_models.networks.models import load_model
+from cert_models.networks.train import one_copy_each
 from cert_models.reports.settings import settings
+from cert_models.smooth import SmoothedClassifier
 from cert_models.store.counts import CountStore
 from cert_models.store.results import Result
 
 Bools = np.ndarray[Any, np.dtype[np.bool_]]
 NOISES = "gaussian,l2:392,l2:760,laplace,l1:392,l1:760,linf,linf:392,mixed:40,mixed:392"
 PARTS = {"test": 0, "tune": 1}  # the seed of each, so that the draws of one are not the other's
+ROUTER = 2  # the seed of what routes
+SENT_BELOW = [0.2, 0.4]  # quantiles of sureness, of training images, below which levels are lower
 RADII = {
     "l1": [0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0],
     "l2": [0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0],
@@ -161,6 +169,77 @@ def count(options: argparse.Namespace, grid: list[Model]) -> None:
             )  # fmt: skip
 
 
+# ---- routing ----
+
+
+class Sure(nn.Module):
+    """Which branch a noisy copy is sent to: the higher, the surer the network is of its class."""
+
+    def __init__(self, network: nn.Module, limits: torch.Tensor) -> None:
+        super().__init__()
+        self.network, self.limits = network, limits
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        branch = torch.bucketize(sureness(self.network, x), self.limits)
+        return nn.functional.one_hot(branch, len(self.limits) + 1).float()
+
+
+def sureness(network: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """The largest probability that a network gives each of the rows."""
+    found: torch.Tensor = network(x).softmax(dim=1).amax(dim=1)
+    return found
+
+
+@dataclass(frozen=True)
+class Route:
+    """Branches, from the lowest level to the highest, under whose noise the router is smoothed."""
+
+    branches: tuple[Model, ...]
+    attack: str
+
+    @property
+    def name(self) -> str:
+        levels = "/".join(in_full(model.level) for model in self.branches)
+        return f"{self.branches[0].kind}, routed {levels}"
+
+    def log(self, options: argparse.Namespace) -> Path:
+        folder: Path = options.folder
+        return (
+            folder / f"routed-{'-'.join(model.name for model in self.branches)}-{self.attack}.tsv"
+        )
+
+
+def routes(grid: Sequence[Model]) -> list[Route]:
+    """Neighbouring levels, and all of them, of the paper's baselines under l1 and l2."""
+    found = []
+    for attack, family in (("l1", "laplace"), ("l2", "gaussian")):
+        mine = tuple(m for m in grid if m.family == family and not m.seed)
+        parts = [*itertools.pairwise(mine), *([mine] if len(mine) > 2 else [])]
+        found += [Route(part, attack) for part in parts]
+    return found
+
+
+def route(options: argparse.Namespace, route: Route) -> None:
+    """Certify the test inputs by a route, into a log."""
+    networks = [load_model(str(options.folder / f"{m.name}.pt"), 10) for m in route.branches]
+    noise = route.branches[-1].noise
+    train, test = (load(str(options.folder / f"{part}.npz")) for part in ("train", "test"))
+    copies = one_copy_each(noise, train.x, ROUTER, 0).reshape(train.x.shape)
+    with torch.inference_mode():
+        sure = sureness(networks[-1], torch.from_numpy(copies))
+    limits = sure.quantile(torch.tensor(SENT_BELOW[: len(networks) - 1]))
+    router = SmoothedClassifier(Sure(networks[-1], limits), noise, len(networks))
+    branches = [
+        SmoothedClassifier(network, model.noise, 10)
+        for network, model in zip(networks, route.branches, strict=True)
+    ]
+    made = cc.Routed(router, branches).certify(
+        test.x, options.n0, options.n, options.alpha, route.attack, ROUTER
+    )
+    about = {"name": route.name, "indices": np.arange(len(test)), "labels": test.y}
+    write_log(route.log(options), Result.of(made, **about).rows())
+
+
 # ---- what the votes certify ----
 
 
@@ -182,20 +261,24 @@ class Reading:
 def result_of(options: argparse.Namespace, model: Model, part: str, *how: str) -> Result:
     """The certificates of a run, kept in a log."""
     attack, bound = how
-    log = options.folder / f"{model.name}-{part}-{attack}-{bound}.tsv"
+    log: Path = options.folder / f"{model.name}-{part}-{attack}-{bound}.tsv"
     if not log.exists():
         run(
             "export", "--store", options.folder / "votes.db", "--run", f"{model.name} {part}",
             "--attack", attack, "--bound", bound, "--out", log,
         )  # fmt: skip
+    return logged(log, attack)
+
+
+def logged(log: Path, attack: str) -> Result:
+    """What a log holds."""
     rows = sorted(read_log(log), key=lambda row: row.index)
     columns = [[getattr(row, name) for row in rows] for name in ("index", "label", "predict")]
     indices, labels, predict = map(np.array, columns)
+    radius = np.array([row.radius for row in rows])
     return Result(
-        name=model.name, indices=indices, labels=labels, predict=predict,
-        radius=np.array([row.radius for row in rows]), attack=attack, alpha=options.alpha,
-        noise=model.noise,
-    )  # fmt: skip
+        name=log.stem, indices=indices, labels=labels, predict=predict, radius=radius, attack=attack
+    )
 
 
 def readings(options: argparse.Namespace, grid: Iterable[Model]) -> list[Reading]:
@@ -203,7 +286,7 @@ def readings(options: argparse.Namespace, grid: Iterable[Model]) -> list[Reading
     done = counted(options)
 
     def has(model: Model, part: str) -> bool:
-        return done.get(f"{model.name} {part}") == getattr(options, part)
+        return bool(done.get(f"{model.name} {part}") == getattr(options, part))
 
     return [
         Reading(
@@ -220,7 +303,7 @@ def readings(options: argparse.Namespace, grid: Iterable[Model]) -> list[Reading
 def right_at(result: Result, radius: float) -> Bools:
     """Whether each input is certified at a radius with its own label."""
     held: Bools = (result.predict == result.labels) & (result.radius >= radius)
-    return held & (result.predict != cc.ABSTAIN)
+    return held
 
 
 def mean(values: Any) -> tuple[float, float]:
@@ -283,6 +366,27 @@ def best_elsewhere(groups: dict[str, list[Reading]], attack: str) -> str:
         f"and how it differs from {BASELINE[attack]}'s"
     )
     return table(caption, [f"{attack} radius", *map(in_full, RADII[attack])], rows)
+
+
+def routing(options: argparse.Namespace, found: Sequence[Reading], grid: Sequence[Model]) -> str:
+    """One classifier for all radii: single levels, and those that a router chooses among."""
+    made = []
+    for attack, group in itertools.groupby(routes(grid), key=lambda r: r.attack):
+        done = [r for r in group if r.log(options).exists()]
+        named = {
+            f"{r.model.kind}, {in_full(r.model.level)}": r.test
+            for r in found
+            if (r.attack, r.bound) == (attack, ALONE)
+            and r.model in [model for route in done for model in route.branches]
+        } | {route.name: logged(route.log(options), attack) for route in done}
+        rows = []
+        for name, result in named.items():
+            cells = [f"{mean(right_at(result, r))[0]:.1f}" for r in RADII[attack]]
+            abstained = f"{100 * result.abstained / len(result):.1f}"
+            rows.append([name, *cells, nearest(result.average_radius(), 3), abstained])
+        head = [f"{attack} radius", *map(in_full, RADII[attack]), "average", "abstained"]
+        made.append(table(f"{attack}: one classifier, certified accuracy (%)", head, rows))
+    return "\n".join(made)
 
 
 def all_models(found: Sequence[Reading], n: int, alpha: float) -> str:
@@ -366,12 +470,13 @@ def tradeoffs(found: Sequence[Reading]) -> Callable[[Any, str], None]:
     return draw
 
 
-def write(options: argparse.Namespace, found: Sequence[Reading]) -> None:
+def write(options: argparse.Namespace, found: Sequence[Reading], grid: Sequence[Model]) -> None:
     """The tables into study.md, and the pictures beside it."""
     made = []
     for attack in cc.ATTACKS:
         if groups := families(found, attack):
             made += [best_here(groups, attack), best_elsewhere(groups, attack)]
+    made.append(routing(options, found, grid))
     made.append(all_models(found, options.n, options.alpha))
     text = "\n" + "\n".join(filter(None, made)) + "\n"
     page = options.write / "study.md"
@@ -413,8 +518,11 @@ def main(words: list[str] | None = None) -> None:
     grid = grid_of(options)
     if options.write is None:
         count(options, grid)
+        for each in routes(grid):
+            if not each.log(options).exists():
+                route(options, each)
     else:
-        write(options, readings(options, grid))
+        write(options, readings(options, grid), grid)
 
 
 if __name__ == "__main__":

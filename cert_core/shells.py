@@ -129,6 +129,15 @@ class _Shells:
         return value + math.exp(shell.t) * down(down(shell.mass, 2.0) - inside)
 
 
+def multipliers(
+    masses: Sequence[float], edges: Sequence[float], noise: Noise, attack: str, radius: float
+) -> list[float]:
+    """log of the multiplier of each shell at which the bound is read; they fall outwards, from inf
+    where the masses are all of the noise."""
+    pooled = _Shells(noise, attack, radius, edges).pooled(masses, {})
+    return [cell.t for cell in pooled for _ in range(cell.first, cell.last)]
+
+
 def checked_thresholds(thresholds: Any, noise: Noise) -> list[float]:
     """Thresholds of shells, in input units: positive, finite, rising."""
     level_record(noise)

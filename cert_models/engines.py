@@ -18,7 +18,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from cert_core.executors import Crew
 from cert_models.data.datasets import Dataset
 
 Votes = cc.votes.Votes
+Item = TypeVar("Item")  # what is found of one input: its votes, or what a task certifies
 
 SECONDS = 5.0  # that a stretch is to take: long beside its handing out, short beside the run
 RATE = 200  # stretches a second that are handed out, answered and kept with ease: of many workers
@@ -73,6 +74,15 @@ class Stretch:
             yield index, label, self.x[i : i + 1]
 
 
+def passes(votes: Votes) -> int:
+    """Noisy copies that were classified for an input."""
+    if votes.router is not None:
+        return passes(votes.router) + passes(replace(votes, router=None))
+    if votes.scores is not None:
+        return len(votes.scores)
+    return int(votes.selection.sum() + votes.estimation.sum()) + votes.failed
+
+
 def joined(parts: Sequence[Votes]) -> Votes:
     """The votes of one input from those of all its samples."""
     return replace(
@@ -82,15 +92,16 @@ def joined(parts: Sequence[Votes]) -> Votes:
     )  # fmt: skip
 
 
-class Sampler:
+class Sampler(Generic[Item]):
     """What counts inputs of a data set, here or by the workers of an executor.
 
     Parameters
     ----------
     make : callable, of what counting needs; on every worker it is called once
-    count : callable (made, stretch) -> iterator of Votes, each ready when it is yielded; found by
-        its name on every worker
+    count : callable (made, stretch) -> iterator of Votes, or of what else is found of each input,
+        each ready when it is yielded; found by its name on every worker
     data : Dataset
+    passes : callable, of what is found: the noisy copies that were classified for it
     samples : int, or None
         Estimation samples of an input, which may be cut; None: inputs stay whole.
     together : int, inputs of a stretch that is counted here
@@ -100,28 +111,29 @@ class Sampler:
     def __init__(
         self,
         make: Callable[[], Any],
-        count: Callable[[Any, Stretch], Iterator[Votes]],
+        count: Callable[[Any, Stretch], Iterator[Item]],
         data: Dataset,
         *,
+        passes: Callable[[Any], int] = passes,
         samples: int | None = None,
         together: int = 1,
         executor: Executor | None = None,
     ) -> None:
-        self._make, self._count, self._data = make, count, data
+        self._make, self._count, self._data, self._told = make, count, data, passes
         self._samples, self._together, self._executor = samples, together, executor
         self._begun, self._passes = time.monotonic(), 0
         self._crew: Crew | None = None
         self._seconds = self._units = 0.0  # of late: a unit is a sample, or an input that is whole
 
-    def __call__(self, indices: Sequence[int]) -> Iterator[Votes]:
-        """The votes of inputs, as they are ready."""
+    def __call__(self, indices: Sequence[int]) -> Iterator[Item]:
+        """What is found of inputs, as they are ready."""
         return chain.from_iterable(self.blocks(indices))
 
-    def blocks(self, indices: Sequence[int]) -> Iterator[list[Votes]]:
+    def blocks(self, indices: Sequence[int]) -> Iterator[list[Item]]:
         """The same, those together that were ready together."""
         self._begun, self._passes = time.monotonic(), 0
         for block in (self._here if self._executor is None else self._handed_out)(indices):
-            self._passes += sum(map(passes, block))
+            self._passes += sum(map(self._told, block))
             yield block
 
     def state(self) -> dict[str, float]:
@@ -135,13 +147,13 @@ class Sampler:
         """What counting here needs, made when it is first asked for."""
         return self._make()
 
-    def _here(self, indices: Sequence[int]) -> Iterator[list[Votes]]:
+    def _here(self, indices: Sequence[int]) -> Iterator[list[Item]]:
         for low in range(0, len(indices), self._together):
             stretch = Stretch.of(self._data, indices[low : low + self._together])
-            for votes in self._count(self._made, stretch):
-                yield [votes]
+            for found in self._count(self._made, stretch):
+                yield [found]
 
-    def _handed_out(self, indices: Sequence[int]) -> Iterator[list[Votes]]:
+    def _handed_out(self, indices: Sequence[int]) -> Iterator[list[Any]]:
         crew = self._crew = Crew(self._executor, Counting(self._make, self._count), count_whole)
         parts: dict[int, list[tuple[int, Votes]]] = {}  # samples and votes
         for stretch, answer in crew.results(self._stretches(indices)):
@@ -190,27 +202,16 @@ class Counting:
     """How a worker comes to count: what it needs, made there, and what counts with it."""
 
     make: Callable[[], Any]
-    count: Callable[[Any, Stretch], Iterator[Votes]]
+    count: Callable[[Any, Stretch], Iterator[Any]]
 
-    def __call__(self) -> tuple[Any, Callable[[Any, Stretch], Iterator[Votes]]]:
+    def __call__(self) -> tuple[Any, Callable[[Any, Stretch], Iterator[Any]]]:
         return self.make(), self.count
 
 
-def count_whole(
-    held: tuple[Any, Callable[[Any, Stretch], Iterator[Votes]]], stretch: Stretch
-) -> Any:
-    """All votes of a stretch: a pure function of the run and the stretch."""
+def count_whole(held: tuple[Any, Callable[[Any, Stretch], Iterator[Any]]], stretch: Stretch) -> Any:
+    """All that is found of a stretch: a pure function of the run and the stretch."""
     made, count = held
     return list(count(made, stretch))
-
-
-def passes(votes: Votes) -> int:
-    """Noisy copies that were classified for an input."""
-    if votes.router is not None:
-        return passes(votes.router) + passes(replace(votes, router=None))
-    if votes.scores is not None:
-        return len(votes.scores)
-    return int(votes.selection.sum() + votes.estimation.sum()) + votes.failed
 
 
 # ---- engines ----

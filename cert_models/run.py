@@ -82,7 +82,8 @@ class Recipe:
     Attributes
     ----------
     model : a name, which load_model reads there, or the model itself, which is sent
-    run : Run
+    run : Run or Task
+    smooth : callable (model, run, device=..., **forward) -> Smoothed
     loading : dict, how a named model is loaded, as load_model takes it
     device, forward : as in smoothed_of
     labels : sequence of int
@@ -91,28 +92,27 @@ class Recipe:
     """
 
     model: Any
-    run: Run
+    run: Any
+    smooth: Callable[..., cc.Smoothed] = smoothed_of
     loading: Mapping[str, Any] = field(default_factory=dict)
     device: str | None = None
     forward: Mapping[str, Any] = field(default_factory=dict)
     labels: Sequence[int] = ()
     folder: str = field(default_factory=lambda: str(Path.cwd()))
 
-    def __call__(self) -> tuple[cc.Smoothed, Run]:
+    def __call__(self) -> tuple[cc.Smoothed, Any]:
         keep_memory()
         here = Path(self.folder).is_dir()
         with contextlib.chdir(self.folder) if here else contextlib.nullcontext():
             model = self._named() if isinstance(self.model, str) else self.model
             if self.labels:
                 model = routing_by(model, self.labels)
-            return smoothed_of(model, self.run, device=self.device, **self.forward), self.run
+            return self.smooth(model, self.run, device=self.device, **self.forward), self.run
 
     def _named(self) -> Any:
         """The model of this name, if it is the run's."""
         run, name = self.run, str(self.model)
-        model = load_model(
-            name, len(self.labels) or run.num_classes, device=self.device, **self.loading
-        )
+        model = load_model(name, device=self.device, **self.loading)
         if run.model_fingerprint:
             found = model_fingerprint(model, name, self.forward.get("autocast"))
             if found != run.model_fingerprint:
@@ -136,7 +136,7 @@ class RoutedRecipe:
 def sampler_of(
     model: Any, run: Run, data: Dataset, *, device: str | None,
     executor: Executor | None = None, loading: Any = None, **forward: Any,
-) -> Sampler:  # fmt: skip
+) -> Sampler[Votes]:  # fmt: skip
     """What counts the votes of given inputs by the run's plan, as they are ready.
 
     Parameters
@@ -159,12 +159,16 @@ def sampler_of(
         labels = [run.plan.router.labels, *(() for _ in run.plan.branches)]
         each = zip(model, run.parts, loading, labels, strict=True)
         parts = [
-            Recipe(model=one, run=part, loading=load, labels=told, **how)
+            Recipe(
+                model=one, run=part, labels=told,
+                loading={"num_classes": len(told) or part.num_classes, **load}, **how,
+            )
             for one, part, load, told in each
-        ]
+        ]  # fmt: skip
         make = RoutedRecipe(run=run, parts=parts)
     else:
-        make = Recipe(model=model, run=run, loading=loading or {}, **how)
+        loading = {"num_classes": run.num_classes, **(loading or {})}
+        make = Recipe(model=model, run=run, loading=loading, **how)
     samples = run.plan.n if isinstance(run.plan, FixedPlan) else None
     if isinstance(run.noise, cc.Splitting):  # its copies are all of one stretch, or wrong
         samples = None

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,8 +15,8 @@ import numpy as np
 import cert_core as cc
 from cert_core.rounding import in_full
 from cert_models.data.targets import Array, Targets
-
-ROWS = 1000  # of a batch that a function gets, unless told
+from cert_models.engines import Sampler, Stretch
+from cert_models.run import ROWS, Recipe
 
 
 @dataclass(frozen=True)
@@ -156,14 +157,36 @@ def smoothed_of(model: Any, task: Task, *, batch_size: int, device: str | None, 
     return cc.Smoothed(model, task.noise, task.num_classes, batch_size=batch_size or ROWS)
 
 
-def certified(
-    smoothed: cc.Smoothed, task: Task, data: Targets, indices: Iterable[int]
-) -> Iterator[Certified]:
-    """Certify the inputs of a data set, one by one; held are one input's counts, or the tails
-    of its values (all of them for means)."""
-    for index in indices:
+def sampler_of(
+    model: Any, task: Task, data: Targets, *, device: str | None, loading: Mapping[str, Any],
+    executor: Executor | None = None, **forward: Any,
+) -> Sampler[Certified]:  # fmt: skip
+    """What certifies given inputs, one by one, here or on workers; held of an input are its counts,
+    or the tails of its values (all of them for means).
+
+    Parameters
+    ----------
+    model : a module, a function, or a name that each worker loads
+    task : Task
+    data : Targets
+    loading : how a named model is loaded, as load_model takes it
+    executor : as in cert_models.run.sampler_of
+    device, forward : as in smoothed_of
+    """
+    make = Recipe(
+        model=model, run=task, smooth=smoothed_of, loading=loading, device=device, forward=forward
+    )
+    copies = task.n + (task.n0 or 0)
+    return Sampler(
+        make, certify_stretch, data.inputs, executor=executor, passes=lambda _: copies
+    )  # fmt: skip
+
+
+def certify_stretch(made: tuple[cc.Smoothed, Task], stretch: Stretch) -> Iterator[Certified]:
+    """Certify the inputs of a stretch: the same wherever it is done."""
+    smoothed, task = made
+    for index, _, x in stretch.inputs():
         begun = time.monotonic()
-        x = np.asarray(data.x[index : index + 1])
         if task.kind == "segmentation":
             labels = _labels(smoothed, task, x, index)
             yield LabelMap(index, labels, time.monotonic() - begun)

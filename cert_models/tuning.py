@@ -63,10 +63,10 @@ class StoredTuning:
     plans: Mapping[int, cc.sequential.RadiiPlan]
     parts: Parts
     base: Run
-    sampler: Callable[[Candidate, Run], Sampler]
+    sampler: Callable[[Candidate, Run], Sampler[Votes]]
     store: CountStore
     prefix: str = ""
-    _samplers: dict[str, Sampler] = field(default_factory=dict, init=False)
+    _samplers: dict[str, Sampler[Votes]] = field(default_factory=dict, init=False)
     _judged: dict[int, dict[int, tuple[float, int]]] = field(default_factory=dict, init=False)
 
     def _run(self, part: str, number: int) -> tuple[str, Run]:

@@ -69,6 +69,12 @@ def write_reference(app: Any) -> None:
         (folder / f"{home}.rst").write_text("\n".join([*lines, ""]), encoding="utf-8")
 
 
+def foreign(app: Any, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
+    """A function that is the default of a field is no method, and others' have pages of theirs."""
+    own = getattr(obj, "__module__", "").startswith("cert_") and "." in obj.__qualname__
+    return True if inspect.isfunction(obj) and not own else None
+
+
 def plain(app: Any, what: str, name: str, obj: object, options: Any, lines: list[str]) -> None:
     """Docstrings are plain text: bars are norms and stars are products, not markup."""
     code = lines.index("Examples") if "Examples" in lines else len(lines)  # the last section
@@ -81,4 +87,5 @@ def plain(app: Any, what: str, name: str, obj: object, options: Any, lines: list
 def setup(app: Any) -> None:
     """Before napoleon, which adds markup of its own."""
     app.connect("builder-inited", write_reference)
+    app.connect("autodoc-skip-member", foreign)
     app.connect("autodoc-process-docstring", plain, priority=1)

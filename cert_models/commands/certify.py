@@ -30,7 +30,7 @@ from cert_models.commands.options import (
     noise_of,
     option,
 )
-from cert_models.commands.progress import progress
+from cert_models.commands.progress import interrupted, progress
 from cert_models.commands.routes import LOADING, add_route, categorical, check_noises, parts_of
 from cert_models.commands.tasks import add_task, check_single, run_task
 from cert_models.engines import Sampler, executor_on, visible_devices
@@ -245,7 +245,7 @@ def run_certify(options: argparse.Namespace) -> int:
     check_alone()
     check_noises(options)
     if options.task != "classification":
-        return run_task(options)
+        return run_task(options, engine_of(options))
     check_single(options)
     from cert_models.data.datasets import load, takes_pixels
 
@@ -390,7 +390,7 @@ def engine_of(options: argparse.Namespace) -> str | None:
 
 
 def _certify(
-    options: argparse.Namespace, sampler: Sampler, stored: StoredRun, log: Path | None
+    options: argparse.Namespace, sampler: Sampler[Votes], stored: StoredRun, log: Path | None
 ) -> int:
     """Certify what the store lacks, and report."""
     stored.take_in()
@@ -411,23 +411,14 @@ def _certify(
         for _ in counted:
             pass
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(_how_to_go_on(stored)) from None
+        kept = len(stored.done() & set(stored.indices)) if stored.path is not None else 0
+        told = interrupted(kept, len(stored.indices), stored.path, "--store")
+        raise KeyboardInterrupt(told) from None
     result = stored.result(attack=options.attack, alpha=options.alpha, bound=options.bound)
     if stored.path is not None and log:
         write_lines(log, result.lines())
     _report(options, result)
     return 0
-
-
-def _how_to_go_on(stored: StoredRun) -> str:
-    """What an interrupted run leaves."""
-    if stored.path is None:
-        return "interrupted: nothing is kept without --store"
-    count = len(stored.done() & set(stored.indices))
-    return (
-        f"interrupted: {count} of {len(stored.indices)} inputs are kept in {stored.path}; the same "
-        "command goes on from there"
-    )
 
 
 def _log_each(counted: Iterable[Votes], log: Path, options: argparse.Namespace, run: Run) -> None:

@@ -49,7 +49,7 @@ def parse(parser: Parser, given: Sequence[str]) -> argparse.Namespace:
     from_file = _words(leaf, file)
     options = parser.parse_args([*words, *from_file, *own_words])
     if options.save_config is not None:
-        own |= _said(leaf, from_file)
+        own |= {_named(leaf)[name].dest: value for name, value in file.items()}
         options.saved = _text(leaf, " ".join(words), own, options)
         _check_place(options)
     return options
@@ -78,8 +78,8 @@ def _write(place: Path, options: argparse.Namespace) -> None:
 
 def _same(place: Path, options: argparse.Namespace) -> bool:
     """Whether a file says already what would be written."""
-    with contextlib.suppress(OSError):
-        return place.read_bytes() == options.saved.encode()
+    with contextlib.suppress(OSError, UnicodeError):
+        return place.read_text(encoding="utf-8") == str(options.saved)
     return False
 
 

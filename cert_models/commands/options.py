@@ -246,7 +246,9 @@ def add_model(parser: argparse.ArgumentParser, *, required: bool = True) -> None
         "module:name of a torch module or of a function from arrays to labels",
     )  # fmt: skip
     parser.add_argument(
-        "--arch", help="of a checkpoint: cifar_resnet20, cifar_resnet110, resnet50, module:function"
+        "--arch",
+        help="of a checkpoint: cifar_resnet20, cifar_resnet110, resnet50, timm:NAME, "
+        "torchvision:NAME, module:function",
     )
     parser.add_argument(
         "--normalize", metavar="HOW",

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from cert_models.commands.options import FAMILIES
+from cert_models.commands.options import FAMILIES, fields_of
 
 # An option stands in the same section of every command; noises' own fields in theirs.
 SECTIONS = {
@@ -59,7 +59,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, formatter_class=Help, **settings)
         self.sections |= {title: self.add_argument_group(title) for title in SECTIONS}
 
-    def _add_action(self, action: argparse.Action) -> argparse.Action:
+    def _add_action(self, action: Any) -> Any:
         """Every option to its section, also one of a group of which one alone is taken."""
         if action.option_strings and action.help is None:
             action.help = ""  # else its default is not told
@@ -96,7 +96,7 @@ def section_of(action: argparse.Action) -> str:
     """The title of the section that an option stands in, "" for none."""
     names = [name.removeprefix("--") for name in action.option_strings]
     title = next((SECTION_OF[name] for name in names if name in SECTION_OF), "")
-    fields = {name for family in FAMILIES.values() for name in family.__dataclass_fields__}
+    fields = {name for family in FAMILIES.values() for name in fields_of(family)}
     return title or ("noise" if action.dest in fields and names else "")
 
 

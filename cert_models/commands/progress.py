@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
@@ -53,6 +54,16 @@ def progress(
         return
     show = _json_lines if form == "json" else _bar
     yield from show(items, total, label, right, done, correct, said, beside, weigh, unit)
+
+
+def interrupted(kept: int, total: int, file: object, option: str) -> str:
+    """What an interrupted run leaves, and how to go on."""
+    if file is None:
+        return f"interrupted: nothing is kept without {option}"
+    return (
+        f"interrupted: {kept} of {total} inputs are kept in {file}; the same command goes on from "
+        "there"
+    )
 
 
 def _bar(
@@ -135,3 +146,12 @@ def _line(values: dict[str, Any]) -> None:
     """Written at once, so that lines of several workers do not mix."""
     sys.stderr.write(json.dumps(values) + "\n")
     sys.stderr.flush()
+
+
+@contextlib.contextmanager
+def resumable(how: str) -> Iterator[None]:
+    """Say, where the work within is interrupted, how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(str(stop) or f"interrupted: {how}") from None

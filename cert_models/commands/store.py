@@ -30,6 +30,7 @@ from cert_models.commands.options import (
     noise_of,
     numbers_of,
 )
+from cert_models.commands.progress import resumable
 from cert_models.commands.sources import run_names
 from cert_models.logs import (
     Row,
@@ -115,7 +116,7 @@ def _about(path: str, name: str) -> tuple[tuple[str, ...], dict[str, Any]]:
     """What a store says of one of its runs: the cells of a table, and values."""
     with CountStore(path, readonly=True) as store:
         run, inputs = store.runs()[name], len(store.indices(name))
-    rule = getattr(run.plan, "rule", run.plan)
+    rule: Any = getattr(run.plan, "rule", run.plan)
     most = rule.looks[-1] if isinstance(run.plan, SequentialPlan) else rule.n
     samples = f"{rule.n0} + {most}"
     kinds = {"fixed": "", "sequential": " at most", "all": ", all copies", "log": ", a log"}
@@ -183,7 +184,8 @@ def run_import(options: argparse.Namespace) -> int:
         attack=options.attack, alpha=options.alpha, sound=sound, quantized=quantized,
     )  # fmt: skip
     _check_claims(options, noise, max(row.radius for row in rows))
-    with CountStore(options.store) as store, store.transaction():
+    none = resumable(f"nothing was added to {options.store}")
+    with none, CountStore(options.store) as store, store.transaction():
         known = store.runs().get(name)
         if options.run_name and known:  # a further part of the run that was named
             run = replace(run, model=known.model, model_fingerprint=known.model_fingerprint)
@@ -247,7 +249,8 @@ def run_merge(options: argparse.Namespace) -> int:
     for source in options.sources:
         run_names(source)  # refused before a new store is made
     with CountStore(options.store) as store:
-        new = store.merge(*options.sources)
+        with resumable(f"nothing was added to {options.store}"):
+            new = store.merge(*options.sources)
         done = {name: len(store.indices(name)) for name in store.runs()}
     lines = [f"{new} new inputs in {options.store}"]
     lines += [f"run {name!r}: {count} inputs" for name, count in done.items()]

@@ -11,6 +11,7 @@ import zlib
 from dataclasses import replace
 from pathlib import Path
 from textwrap import fill
+from typing import Any
 
 import numpy as np
 
@@ -24,8 +25,9 @@ from cert_models.commands.options import (
     noise_of,
     target,
 )
-from cert_models.commands.progress import progress
+from cert_models.commands.progress import interrupted, progress
 from cert_models.data.targets import Array, Targets, load_targets
+from cert_models.engines import Sampler, executor_on
 from cert_models.reports.intervals import Intervals, Maps, draw_intervals, draw_maps
 from cert_models.run import keep_memory
 from cert_models.store.fingerprints import data_fingerprint, model_fingerprint
@@ -36,9 +38,8 @@ from cert_models.tasks import (
     Interval,
     LabelMap,
     Task,
-    certified,
     check_task,
-    smoothed_of,
+    sampler_of,
 )
 
 COLUMNS = {
@@ -47,7 +48,7 @@ COLUMNS = {
 }
 WRITTEN = "out", "picture"
 OTHERS = (  # options of single labels
-    "on", "at", "bound", "until", "runner_up", "store", "run_name", "sound", "quantize",
+    "at", "bound", "until", "runner_up", "store", "run_name", "sound", "quantize",
 )  # fmt: skip
 
 
@@ -78,8 +79,8 @@ def check_single(options: argparse.Namespace) -> None:
             )
 
 
-def run_task(options: argparse.Namespace) -> int:
-    """cert certify --task regression or segmentation."""
+def run_task(options: argparse.Namespace, on: str | None) -> int:
+    """cert certify --task regression or segmentation, on an engine or here."""
     from cert_models.networks.models import load_model
 
     _check(options)
@@ -89,29 +90,30 @@ def run_task(options: argparse.Namespace) -> int:
     task = task_of(options, data)
     check_task(task)
     indices = chosen_inputs(options, len(data))
-    model = load_model(
-        options.model, _classes(options, task, data), arch=options.arch,
-        normalize=options.normalize, weights=options.weights, device=options.device,
-    )  # fmt: skip
-    if options.out:
+    loading: dict[str, Any] = {"num_classes": _classes(options, task, data)}
+    loading |= {key: getattr(options, key) for key in ("arch", "normalize", "weights")}
+    model = load_model(options.model, device=None if on else options.device, **loading)
+    if options.out or on:
         task = replace(
             task, model_fingerprint=model_fingerprint(model, options.model, options.autocast),
             data_fingerprint=data_fingerprint(data.inputs),
         )  # fmt: skip
     keep_memory()
-    smoothed = smoothed_of(
-        model, task, batch_size=options.batch_size, device=options.device,
-        autocast=options.autocast,
-        channels_last=options.channels_last, compiled=options.compile,
-    )  # fmt: skip
-    return _report(options, task, data, _rows(options, task, data, smoothed, indices))
+    with executor_on(on, options.device) as executor:
+        sampler = sampler_of(
+            options.model if on else model, task, data, device=options.device, loading=loading,
+            executor=executor, batch_size=options.batch_size, autocast=options.autocast,
+            channels_last=options.channels_last, compiled=options.compile,
+        )  # fmt: skip
+        rows = _rows(options, task, data, sampler, indices)
+    return _report(options, task, data, rows)
 
 
 def _rows(
     options: argparse.Namespace,
     task: Task,
     data: Targets,
-    smoothed: cc.Smoothed,
+    sampler: Sampler[Certified],
     indices: list[int],
 ) -> list[Certified]:
     """What is certified of the inputs, the table's before those that it lacks."""
@@ -122,16 +124,20 @@ def _rows(
             stack.callback(table.close)
             rows = {i: _certified(task, i, cells) for i, cells in table.rows.items()}
         done = [i for i in indices if i in rows]
-        for found in progress(
-            certified(smoothed, task, data, [i for i in indices if i not in rows]),
-            len(indices), "certify", _told, quiet=options.quiet, form=options.progress,
-            done=len(done), correct=sum(_told(rows[i]) for i in done),
-            said=("certified whole", "certified_whole"),
-        ):  # fmt: skip
-            _check_outputs(found, data)
-            if table is not None:
-                table.add(found.index, _cells(found, data))
-            rows[found.index] = found
+        try:
+            for found in progress(
+                sampler([i for i in indices if i not in rows]),
+                len(indices), "certify", _told, quiet=options.quiet, form=options.progress,
+                done=len(done), correct=sum(_told(rows[i]) for i in done),
+                beside=sampler.state, said=("certified whole", "certified_whole"),
+            ):  # fmt: skip
+                _check_outputs(found, data)
+                if table is not None:
+                    table.add(found.index, _cells(found, data))
+                rows[found.index] = found
+        except KeyboardInterrupt:
+            kept = len(rows.keys() & set(indices)) if options.out else 0
+            raise KeyboardInterrupt(interrupted(kept, len(indices), options.out, "--out")) from None
     return [rows[i] for i in indices]
 
 

@@ -249,8 +249,8 @@ def _asked(options: argparse.Namespace) -> Asked:
     )
     n_max = options.n if options.n_max is None else options.n_max
     for noise in noises:
-        data.check_known(noise)
         cc.channels.check_independent(noise)
+        data.check_known(noise)
         for n in (options.n, n_max):
             cc.certificates.check_sampling(noise, options.attack, n, options.alpha)
     plans = cc.tuning.plans_of(

@@ -95,6 +95,31 @@ class Dataset:
                 stacklevel=3,
             )
 
+    def of(self, places: Any) -> Dataset:
+        """The inputs at these places, in that order, read when they are asked for."""
+        x, places = self.x, np.asarray(places)
+        found = copy.copy(self)  # whose inputs are checked
+        shape = (len(places), *x.shape[1:])
+        lazy = LazyArray(shape, lambda rows: x[places[rows]]) if isinstance(x, LazyArray) else None
+        object.__setattr__(found, "x", x[places] if lazy is None else lazy)
+        object.__setattr__(found, "y", self.y[places])
+        return found
+
+    def apart(self, share: float, seed: int) -> tuple[Dataset, Dataset]:
+        """Two parts without a common input, the second a share of all, drawn by the seed.
+
+        Raises
+        ------
+        ValueError
+            The share is not in (0, 1), or leaves one of them without an input.
+        """
+        rule = f"in (0, 1), of which each part of the {len(self)} inputs has one"
+        count = round(share * len(self)) if 0 < share < 1 else 0
+        if not 0 < count < len(self):
+            raise cc.errors.fail("held_out", rule, share, "pass another share")
+        order = np.random.default_rng([seed, 1]).permutation(len(self))
+        return self.of(np.sort(order[count:])), self.of(np.sort(order[:count]))
+
     def quantised(self, lattice: cc.Lattice) -> Dataset:
         """The same with every input moved to the nearest point of a lattice, as it is read."""
         moved, x = copy.copy(self), self.x

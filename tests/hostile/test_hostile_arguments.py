@@ -345,11 +345,63 @@ CALLS: dict[str, Call] = {
         drained(cc.sequential.votes_until),
         {**UNTIL, "looks": [10, 20], "stop": lambda *_: True, "n0": 5, "buffer": None},
     ),
+    "search": (
+        cc.tuning.search,
+        {
+            "judge": lambda candidate, inputs: ([0.5] * len(inputs), [1] * len(inputs)),
+            "most": [2, 2],
+            "inputs": range(6),
+            "objectives": [0.25, "average"],
+            "budget": 20,
+            "top": 1.0,
+            "rho": 0.05,
+        },
+    ),
+    "split": (
+        cc.tuning.split,
+        {"inputs": range(6), "seed": 0, "share": 0.5, "tuning": [0, 1], "fresh": [2, 3]},
+    ),
+    "tune": (
+        cc.tuning.tune,
+        {
+            "smooth": lambda noise: cc.Smoothed(predict, noise, 2),
+            "noises": [NOISE, cc.Gaussian(4, 0.5)],
+            "x": np.full((4, 4), 0.9, np.float32),
+            "labels": [1] * 4,
+            "attack": "l2",
+            "budget": 2000,
+            "seed": 0,
+            "radii": [0.1],
+            "average": False,
+            "n0": 5,
+            "n": 20,
+            "n_max": 20,
+            "alpha": 0.01,
+            "rho": 0.05,
+            "tuning": [0, 1],
+            "fresh": [2, 3],
+        },
+    ),
     "worst_shift": (cc.worst_shift, {**PAIR, "radius": 0.5}),
 }
 # Numbers there may be text as well: fractions, decimals.
 PROOFS: dict[str, Call] = {
     "prove": (cc.proof.prove, {"p": 0.9, **PAIR, "radius": 0.5, "tau": 0.1}),
+    "prove_shells": (
+        cc.proof.prove_shells,
+        {"a": [0.4, 0.9], "thresholds": [2.0], **PAIR, "radius": 0.5},
+    ),
+    "prove_shell_votes": (
+        cc.proof.prove_shell_votes,
+        {
+            "votes": [40, 50],
+            "samples": [45, 55],
+            "alpha": 0.01,
+            "a": [0.2, 0.8],
+            "thresholds": [2.0],
+            "noise": NOISE,
+        },
+    ),
     "prove_votes": (cc.proof.prove_votes, {"votes": 90, "n": 100, "alpha": 0.01, "p_lower": 0.8}),
     "discrepancy": (
         cc.proof.discrepancy,
@@ -359,7 +411,8 @@ PROOFS: dict[str, Call] = {
 # What functions return, not what they take; and what is no function.
 RECORDS = {
     "Bound", "Boundaries", "Certificates", "LogRatioLaw", "MonteCarloBound", "Noise",
-    "RoutedCertificates", "SequentialCertificates", "Shift", "Votes",
+    "RoutedCertificates", "SequentialCertificates", "Shift", "Votes", "Fresh", "Round", "Search",
+    "Tuned",
 }  # fmt: skip
 OTHERS = {
     "ABSTAIN", "ATTACKS", "BOUNDS", "CHANNELS", "NOISES", "BackendMissing", "DrawAgain",
@@ -409,9 +462,9 @@ VALUES: dict[str, Any] = NEVER | {
 TAKES = {
     "None": {
         "indices", "buffer", "k", "labels", "center", "out", "batch_size", "device", "autocast",
-        "rho", "start", "tau", "sound", "failed", "progress",
+        "rho", "start", "tau", "sound", "failed", "n_max", "tuning", "fresh", "progress",
     },
-    "True": {"symmetric", "channels_last", "compiled", "readonly"},
+    "True": {"average", "symmetric", "channels_last", "compiled", "readonly"},
     "dict": {"start"},
     "text": {
         "path", "name", "note", "model", "model_fingerprint", "data", "data_fingerprint",
@@ -559,6 +612,8 @@ ROUTING: dict[str, Call] = {
     "certify_at": (ROUTED.certify_at, {**SEQUENTIAL, "radii": [0.25]}),
     "certify_until": (ROUTED.certify_until, {**SEQUENTIAL, "width": 0.5}),
 }  # fmt: skip
+for _, legal in ROUTING.values():
+    legal.pop("progress")
 
 
 def new_store() -> str:
@@ -646,7 +701,8 @@ def test_routed(name: str, argument: str) -> None:
 @pytest.mark.parametrize(("name", "argument"), places(PROOFS))
 def test_proofs(name: str, argument: str) -> None:
     found = faults(PROOFS[name], argument)
-    assert not [fault for fault in found if not fault.startswith(f"{argument} = text: taken")]
+    as_text = tuple(f"{argument} = {kind}: taken" for kind in ("text", "texts"))
+    assert not [fault for fault in found if not fault.startswith(as_text)]
 
 
 @pytest.mark.parametrize(("name", "argument"), places(STORE))

@@ -114,7 +114,7 @@ def test_pictures_have_one_name(folder: Path) -> None:
     assert Path("b.svg").stat().st_size > 0
 
 
-SLOW = {"demo", "verify", "figures norms", "figures frontier", "figures dimension"}
+SLOW = {"demo", "tune", "verify", "figures norms", "figures frontier", "figures dimension"}
 
 
 @pytest.mark.parametrize(
@@ -260,69 +260,3 @@ def test_no_colours(setting: str, monkeypatch: pytest.MonkeyPatch, folder: Path)
     assert not coloured
     if setting == "NO_COLOR":
         assert not any("\x1b" in each.out + each.err for each in said)
-
-
-FILES: list[tuple[str, str, tuple[str, ...]]] = [
-    ("sigmma = 0.25", "radius", ("'sigmma'", "perhaps 'sigma' for 'sigmma'", "cert radius")),
-    ("save_config = 'x'\nbogus = 1", "radius", ("'save_config', 'bogus'",)),
-    ("batch_size = 1", "certify", ("perhaps 'batch-size'",)),
-    ("force = true", "report x", ("--force is of the command line alone",)),
-    ("command = 'train'", "certify", ("must be of cert certify", "which is of cert 'train'")),
-    ("command = 3", "certify", ("cert 3",)),
-    ("n = 'many'", "certify", ("'run.toml': argument --n: invalid int value: 'many'",)),
-    ("n = 1.5", "certify", ("'run.toml'", "--n", "'1.5'")),
-    ("n = true", "certify", ("n must be text or a number, got True",)),
-    ("n = [true, 1]", "certify", ("n must be text or a number",)),
-    ("quiet = 1", "certify", ("quiet must be true or false, got 1",)),
-    ("quiet = 'yes'", "certify", ("quiet must be true or false",)),
-    ("noise = 'cauchy'", "radius", ("'run.toml'", "invalid choice: 'cauchy'")),
-    ("at = []", "certify", ("at must be text, a number, true or false",)),
-    ("[noise]\nsigma = 1", "radius", ("noise must be text, a number",)),
-    ("n = 2020-01-01", "certify", ("n must be text, a number",)),
-    ("at = [[1]]", "certify", ("at must be text",)),
-    ("at = 0.1\nuntil = 0.1", "certify", ("'run.toml'", "not allowed with argument --at")),
-    ("n = 1\nn = 2", "certify", ("--config must be a TOML file", "run.toml")),
-    ("n = ", "certify", ("--config must be a TOML file",)),
-    ("\0", "certify", ("--config must be a TOML file",)),
-    ("config = 'run.toml'", "certify", ("'config'",)),
-    ("help = true", "certify", ("'help'",)),
-]
-
-
-@pytest.mark.parametrize(("text", "command", "words"), FILES)
-def test_files_that_are_wrong(
-    text: str, command: str, words: tuple[str, ...], folder: Path
-) -> None:
-    Path("run.toml").write_text(text + "\n", encoding="utf-8")
-    told = refusal(f"{command} --config run.toml")
-    assert all(word in told for word in words), told
-
-
-WRONG: list[tuple[str, tuple[str, ...]]] = [
-    ("radius --config none.toml", ("--config must be a TOML file", "No such file")),
-    ("radius --config .", ("--config must be a TOML file",)),
-    ("radius --config test.npz", ("--config must be a TOML file", "not text")),
-    ("radius --config", ("--config: expected one argument",)),
-    (f"{CERTIFY} --save-config no/run.toml", ("--save-config must be a file that does not",)),
-    (f"{CERTIFY} --save-config test.npz", ("--save-config must be a file of its own",)),
-    (f"{CERTIFY} --save-config .", ("--save-config must be a file that does not exist",)),
-    (f"{CERTIFY} --out a.tsv --save-config a.tsv", ("must be a file of its own",)),
-    (f"{CERTIFY} --out a.tsv --save-config ./a.tsv", ("must be a file of its own",)),
-    (f"{CERTIFY} --rms 1", ("--rms must come without --sigma, got 1.0 and 0.25",)),
-    ("radius --noise flips --rms 1 --dim 4 --attack l0 --p 0.9",
-     ("--rms must not be given for --noise flips",)),
-    ("radius --noise gaussian --rms 0 --dim 4 --attack l2 --p 0.9", ("rms must be",)),
-    ("radius --noise gaussian --rms nan --dim 4 --attack l2 --p 0.9", ("rms must be",)),
-    ("radius --noise gaussian --rms 1 --k 1 --dim 4 --attack l2 --p 0.9", ("--k must not",)),
-    ("radius --noise uniform --rms inf --dim 4 --attack l1 --p 0.9", ("rms must be",)),
-    ("runs", ("required: STORE",)),
-    ("runs none.db", ("none.db",)),
-    ("runs test.npz", ("test.npz",)),
-    ("--completion fish", ("invalid choice: 'fish'",)),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("line", "words"), WRONG)
-def test_lines_that_are_wrong(line: str, words: tuple[str, ...], folder: Path) -> None:
-    told = refusal(line)
-    assert all(word in told for word in words), told
