@@ -84,6 +84,8 @@ class Stretch:
 
 def passes(votes: Votes) -> int:
     """Noisy copies that were classified for an input."""
+    if votes.router is not None:
+        return passes(votes.router) + passes(replace(votes, router=None))
     if votes.scores is not None:
         return len(votes.scores)
     return int(votes.selection.sum() + votes.estimation.sum()) + votes.failed
