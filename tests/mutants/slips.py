@@ -223,6 +223,11 @@ CORE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         ("below = complement_below(probabilities(\"level\", level))", "below = complement_above(probabilities(\"level\", level))",
          "an upper bound from below"),
     ]),
+    "cert_core/executors.py": ("models/test_engines.py", [
+        ("    if version != package_version():\n", "    if False:\n", "workers of another version taken"),
+        ('    if getattr(_here, "key", None) != key:\n', '    if getattr(_here, "key", None) is None:\n', "another classifier's answers"),
+        ("        self._again.extend(self._pieces(call))\n", "", "work that failed once left out"),
+    ]),
     "cert_core/calibration.py": ("core/test_calibration.py core/test_radii.py", [
         ("(1.0 - SHRINK * shared.resolution)", "(1.0 + SHRINK * shared.resolution)", "interpolated radii rounded up"),
         ("if worst <= self.resolution:", "if worst <= 1e-3:", "a curve that does not fit"),
@@ -456,6 +461,11 @@ MODELS: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         ("units = np.floor(scores[0].astype(np.float64) * SCORE_UNIT)", "units = np.ceil(scores[0].astype(np.float64) * SCORE_UNIT)", "scores kept rounded up"),
         ("run.seed, indices=[index], start=start)", "run.seed, indices=[index])", "all stretches of an input of the same samples"),
     ]),
+    "cert_models/engines.py": ("models/test_engines.py", [
+        ("estimation=np.sum([part.estimation for part in parts], axis=0)", "estimation=parts[0].estimation", "an input's votes those of one part"),
+        ("if sum(samples for samples, _ in of_it) == self._samples:", "if sum(samples for samples, _ in of_it) >= self._samples // 2:", "an input told before all its parts are counted"),
+        ("at, start = (at + 1, 0) if stop == each else (at, stop)", "at, start = (at + 1, 0) if stop == each else (at, stop - 1)", "a sample counted twice at a seam"),
+    ]),
     "cert_models/store/storage.py": ("models/test_power_cut.py models/test_promises.py models/test_counts.py", [
         ('self._db.execute("PRAGMA synchronous = FULL")', 'self._db.execute("PRAGMA synchronous = NORMAL")', "the store's log not synced"),
         ('self._db.execute("BEGIN IMMEDIATE")', 'self._db.execute("BEGIN")', "the transaction's lock taken late"),
@@ -490,7 +500,8 @@ MODELS: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         ("wrong = 0 if rho is None else self.wrong_at_most(rho)\n        return max(", "wrong = 0\n        return max(", "a probable version that is the plain one"),
         ("self.failed[low : low + BLOCK].tolist()", "self.failed[:count].tolist()", "FAILs of the first block of rows for all"),
     ]),
-    "cert_models/store/fingerprints.py": ("models/test_promises.py models/test_workers.py", [
+    "cert_models/store/fingerprints.py": ("models/test_promises.py models/test_workers.py models/test_engines.py", [
+        ("    if _told(code) not in _codes(", "    if False and _told(code) not in _codes(", "code that ran before its file changed taken for the file's"),
         ("sorted([*model.named_parameters(), *model.named_buffers()])", "sorted(model.state_dict().items())",
          "a fingerprint that misses non-persistent buffers"),
         ('head = f"{name} {tensor.dtype} {tuple(tensor.shape)}"', 'head = ""', "tensors of another shape or name"),
