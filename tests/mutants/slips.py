@@ -400,12 +400,16 @@ CORE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
     "cert_core/kernels/cpu/backend.py": ("core/test_kernels.py core/test_monte_carlo.py", [
         ("noise, len(part), seed, start=start + at, out=part", "noise, len(part), seed, start=start + low, out=part", "every block of log ratios the same"),
     ]),
-    "cert_core/tuning.py": ("core/test_tuning.py", [
+    "cert_core/tuning/parts.py": ("core/test_tuning.py", [
         ("if both := sorted(set(first) & set(second)):", "if both := []:", "winners certified by inputs that chose them"),
+    ]),
+    "cert_core/tuning/halving.py": ("core/test_tuning.py", [
         ("block = min(BLOCK, rest, (self.left() - end) // worst if worst else rest)", "block = min(BLOCK, rest)", "a budget that does not hold"),
         ("self.enough = math.log(max(len(most) - 1, 1) / rho)", "self.enough = math.log(1.0 / 0.9)", "rivals told to be worse by chance"),
         ("- math.log(len(STAKES)), 0.0)", ", 0.0)", "players that begin with more than they have"),
         ("-self.scores(objective, c).mean()", "self.scores(objective, c).mean()", "the worse half kept"),
+    ]),
+    "cert_core/tuning/winners.py": ("core/test_tuning.py", [
         ("given[inputs], n0, n, alpha, attack, seed, indices=parts[1]", "given[np.array(parts[0])], n0, n, alpha, attack, seed, indices=parts[0]",
          "the numbers of the inputs that chose, as fresh ones"),
         ("    count, half = len(certificates), rho / 2\n", "    count, half = len(certificates), min(5 * rho, 0.5)\n", "intervals at several times rho"),
