@@ -265,6 +265,27 @@ def test_audited_by_a_stranger(
     assert "500 inputs\nof 50,000, all equal, leave at most 297 wrong ones (0.6 %)" in TEXT
 
 
+def test_files_of_options(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The commands as printed, with a smaller n."""
+    import numpy as np
+
+    x = np.random.default_rng(0).uniform(size=(6, 4)).astype(np.float32)
+    np.savez(tmp_path / "test.npz", x=x, y=np.array([0, 1, 0, 1, 0, 1]))
+    (tmp_path / "mymodule.py").write_text(
+        "def network(batch):\n    return (batch.sum(axis=1) > 2).astype(int)\n", encoding="utf-8"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "mymodule", raising=False)
+    code = blocks("docs/guides/command.md")[1][1].replace("10000", "500")
+    for line in code.strip().splitlines():
+        assert main(shlex.split(line)[1:]) == 0
+    told = capsys.readouterr().out
+    assert "Gaussian(dim=4, sigma=0.25)" in told
+    assert "Gaussian(dim=4, sigma=0.5)" in told
+
+
 def test_fewer_samples(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import dataclasses
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -56,6 +55,7 @@ from cert_models.store.runs import (
 if TYPE_CHECKING:
     from cert_models.data.datasets import Dataset
 
+ROW = ("index", "label", "predict", "radius", "correct")  # of an input, in JSON
 SAMPLING: dict[str, Any] = {"n0": 100, "n": 10_000, "alpha": 0.001}  # unless told
 
 
@@ -479,6 +479,8 @@ def _report(options: argparse.Namespace, result: Result) -> None:
         "measure": result.measure,
         "tight": certificates.tight, "out": options.out,
         "store": options.store, **values_of_mode,
-        "rows": [dataclasses.asdict(row) | {"correct": row.correct} for row in result.rows()],
+        "rows": [
+            {name: getattr(row, name) for name in ROW} | dict(row.extra) for row in result.rows()
+        ],
     }  # fmt: skip
     emit(options, values, "\n".join(lines))

@@ -114,7 +114,7 @@ def _part(
             raise cc.errors.fail(where, rule, name, "drop it, or correct its name")
         kind = known.get(name, str if name == "noise" else float)
         whole = kind is float and isinstance(value, int)
-        if not isinstance(value, kind) and not whole or isinstance(value, bool):
+        if (not isinstance(value, kind) and not whole) or isinstance(value, bool):
             raise cc.errors.fail(f"{name} in {where}", f"a {kind.__name__}", value, "write one")
     if given.get("noise") not in FAMILIES:
         rule, got = f"one of {', '.join(sorted(FAMILIES))}", given.get("noise")

@@ -331,8 +331,6 @@ CORE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
          "multipliers that rise outwards"),
         ("return mass >= 1 or mass >= _norms(noise)", "return mass >= 0 or mass >= _norms(noise)",
          "an endless multiplier where the class has not all of the noise"),
-        ("holds, p = needed < won, ball(masses[-1])", "holds, p = not needed > won, ball(masses[-1])",
-         "a proof where balls overlap"),
         ("    p = p.upper()\n", "    p = p.lower()\n", "a tail at the least probability that it may have"),
     ]),
     "cert_core/balls.py": ("core/test_shell_proofs.py core/test_proof.py", [
@@ -439,7 +437,8 @@ MODELS: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
     "cert_models/commands/routes.py": ("models/test_routed_runs.py", [
         ("level = cc.routing.halves(options.alpha)", "level = options.alpha", "tests of a router and of its branches at alpha each"),
     ]),
-    "cert_models/commands/options.py": ("models/test_routed_runs.py", [
+    "cert_models/commands/options.py": ("models/test_routed_runs.py models/test_command_line.py", [
+        ("with_rms(rms=rms, **values)", "with_rms(rms=2 * rms, **values)", "a level that was not asked for"),
         ("if any(BRANCH in row.extra for row in rows):", "if False:", "a routed log taken for one of one noise"),
     ]),
     "cert_models/run.py": (
@@ -530,7 +529,22 @@ MODELS: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         ("torch.load(path, map_location=\"cpu\", weights_only=True)", "torch.load(path, map_location=\"cpu\", weights_only=False)", "code run from a checkpoint"),
         ("    if not all(same_normalization(layer, layers[0]) for layer in layers):", "    if False:", "two normalisations, the first taken"),
     ]),
-    "cert_models/data/datasets.py": ("models/test_blocks.py", [
+    "cert_models/commands/config.py": ("models/test_command_line.py", [
+        ("if _named(leaf)[name].dest not in taken}", "if True}", "an option of the file where the command line excludes it"),
+        ("value = said.get(action.dest, action.default)", "value = action.default", "defaults saved in place of what was run"),
+        ("action.default, action.required, action.type = before", "action.default, action.required = before[:2]",
+         "options read as text from there on"),
+    ]),
+    "cert_models/networks/train.py": ("models/test_train.py", [
+        ("start=recipe.epochs * len(data),", "start=0,", "trials under the noise that was trained on"),
+        ("    module.train(training)\n    return clean", "    return clean", "a network that trains on as it is evaluated"),
+        ("    if kept != (None if held_out is None", "    if kept is None != (None if held_out is None", "a history of other inputs held out"),
+    ]),
+    "cert_models/data/datasets.py": ("models/test_blocks.py models/test_train.py hostile/test_hostile_data.py", [
+        ("self.of(np.sort(order[count:]))", "self.of(np.sort(order))", "inputs held out that are trained on"),
+        ("x.max(initial=0) >= DARK", "x.max(initial=0) >= 1", "bits and few grey levels taken for 0..255"),
+        ("(x.ndim > 2 and x.max", "(x.ndim > 1 and x.max", "features taken for pixels"),
+        ("np.float32) / np.float32(255)", "np.float32)", "radii in grey levels"),
         ("noise.checked(self.x[low : low + BLOCK])", "noise.checked(self.x[:BLOCK])", "inputs beyond the first block not looked at"),
     ]),
     "cert_models/data/scales.py": ("models/test_blocks.py", [
