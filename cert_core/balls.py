@@ -315,7 +315,7 @@ class Integral(Curve):
             end = ENDLESS if edge > 0 else -ENDLESS
             return end, end, arb(0)
         target = edge.log()
-        if self.law.k == 0 and by_x != self.inside:  # the longer one
+        if self.law.k == 0 and by_x == (self.sign < 0):  # the longer one
             least = self.size.log() / self.power
             if not least < target:
                 return -ENDLESS, -ENDLESS, arb(not least > target)
@@ -350,7 +350,8 @@ class Level(Curve):
 
 @dataclass(frozen=True)
 class Cell:
-    """Noise of norm between low and high, whose multiplier is exp(tau): no atom of l is tau."""
+    """Noise of norm between low and high, whose multiplier is exp(tau): no atom of l is tau.  That
+    of the innermost cell may be infinite: then all of it counts, and none of its multiplier."""
 
     low: arb
     high: arb
@@ -369,6 +370,8 @@ def discrepancy(law: Radial, cells: Sequence[Cell], tolerance: arb) -> arb:
     total = sum((_shell(law, cell, share) for cell in cells), arb(0))
     left = -ENDLESS  # log |z| where the edge below a cell is reached by the cell's inner neighbour
     for cell in cells:
+        if not cell.tau.is_finite():
+            continue
         curve = Integral(law, abs(cell.tau), -1 if cell.tau > 0 else 1)
         curve.inside = True
         (start, right, blur), (end, beyond, more) = (
@@ -384,6 +387,8 @@ def discrepancy(law: Radial, cells: Sequence[Cell], tolerance: arb) -> arb:
 
 def _shell(law: Radial, cell: Cell, tolerance: arb) -> arb:
     """exp(tau) P(l <= tau, |z| in the cell)."""
+    if not cell.tau.is_finite():
+        return arb(0)
     lam, outwards = cell.tau.exp(), cell.tau > 0
     curve = Integral(law, abs(cell.tau), 1 if outwards else -1)
     (start, _, blur), (end, _, more) = (

@@ -17,13 +17,25 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Any
+
+import numpy as np
 
 from cert_core import balls, exact
 from cert_core.balls import BITS, HALF, arb, ball, ctx, ends
 from cert_core.channels import Finite
-from cert_core.errors import MOST_VOTES, UnsupportedPair, fail, integer, positive, real, size
+from cert_core.errors import (
+    MOST_VOTES,
+    UnsupportedPair,
+    fail,
+    integer,
+    positive,
+    real,
+    size,
+    to_numpy,
+    vote_table,
+)
 from cert_core.laws import log_ratio_law
 from cert_core.noises import (
     Gaussian,
@@ -305,14 +317,15 @@ def prove_shells(
     attack : "l1", "l2" or "linf"
     radius : number, fraction or decimal as text, >= 0, in input units
     taus : (J,) floats, non-increasing
-        log of the multiplier of each shell to try, at most 600 (-inf: of none); by default the
-        engine's, and one for all shells where those prove nothing.
+        log of the multiplier of each shell to try, at most 600 (-inf: of none; inf: of shells
+        whose mass is all of the noise); by default the engine's, and one for all shells where
+        those prove nothing.
 
     Returns
     -------
     Proof
-        `required` bounds the p that is enough where all masses are smaller in one proportion;
-        `lam` is the innermost multiplier.
+        `required` bounds the p that is enough where all masses are smaller in one proportion (it
+        is p, or 1, where masses are all of the noise); `lam` is the innermost multiplier.
 
     Raises
     ------
@@ -325,6 +338,15 @@ def prove_shells(
     References
     ----------
     The text of shells.py; Zhang et al. 2020, Theorem 1, is J = 1.
+
+    Examples
+    --------
+    >>> noise = cc.L2Noise(64, 1.0, 56)
+    >>> thresholds = cc.shell_thresholds(noise, [0.5])
+    >>> cc.proof.prove_shells([0.49, 0.9], thresholds, noise, "l2", 0.45).holds
+    True
+    >>> cc.proof.prove(0.9, noise, "l2", 0.45).holds
+    False
     """
     level_record(noise)
     masses, edges = _masses(a, thresholds)
@@ -360,28 +382,25 @@ def _masses(a: Any, thresholds: Any) -> tuple[list[Fraction], list[Fraction]]:
 def _several(
     name: str, values: Any, rule: str, holds: Callable[[Fraction], bool]
 ) -> list[Fraction]:
-    """Numbers without rounding."""
-    each = None
-    with contextlib.suppress(TypeError):
-        each = None if isinstance(values, str) else list(values)
-    if each is None:
-        raise fail(name, f"a sequence, each {rule}", values, "pass a list")
-    return [_exact(name, value, rule, holds) for value in each]
+    """Numbers without rounding, listed or in an array."""
+    if not isinstance(values, list | tuple):
+        values = to_numpy(name, values)
+        if values.ndim != 1:
+            raise fail(name, f"a sequence, each {rule}", values.tolist(), "pass a list")
+        values = values.tolist()
+    return [_exact(name, value, rule, holds) for value in values]
 
 
 def _falling(taus: Any, count: int) -> list[float]:
     """taus as floats."""
-    found = None
-    with contextlib.suppress(TypeError, ValueError, OverflowError):
-        found = None if isinstance(taus, str) else [float(tau) for tau in taus]
-    if (
-        found is None
-        or len(found) != count
-        or not all(tau <= HIGHEST for tau in found)
-        or any(later > tau for tau, later in pairwise(found))
-    ):
-        rule = f"{count} numbers that do not rise, at most {HIGHEST:g}"
-        raise fail("taus", rule, taus, "leave them out for the engine's")
+    given = to_numpy("taus", taus, np.float64)
+    high = (given > HIGHEST) & (given < np.inf)
+    if given.shape != (count,) or high.any() or not (given[1:] <= given[:-1]).all():
+        rule = f"{count} numbers that do not rise, at most {HIGHEST:g} or infinite"
+        raise fail("taus", rule, given.tolist(), "leave them out for the engine's")
+    found: list[float] = given.tolist()
+    if math.isnan(found[0]):
+        raise fail("taus", "numbers", found, "leave them out for the engine's")
     return found
 
 
@@ -390,29 +409,39 @@ def _shells_at(
     attack: str, radius: Fraction,
 ) -> Proof:  # fmt: skip
     """The proof by these multipliers, a little below them all, where l has no atom."""
-    most, p = max(taus), float(masses[-1])
-    if most == -math.inf:
+    finite = [tau for tau in taus if math.isfinite(tau)]
+    if taus[0] == -math.inf or any(later > tau for tau, later in pairwise(taus)):
         return Proof(False, 1.0, 0.0, 0.0)
-    with ctx.workprec(BITS + max(0, math.ceil(1.5 * most))):
+    with ctx.workprec(BITS + max([0, *(math.ceil(1.5 * tau) for tau in finite)])):
         law, (_, _, scale, _) = _radial(noise, attack, radius), _family(_unscaled(noise))
-        cuts = [arb(0), *(ball(edge) / scale for edge in edges), balls.ENDLESS]
+        ends = [arb(0), *(ball(edge) / scale for edge in edges), balls.ENDLESS]
         below = (1 - ball(ASIDE)).log()
-        cells, won, first = [], arb(0), 0
-        for last in range(1, len(taus) + 1):
-            if last < len(taus) and taus[last] == taus[first]:
-                continue
-            if taus[first] > -math.inf:
-                tau = arb(taus[first]) + below
-                cells.append(balls.Cell(cuts[first], cuts[last], tau))
-                won += tau.exp() * ball(masses[last - 1] - (masses[first - 1] if first else 0))
+        parts = [y - x for x, y in pairwise([Fraction(0), *masses])]
+        cells, won, first = list[balls.Cell](), arb(0), 0
+        for tau, several in groupby(taus):
+            last = first + len(list(several))
+            if tau > -math.inf:
+                cells.append(balls.Cell(ends[first], ends[last], arb(tau) + below))
+            if math.isfinite(tau):
+                won += cells[-1].tau.exp() * ball(sum(parts[first:last], Fraction(0)))
+            if tau == math.inf and not _all_of_it(ball(masses[last - 1]), noise, ends[last]):
+                return Proof(False, 1.0, 0.0, tau)
             first = last
-        for tolerance in (SHARE * max(min(abs(p - 0.5), 1.0 - p), 1e-18), FINEST):
+        margin = min(abs(float(masses[-1]) - 0.5), 1.0 - float(masses[-1]))
+        for tolerance in (SHARE * max(margin, 1e-18), FINEST):
             needed = HALF + balls.discrepancy(law, cells, arb(tolerance / 100))
             if not needed.overlaps(won):
                 break
-        required = ball(masses[-1]) * needed / won
-        low, high = ends(required)
-        return Proof(needed < won, min(1.0, high), high - low, float(cells[0].tau.exp()))
+        holds, p = needed < won, ball(masses[-1])
+        low, high = balls.ends(
+            p * needed / won if math.isfinite(taus[0]) else p if holds else arb(1)
+        )
+        return Proof(holds, min(1.0, high), high - low, float(cells[0].tau.exp()))
+
+
+def _all_of_it(mass: arb, noise: Noise, end: arb) -> bool:
+    """Whether a mass is all that the noise has within a norm."""
+    return mass >= 1 or mass >= _norms(noise).between(arb(0), end, arb(FINEST))
 
 
 @dataclass(frozen=True)
@@ -510,17 +539,21 @@ def prove_shell_votes(
     References
     ----------
     Clopper and Pearson 1934; the text of shell_votes.py.
+
+    Examples
+    --------
+    >>> noise = cc.L2Noise(64, 1.0, 56)
+    >>> given = [490, 430], [500, 500], 0.001, [0.47, 0.88], cc.shell_thresholds(noise, [0.5])
+    >>> cc.proof.prove_shell_votes(*given, noise).holds
+    True
     """
     level_record(noise)
     masses, edges = _masses(a, thresholds)
     count = len(masses)
     alpha = _exact("alpha", alpha, "a number in (0, 0.5]", lambda x: 0 < x <= Fraction(1, 2))
-    cast, drawn = (
-        [int(n) for n in _several(name, each, "a whole number of votes", _is_votes)]
-        for name, each in (("votes", votes), ("samples", samples))
-    )
-    if not len(cast) == len(drawn) == count or any(k > n for k, n in zip(cast, drawn, strict=True)):
-        rule = f"of {count} shells, as samples are, and no more of each"
+    cast, drawn = (vote_table(*each).tolist() for each in (("votes", votes), ("samples", samples)))
+    if not _are_votes(cast, drawn, count):
+        rule = f"of {count} shells, as samples are, none below 0 or more than those"
         raise fail("votes", rule, cast, "pass what was counted")
     with ctx.workprec(BITS):
         (_, _, scale, _), norms, worst = _family(_unscaled(noise)), _norms(noise), arb(0)
@@ -543,5 +576,7 @@ def _tail(votes: int, n: int, p: arb) -> arb:
     return p.beta_lower(votes, n - votes + 1, regularized=True)
 
 
-def _is_votes(value: Fraction) -> bool:
-    return value.denominator == 1 and 0 <= value <= MOST_VOTES
+def _are_votes(cast: list[int], drawn: list[int], count: int) -> bool:
+    return np.shape(cast) == np.shape(drawn) == (count,) and all(
+        0 <= votes <= most for votes, most in zip(cast, drawn, strict=True)
+    )

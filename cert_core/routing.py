@@ -59,6 +59,15 @@ class RoutedCertificates(Certificates):
         Lower confidence bound of the probability that it sends it there.
     noises : tuple of Noise
         Those of the branches.
+
+    Examples
+    --------
+    >>> router = np.array([[45, 5]]), np.array([[980, 20]])
+    >>> branch = np.array([[4, 46]]), np.array([[30, 970]])
+    >>> noises = [cc.Gaussian(4, 0.25), cc.Gaussian(4, 0.5)]
+    >>> made = cc.certify_routed(router, [branch, None], cc.Gaussian(4, 0.5), noises, "l2")
+    >>> made.branch, made.p_router.round(3), made.p_lower.round(3)
+    (array([0]), array([0.961]), array([0.948]))
     """
 
     branch: Counts
@@ -148,6 +157,15 @@ def certify_routed(
     References
     ----------
     The text of this module, and docs/guides/routing.md, which proves it.
+
+    Examples
+    --------
+    >>> router = np.array([[45, 5]]), np.array([[980, 20]])
+    >>> branch = np.array([[4, 46]]), np.array([[30, 970]])
+    >>> noises = [cc.Gaussian(4, 0.25), cc.Gaussian(4, 0.5)]
+    >>> made = cc.certify_routed(router, [branch, None], cc.Gaussian(4, 0.5), noises, "l2")
+    >>> made.branch, made.label, made.radius.round(2)
+    (array([0]), array([1]), array([0.41]))
     """
     level, share = attack_name(attack), halves(alpha)
     noises = items("branch_noises", branch_noises, "a noise a branch", remedy="pass a list")
@@ -239,6 +257,15 @@ def join_routed(
     ValueError
         Another attack, mode or measure than the router's, branches for other inputs, or samples
         of the router that a branch was certified by.
+
+    Examples
+    --------
+    >>> first, noises = cc.Gaussian(4, 0.5), [cc.Gaussian(4, 0.25), cc.Gaussian(4, 0.5)]
+    >>> router = cc.certify([[45, 5]], [[980, 20]], first, "l2", alpha=0.0005)
+    >>> branch = cc.certify([[4, 46]], [[30, 970]], noises[0], "l2", alpha=0.0005)
+    >>> made = cc.routing.join_routed(router, [branch, None], noises)
+    >>> made.radius.round(2), made.alpha
+    (array([0.41]), 0.001)
     """
     checked_certificates("router", router)
     given = items("branches", branches, "certificates a branch", remedy="pass a list")
@@ -324,6 +351,16 @@ class Routed:
     References
     ----------
     docs/guides/routing.md.
+
+    Examples
+    --------
+    >>> near = lambda batch: (batch[:, 1] > 0).astype(int)  # which noise suits
+    >>> label = lambda batch: (batch[:, 0] > 0).astype(int)
+    >>> branches = [cc.Smoothed(label, cc.Gaussian(2, scale), 2) for scale in (0.25, 1.0)]
+    >>> routed = cc.Routed(cc.Smoothed(near, cc.Gaussian(2, 0.5), 2), branches)
+    >>> made = routed.certify([[0.5, -2.0], [2.0, 2.0]], 100, 1000, 0.001, "l2", seed=0)
+    >>> made.branch, made.label, made.radius.round(1)
+    (array([0, 1]), array([1, 1]), array([0.4, 1.2]))
     """
 
     def __init__(self, router: Smoothed, branches: Sequence[Smoothed]) -> None:

@@ -132,9 +132,10 @@ class _Shells:
 def multipliers(
     masses: Sequence[float], edges: Sequence[float], noise: Noise, attack: str, radius: float
 ) -> list[float]:
-    """log of the multiplier of each shell at which the bound is read; they fall outwards."""
+    """log of the multiplier of each shell at which the bound is read; they fall outwards, from inf
+    where the masses are all of the noise."""
     pooled = _Shells(noise, attack, radius, edges).pooled(masses, {})
-    return [min(cell.t, FAR) for cell in pooled for _ in range(cell.first, cell.last)]
+    return [cell.t for cell in pooled for _ in range(cell.first, cell.last)]
 
 
 def checked_thresholds(thresholds: Any, noise: Noise) -> list[float]:

@@ -151,6 +151,8 @@ class Smoothed:
         batch_size: int = 1000,
         sound: Lattice | None = None,
     ) -> None:
+        if hasattr(predict, "predict") and not callable(predict):
+            raise fail("predict", "a function", predict, "pass its method: predict=model.predict")
         for name, function in (("predict", predict), ("scores", scores)):
             if function is not None or (predict is None and scores is None):
                 check_callable(name, function)

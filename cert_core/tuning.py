@@ -57,7 +57,14 @@ Judge = Callable[[int, list[int]], tuple[Any, Any]]
 
 @dataclass(frozen=True)
 class Round:
-    """One round of a search: the candidates judged, the inputs and passes by its end."""
+    """One round of a search: the candidates judged, the inputs and passes by its end.
+
+    Examples
+    --------
+    >>> judge = lambda candidate, inputs: ([float(candidate)] * len(inputs), [10] * len(inputs))
+    >>> cc.tuning.search(judge, [10, 10], range(9), [1.0], 100, top=1.0).rounds
+    (Round(alive=(0, 1), inputs=5, passes=100),)
+    """
 
     alive: tuple[int, ...]
     inputs: int
@@ -83,6 +90,13 @@ class Search:
     budget : int, which the passes of all do not exceed
     top : float, up to which radii count
     rho : float
+
+    Examples
+    --------
+    >>> judge = lambda candidate, inputs: ([float(candidate)] * len(inputs), [10] * len(inputs))
+    >>> found = cc.tuning.search(judge, [10, 10], range(9), [1.0], 100, top=1.0)
+    >>> found.estimate(0, 1.0), found.estimate(1, 1.0), found.passes
+    (0.0, 1.0, (50, 50))
     """
 
     objectives: tuple[Objective, ...]
@@ -118,6 +132,17 @@ class Fresh:
         An interval that misses the mean over the inputs' law with probability rho at most: exact
         binomial of an accuracy, by betting of an average.
     inputs, passes : int
+
+    Examples
+    --------
+    >>> band = lambda batch: (abs(batch[:, 0]) < 1).astype(int)
+    >>> x = np.linspace(-2, 2, 80, dtype=np.float32)[:, None]
+    >>> noises = [cc.Gaussian(1, 0.2), cc.Gaussian(1, 2.0)]
+    >>> smooth = lambda noise: cc.Smoothed(band, noise, 2)
+    >>> tuned = cc.tuning.tune(smooth, noises, x, band(x), "l2", 40_000, 0, radii=[0.2], n=300)
+    >>> (fresh,) = tuned.fresh
+    >>> fresh.inputs, fresh.passes, fresh.lower < fresh.value < fresh.upper
+    (40, 16000, True)
     """
 
     objective: Objective
@@ -141,6 +166,18 @@ class Tuned:
     fresh : tuple of Fresh, of each objective, on the other part
     certificates : dict of int to Certificates, of each winner on that part
     parts : (tuning, fresh), tuples of int
+
+    Examples
+    --------
+    >>> band = lambda batch: (abs(batch[:, 0]) < 1).astype(int)
+    >>> x = np.linspace(-2, 2, 80, dtype=np.float32)[:, None]
+    >>> noises = [cc.Gaussian(1, 0.2), cc.Gaussian(1, 2.0)]
+    >>> smooth = lambda noise: cc.Smoothed(band, noise, 2)
+    >>> tuned = cc.tuning.tune(smooth, noises, x, band(x), "l2", 40_000, 0, radii=[0.2], n=300)
+    >>> [tuned.noises[winner] for winner in tuned.search.winners]
+    [Gaussian(dim=1, sigma=0.2)]
+    >>> [len(part) for part in tuned.parts], len(tuned.certificates[0])
+    ([40, 40], 40)
     """
 
     noises: tuple[Noise, ...]
@@ -174,6 +211,12 @@ def split(
     ------
     ValueError
         An input in both parts or twice, or a part without any.
+
+    Examples
+    --------
+    >>> tuning, fresh = cc.tuning.split(range(10), 0, fresh=[7, 8, 9])
+    >>> sorted(tuning), fresh
+    ([0, 1, 2, 3, 4, 5, 6], (7, 8, 9))
     """
     remedy = "pass the inputs' places in the data, each once"
     given = integers("inputs", inputs, 0, remedy=remedy)
@@ -268,8 +311,13 @@ def objectives_of(levels: Any, average: bool) -> tuple[Objective, ...]:
 
 def judged(certificates: SequentialCertificates, labels: Any) -> tuple[Float, Any]:
     """The radii certified with the right label, 0 where there is none, and the passes taken."""
+    return _held(certificates, labels), certificates.samples
+
+
+def _held(certificates: Certificates, labels: Any) -> Float:
+    """The radii certified with the right label, 0 where there is none."""
     right = (certificates.label == np.asarray(labels)) & (certificates.label != ABSTAIN)
-    return np.where(right, certificates.radius, 0.0), certificates.samples
+    return np.where(right, certificates.radius, 0.0)
 
 
 def _scores(radius: Float, objective: Objective, top: float) -> Float:
@@ -435,6 +483,15 @@ def search(
     whatever the votes; what a round leaves goes to the next.  Who is told to be worse leaves
     before the half does: a test that may be looked at at any time, by betting on the gaps between
     two candidates (Ville 1939), at level rho over the number of others.
+
+    Examples
+    --------
+    >>> def judge(candidate, inputs):  # candidate 2 certifies three inputs of four, others half
+    ...     held = [i % 4 < (3 if candidate == 2 else 2) for i in inputs]
+    ...     return np.where(held, 0.5, 0.0), [10] * len(inputs)
+    >>> found = cc.tuning.search(judge, [10] * 4, range(1000), [0.5], 20_000, top=0.5)
+    >>> found.winners, found.rivals, sum(found.passes) <= 20_000
+    ((2,), ((),), True)
     """
     check_callable("judge", judge)
     remedy = "pass the most passes an input of each candidate"
@@ -499,9 +556,7 @@ def fresh_number(
         upper = 1.0 if k == count else float(binomial_upper(k, count, half))
         error = math.sqrt(share * (1.0 - share) / count)
         return Fresh(value=share, error=error, lower=lower, upper=upper, **common)
-    right = (certificates.label == np.asarray(labels)) & (certificates.label != ABSTAIN)
-    radius = np.where(right, certificates.radius, 0.0)
-    n = certificates.n
+    radius, n = _held(certificates, labels), certificates.n
     most = binomial_lower(n, n, certificates.alpha)  # what unanimous votes certify
     top = float(certified_radius(most, certificates.noise, certificates.attack))
     scores, spread = np.minimum(radius / top, 1.0), radius.std(ddof=min(count - 1, 1))
@@ -578,6 +633,16 @@ def tune(
     -----
     The samples of input i are those of the stream (seed, i), whatever the candidate: gaps between
     two of them vary less than either, and parts that share no input share no sample.
+
+    Examples
+    --------
+    >>> band = lambda batch: (abs(batch[:, 0]) < 1).astype(int)
+    >>> x = np.linspace(-2, 2, 80, dtype=np.float32)[:, None]
+    >>> noises = [cc.Gaussian(1, 0.2), cc.Gaussian(1, 2.0)]
+    >>> smooth = lambda noise: cc.Smoothed(band, noise, 2)
+    >>> tuned = cc.tuning.tune(smooth, noises, x, band(x), "l2", 40_000, 0, radii=[0.2], n=300)
+    >>> tuned.search.winners, sum(tuned.search.passes) <= 40_000
+    ((0,), True)
     """
     check_callable("smooth", smooth)
     rule, remedy = "two noises or more, each once", "pass the noises to choose from"

@@ -220,9 +220,19 @@ def class_count(value: Any) -> int:
     return size("num_classes", value, 2, CLASSES, remedy="pass the number of classes")
 
 
+def labels_of(said: Any) -> np.ndarray[Any, np.dtype[Any]]:
+    """What predict returned, as numbers."""
+    if isinstance(said, np.ndarray) and said.dtype.kind in "OSTU":
+        remedy = "for classes with names return numpy.searchsorted(model.classes_, names)"
+        raise fail(
+            "predict(batch)", "class numbers", f"{said.dtype} such as {said.flat[:1]}", remedy
+        )
+    return to_numpy("predict(batch)", said)
+
+
 def check_labels(labels: Any, count: int, num_classes: int) -> Counts:
     """What predict returned, as class numbers."""
-    votes = to_numpy("predict(batch)", labels)
+    votes = labels_of(labels)
     if votes.shape != (count,) or not np.issubdtype(votes.dtype, np.integer):
         rule = f"an integer label for each of the {count} rows"
         got = f"{votes.dtype} of shape {votes.shape}"
@@ -533,7 +543,7 @@ class Alone:
             return self._predict(batch)
         rows = batch.copy()  # predict may change what it is given
         said = self._predict(batch)
-        labels, kept = to_numpy("predict(batch)", said), slice(1, None, 3)
+        labels, kept = labels_of(said), slice(1, None, 3)
         if labels.shape[:1] != (len(rows),):  # no labels, as whoever counts them will say
             return said
         if self._chance and (labels.dtype.kind not in "iu" or self._random(rows, labels)):

@@ -70,8 +70,9 @@ def write_reference(app: Any) -> None:
 
 
 def foreign(app: Any, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
-    """A function that is the default of a field is no method."""
-    return True if inspect.isfunction(obj) and "." not in obj.__qualname__ else None
+    """A function that is the default of a field is no method, and others' have pages of theirs."""
+    own = getattr(obj, "__module__", "").startswith("cert_") and "." in obj.__qualname__
+    return True if inspect.isfunction(obj) and not own else None
 
 
 def plain(app: Any, what: str, name: str, obj: object, options: Any, lines: list[str]) -> None:

@@ -160,6 +160,33 @@ def test_shells(
     assert "alpha 0.001" in capsys.readouterr().out
 
 
+def test_a_noise_for_a_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The two commands as printed, with smaller numbers; the table is what the example prints."""
+    import numpy as np
+
+    x = np.random.default_rng(0).uniform(size=(30, 4)).astype(np.float32)
+    np.savez(tmp_path / "test.npz", x=x, y=(x.sum(axis=1) > 2).astype(int))
+    (tmp_path / "mymodule.py").write_text(
+        "def network(batch):\n    return (batch.sum(axis=1) > 2).astype(int)\n", encoding="utf-8"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "mymodule", raising=False)
+    lines = [code for language, code in blocks("docs/guides/tuning.md") if not language]
+    small = [["--n", "300", "--budget", "30000"],
+             ["--n", "100", "--max", "12", "--budget", "5000", "--epochs", "1"]]  # fmt: skip
+    for line, more in zip(lines, small, strict=True):
+        assert main([*shlex.split(line)[1:], *more, "--quiet"]) == 0
+        assert "certified afresh on" in capsys.readouterr().out
+    for name in ("tuned.tsv", "frontier.png", "digits.db.models/l2-k=32-rms=0.4.pth"):
+        assert Path(name).stat().st_size > 0
+    exec(next(code for code in CODES if "cc.tuning.tune" in code), {})
+    printed = capsys.readouterr().out
+    assert printed.count("|") == 12
+    assert printed in TEXT
+
+
 def test_certifying_for_days(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -88,7 +88,8 @@ def _classifier(found: Any, name: str) -> Any:
             f"{name!r}: name an instance, e.g. net = {found.__name__}(...)"
         )
     if not callable(found):
-        raise cc.errors.fail("model", "a torch module or a function", found, "name one")
+        remedy = f"name its method, {name}.predict" if hasattr(found, "predict") else "name one"
+        raise cc.errors.fail("model", "a torch module or a function", found, remedy)
     return found
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import le
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +56,16 @@ class Shells:
 
     def bounded(self, noise: cc.Noise, alpha: float) -> bool:
         """Whether the votes bound the masses at alpha."""
-        cast, drawn = (np.array([each], dtype=np.int64) for each in (self.votes, self.samples))
-        most = cc.shell_votes.lower_masses(cast, drawn, self.thresholds, noise, alpha)[0]
-        return len(self.masses) == len(most) and bool((self.masses <= most).all())
+        most = _masses(self.votes, self.samples, self.thresholds, noise, alpha)
+        return len(self.masses) == len(most) and all(map(le, self.masses, most))
+
+
+def _masses(
+    votes: Sequence[int], samples: Sequence[int], edges: Sequence[float], noise: cc.Noise,
+    alpha: float,
+) -> tuple[float, ...]:  # fmt: skip
+    cast, drawn = (np.array([each], dtype=np.int64) for each in (votes, samples))
+    return tuple(cc.shell_votes.lower_masses(cast, drawn, edges, noise, alpha)[0].tolist())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,9 +123,8 @@ def _by_shell(
     edges, noise, alpha = plan.thresholds, found.noise, found.alpha
     for v in votes:
         cast, drawn = plan.by_shell(v)
-        ours, all_of = (np.array([part], dtype=np.int64) for part in (cast, drawn))
-        masses = cc.shell_votes.lower_masses(ours, all_of, edges, noise, alpha)[0].tolist()
-        shells = Shells(thresholds=edges, masses=tuple(masses), votes=cast, samples=drawn)
+        masses = _masses(cast, drawn, edges, noise, alpha)
+        shells = Shells(thresholds=edges, masses=masses, votes=cast, samples=drawn)
         yield v.index, {"votes": sum(cast), "n": plan.n, "alpha": alpha, "shells": shells}
 
 

@@ -178,8 +178,8 @@ def test_proofs_share_nothing_with_the_engine() -> None:
         for noise in (*cc.NOISES.values(), *cc.CHANNELS.values(), cc.noises.Scaled)
     }
     names = {("cert_core.threats", name) for name in ("ORDER", "Shift", "law_shift")}
-    guess = {("cert_core.laws", "log_ratio_law")}
-    checks = {("cert_core.noises", "Noise"), ("cert_core.noises", "checked_noise")}
+    guess = {("cert_core.laws", "log_ratio_law"), ("cert_core.shells", "multipliers")}
+    checks = {("cert_core.noises", name) for name in ("Noise", "checked_noise", "level_record")}
     assert taken == families | names | guess | checks | {
         ("cert_core", "balls"), ("cert_core", "exact"), ("cert_core.channels", "Finite"),
     }  # fmt: skip

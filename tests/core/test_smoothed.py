@@ -52,6 +52,19 @@ def test_votes_are_those_of_the_functions() -> None:
         assert [each.stage for each in ours.drawn] == ["selection", "estimation"]
 
 
+def test_a_model_of_names_and_a_model_itself_are_told_how() -> None:
+    class Model:
+        def predict(self, batch: Any) -> Any:
+            return np.array(["cat", "dog"])[labels(batch)]
+
+    with pytest.raises(ValueError, match=r"searchsorted\(model.classes_, names\)"):
+        cc.Smoothed(Model().predict, NOISE, 2).counts(X, 10, 0)
+    with pytest.raises(ValueError, match=r"searchsorted\(model.classes_, names\)"):
+        cc.count_votes(Model().predict, X, NOISE, 2, 10, 0)
+    with pytest.raises(ValueError, match=r"predict=model\.predict"):
+        cc.Smoothed(Model(), NOISE, 2)  # type: ignore[arg-type]
+
+
 VERBS: dict[str, tuple[Any, ...]] = {
     "counts": (X, 100, 0),
     "shell_counts": (X, 100, 0, [0.9]),

@@ -387,6 +387,21 @@ CALLS: dict[str, Call] = {
 # Numbers there may be text as well: fractions, decimals.
 PROOFS: dict[str, Call] = {
     "prove": (cc.proof.prove, {"p": 0.9, **PAIR, "radius": 0.5, "tau": 0.1}),
+    "prove_shells": (
+        cc.proof.prove_shells,
+        {"a": [0.4, 0.9], "thresholds": [2.0], **PAIR, "radius": 0.5},
+    ),
+    "prove_shell_votes": (
+        cc.proof.prove_shell_votes,
+        {
+            "votes": [40, 50],
+            "samples": [45, 55],
+            "alpha": 0.01,
+            "a": [0.2, 0.8],
+            "thresholds": [2.0],
+            "noise": NOISE,
+        },
+    ),
     "prove_votes": (cc.proof.prove_votes, {"votes": 90, "n": 100, "alpha": 0.01, "p_lower": 0.8}),
     "discrepancy": (
         cc.proof.discrepancy,
@@ -597,6 +612,8 @@ ROUTING: dict[str, Call] = {
     "certify_at": (ROUTED.certify_at, {**SEQUENTIAL, "radii": [0.25]}),
     "certify_until": (ROUTED.certify_until, {**SEQUENTIAL, "width": 0.5}),
 }  # fmt: skip
+for _, legal in ROUTING.values():
+    legal.pop("progress")
 
 
 def new_store() -> str:
@@ -684,7 +701,8 @@ def test_routed(name: str, argument: str) -> None:
 @pytest.mark.parametrize(("name", "argument"), places(PROOFS))
 def test_proofs(name: str, argument: str) -> None:
     found = faults(PROOFS[name], argument)
-    assert not [fault for fault in found if not fault.startswith(f"{argument} = text: taken")]
+    as_text = tuple(f"{argument} = {kind}: taken" for kind in ("text", "texts"))
+    assert not [fault for fault in found if not fault.startswith(as_text)]
 
 
 @pytest.mark.parametrize(("name", "argument"), places(STORE))

@@ -26,11 +26,23 @@ from cases import cert
 import cert_core as cc
 from cert_core import executors
 from cert_core.executors import Crew, WorkError
+from cert_models import tasks
+from cert_models.audit import audit_run
 from cert_models.data.datasets import Dataset
+from cert_models.data.targets import Targets
 from cert_models.engines import Processes, Sampler, Stretch, executor_on
 from cert_models.run import sampler_of
 from cert_models.store.counts import CountStore
-from cert_models.store.runs import FixedPlan, Plan, Run, ScorePlan, SequentialPlan
+from cert_models.store.runs import (
+    AllPlan,
+    FixedPlan,
+    Plan,
+    Run,
+    ScorePlan,
+    SequentialPlan,
+    ShellPlan,
+)
+from cert_models.tasks import Task
 
 INPUTS = 40
 CODE = """
@@ -44,6 +56,12 @@ def predict(batch):
 def slow(batch):
     time.sleep(0.05)
     return predict(batch)
+
+def means(batch):
+    return np.clip(batch, 0, 1).mean(axis=2)
+
+def pixels(batch):
+    return (batch > 0.3).astype(int) + (batch > 0.7)
 
 def scores(batch):
     first = np.clip(batch.mean(axis=(1, 2)), 0, 1)
@@ -70,10 +88,20 @@ CERTIFY = [
     "--classes", "3", "--n0", "20", "--n", "300", "--quiet",
 ]  # fmt: skip
 RULE = cc.sequential.plan_at(NOISE, "l1", [0.01, 0.02], n_max=1000, alpha=0.001, n0=20)
-PLANS = {
-    "fixed": FixedPlan(20, 3000),
-    "sequential": SequentialPlan(RULE),
-    "scores": ScorePlan(20, 300),
+SPLITTING = cc.Splitting(6, 0.5, 4)
+SHELLS = tuple(cc.shell_thresholds(NOISE, cc.shells.MASSES).tolist())
+PLANS: dict[str, tuple[Plan, dict[str, Any]]] = {
+    "fixed": (FixedPlan(20, 3000), {}),
+    "sequential": (SequentialPlan(RULE), {}),
+    "scores": (ScorePlan(20, 300), {}),
+    "shells": (ShellPlan(20, 300, SHELLS), {}),
+    "all copies": (AllPlan(SPLITTING.copies or 0), {"noise": SPLITTING, "alpha": 0.0}),
+    "lattice": (FixedPlan(20, 300), {"sound": cc.Lattice("1/65536"), "quantized": True}),
+}
+TASKS = {
+    "median": Task("regression", NOISE, "l1", 0.001, 0.01, 0, 200, share=0.5),
+    "mean": Task("regression", NOISE, "l1", 0.001, 0.01, 0, 200),
+    "maps": Task("segmentation", NOISE, "l1", 0.001, 0.01, 0, 200, n0=20, num_classes=3),
 }
 
 
@@ -104,24 +132,51 @@ def content(path: str) -> list[Any]:
 
 
 def told(v: Any) -> tuple[Any, ...]:
-    return v.index, v.label, v.selection.tolist(), v.estimation.tolist(), v.looks, v.scores
+    steps = v.looks, v.scores, v.shells, v.failed
+    return v.index, v.label, v.selection.tolist(), v.estimation.tolist(), *steps
 
 
-def run_of(plan: Plan) -> Run:
-    return Run(
-        plan=plan, noise=NOISE, seed=0, batch_size=128, num_classes=3, model="spread",
-        model_fingerprint="", data="data", data_fingerprint="", attack="l1", alpha=0.001,
-    )  # fmt: skip
+def run_of(plan: Plan, **more: Any) -> Run:
+    about: dict[str, Any] = {
+        "noise": NOISE, "seed": 0, "batch_size": 128, "num_classes": 3, "model": "spread",
+        "model_fingerprint": "", "data": "data", "data_fingerprint": "", "attack": "l1",
+        "alpha": 0.001,
+    }  # fmt: skip
+    return Run(plan=plan, **(about | more))
 
 
-def counted(plan: Plan, executor: Executor | None) -> list[tuple[Any, ...]]:
-    """All votes of the data set, in order."""
-    name = "scores" if isinstance(plan, ScorePlan) else "predict"
+def data() -> Dataset:
     with np.load("data.npz") as archive:
-        data = Dataset("data", archive["x"], archive["y"], 3)
-    model: Any = f"spread:{name}"
-    sample = sampler_of(model, run_of(plan), data, device=None, executor=executor)
-    return sorted(told(votes) for votes in sample(range(INPUTS)))
+        return Dataset("data", archive["x"], archive["y"], 3)
+
+
+def sampler(plan: Plan, executor: Executor | None, **more: Any) -> Sampler[Any]:
+    name: Any = "spread:scores" if isinstance(plan, ScorePlan) else "spread:predict"
+    found = data()
+    if isinstance(plan, AllPlan):  # of inputs on its levels
+        found = replace(found, x=np.round(found.x * SPLITTING.levels) / SPLITTING.levels)
+    return sampler_of(name, run_of(plan, **more), found, device=None, executor=executor)
+
+
+def counted(plan: Plan, executor: Executor | None, **more: Any) -> list[tuple[Any, ...]]:
+    """All votes of the data set, in order."""
+    return sorted(told(votes) for votes in sampler(plan, executor, **more)(range(INPUTS)))
+
+
+def certified(task: Task, executor: Executor | None) -> list[tuple[Any, ...]]:
+    """What a task says of all inputs, but times."""
+    name = "means" if task.kind == "regression" else "pixels"
+    sample = tasks.sampler_of(
+        f"spread:{name}", task, Targets(data(), None), device=None, executor=executor,
+        loading={"num_classes": 3}, batch_size=128,
+    )  # fmt: skip
+    found = sorted(sample(range(INPUTS)), key=lambda each: each.index)
+    assert sample.state()["passes_per_second"] > 0
+    return [
+        (each.index, each.labels.tolist()) if isinstance(each, tasks.LabelMap)
+        else (each.index, each.lower.tolist(), each.upper.tolist())
+        for each in found
+    ]  # fmt: skip
 
 
 def smoothed() -> cc.Smoothed:
@@ -132,15 +187,18 @@ def smoothed() -> cc.Smoothed:
 
 def same_everywhere(executor: Executor) -> None:
     """Every plan and every verb, there and here."""
-    for plan in PLANS.values():
-        assert counted(plan, executor) == counted(plan, None)
+    for name, (plan, more) in PLANS.items():
+        assert counted(plan, executor, **more) == counted(plan, None, **more), name
+    for name, task in TASKS.items():
+        assert certified(task, executor) == certified(task, None), name
     with np.load("data.npz") as archive:
         x = archive["x"][:7]
     here, indices = smoothed(), range(3, 10)
     for verb, arguments in (
         ("counts", (100, 0)), ("probabilities", (100, 0)), ("mean_scores", (100, 0)),
         ("label_scores", ([0, 1, 2, 0, 1, 2, 0], 100, 0)), ("values", (100, 0)),
-        ("predict", (100, 0.01, 0)),
+        ("shell_counts", (100, 0, SHELLS)), ("predict", (100, 0.01, 0)),
+        ("selected_labels", (20, 0)), ("label_votes", ([0, 1, 2, 0, 1, 2, 0], 100, 0)),
     ):  # fmt: skip
         one, other = (
             getattr(here, verb)(x, *arguments, indices=indices, **how)
@@ -148,6 +206,10 @@ def same_everywhere(executor: Executor) -> None:
         )
         assert np.array_equal(one, other), verb
         assert getattr(one, "drawn", ()) == getattr(other, "drawn", ())
+    ranks = here.values(x, 100, 0, indices=indices, ranks=(5, 95))
+    assert np.array_equal(
+        ranks, here.values(x, 100, 0, indices=indices, ranks=(5, 95), executor=executor)
+    )
     for verb, arguments in (
         ("certify", (20, 100, 0.01, "l1", 0)), ("certify_top_k", (20, 100, 0.01, "l1", 0)),
         ("certify_scores", (20, 100, 0.01, "l1", 0)),
@@ -165,6 +227,22 @@ def same_everywhere(executor: Executor) -> None:
 
 def test_processes_count_as_one(processes: Executor) -> None:
     same_everywhere(processes)
+
+
+def test_audits_count_on_workers(processes: Executor) -> None:
+    """Every kind of run counted here, an input of it wrong; what two processes say of it."""
+    for name, (plan, more) in PLANS.items():
+        run = run_of(plan, **more)
+        with CountStore("audited.db") as store:
+            store.begin(name, run)
+            for votes in sampler(plan, None, **more)(range(6)):
+                store.add(
+                    name, replace(votes, label=1 - votes.label) if votes.index == 3 else votes
+                )
+            found = audit_run(
+                store, name, data().y, sampler(plan, processes, **more), share=1.0, seed=0
+            )
+        assert (found.recounted, found.differences, found.mislabelled) == (found.votes, (), (3,))
 
 
 def test_threads_count_as_one() -> None:
@@ -245,11 +323,7 @@ def test_workers_of_another_model_or_version_are_refused(monkeypatch: pytest.Mon
 
 
 def test_a_node_with_other_weights_is_refused(processes: Executor) -> None:
-    with np.load("data.npz") as archive:
-        data = Dataset("data", archive["x"], archive["y"], 3)
-    run = run_of(FixedPlan(20, 300))
-    strange = replace(run, model_fingerprint="0123")
-    sample = sampler_of("spread:predict", strange, data, device=None, executor=processes)
+    sample = sampler(FixedPlan(20, 300), processes, model_fingerprint="0123")
     with pytest.raises(WorkError, match=r"of fingerprint 0123, got .*: bring 'spread:predict'"):
         list(sample(range(4)))
 
@@ -332,13 +406,12 @@ def test_processes_take_the_devices_in_turn_and_end_with_the_driver() -> None:
 
 
 def test_progress_tells_of_the_workers() -> None:
-    data = Dataset("d", np.zeros((3, 2), np.float32), np.zeros(3, np.int64), 2)
-
+    three = Dataset("d", np.zeros((3, 2), np.float32), np.zeros(3, np.int64), 2)
     with ThreadPoolExecutor(2) as pool:
-        sampler = Sampler(Made("any"), votes_of_none, data, executor=pool)
-        assert len(list(sampler(range(3)))) == 3
-        assert 1 <= sampler.state()["workers"] <= 2
-    assert sampler.state()["passes_per_second"] > 0
+        sample = Sampler(Made("any"), votes_of_none, three, executor=pool)
+        assert len(list(sample(range(3)))) == 3
+        assert 1 <= sample.state()["workers"] <= 2
+    assert sample.state()["passes_per_second"] > 0
 
 
 def votes_of_none(held: Any, stretch: Stretch) -> Iterator[Any]:

@@ -211,11 +211,12 @@ CORE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
          "each.count(labels[: high - low], failed[low:high])",
          "votes of another input of the batch"),
     ]),
-    "cert_core/bounds.py": ("core/test_oracle.py core/test_properties.py", [
+    "cert_core/bounds.py": (
+        "core/test_oracle.py core/test_search.py hostile/test_intervals.py core/test_properties.py", [
         ("return np.where(1.0 - value < p, np.nextafter(value, 0.0), value)", "return value", "a complement rounded up"),
         ("return min(math.nextafter(value, 2.0) if short else value, 1.0)", "return min(math.nextafter(value, 0.0), 1.0)",
          "the probability needed rounded down"),
-        ("law.bound(y * tau, near)\n        certified = excess <= p - 0.5 if", "law.bound(y * tau, near)\n        certified = excess <= p - 0.5 + 1e-9 if",
+        ("excess <= p - 0.5 if excess < 0.25 else deficit >= 1.0 - p\n        low, high", "excess <= p - 0.5 + 1e-9 if excess < 0.25 else deficit >= 1.0 - p\n        low, high",
          "a radius searched with slack"),
         ("if high - low < apart:\n            return math.exp(low)", "if high - low < apart:\n            return math.exp(high)", "the end that is not certified"),
         ("one(x) / unit * (1 - 1e-14)", "one(x) / unit * (1 + 1e-14)", "closed radii rounded up"),
@@ -228,7 +229,7 @@ CORE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         ("np.searchsorted(at_edges, log_normal_scores) - 1", "np.searchsorted(at_edges, log_normal_scores)", "the next piece of a curve"),
         ("radii * (noise.scale_unit * (1.0 - 1e-15))", "radii * (noise.scale_unit * (1.0 + 1e-6))", "radii in another unit"),
     ]),
-    "cert_core/separation.py": ("core/test_certify.py", [
+    "cert_core/separation.py": ("core/test_certify.py core/test_discrete.py", [
         ("return bool(first > complement_above(second))", "return bool(first > 1.0 - second - 1e-6)", "classes apart that are not"),
         ("SHRINK = 3e-10", "SHRINK = -3e-10", "the far side of a root"),
     ]),
@@ -312,6 +313,28 @@ CORE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
          "a rank too high"),
         ("betting_lower(complement_below(values), level)", "betting_lower(values, level)", "an upper mean from below"),
     ]),
+    "cert_core/proof.py": ("core/test_shell_proofs.py core/test_proof.py", [
+        ("        tail = count * worst\n", "        tail = worst\n", "each of the masses by shell at alpha"),
+        ("share /= norms.between(", "share *= norms.between(", "masses of a class taken for its share of the noise"),
+        ("sum(cast[:j]), sum(drawn[:j]), share", "cast[j - 1], drawn[j - 1], share", "votes of a shell for those within it"),
+        ("if taus[0] == -math.inf or any(later > tau for tau, later in pairwise(taus)):", "if taus[0] == -math.inf:",
+         "multipliers that rise outwards"),
+        ("return mass >= 1 or mass >= _norms(noise)", "return mass >= 0 or mass >= _norms(noise)",
+         "an endless multiplier where the class has not all of the noise"),
+        ("holds, p = needed < won, ball(masses[-1])", "holds, p = not needed > won, ball(masses[-1])",
+         "a proof where balls overlap"),
+        ("    p = p.upper()\n", "    p = p.lower()\n", "a tail at the least probability that it may have"),
+    ]),
+    "cert_core/balls.py": ("core/test_shell_proofs.py core/test_proof.py", [
+        ("curve = Integral(law, abs(cell.tau), -1 if cell.tau > 0 else 1)",
+         "curve = Integral(law, abs(cell.tau), 1 if cell.tau > 0 else -1)", "l = tau for l = -tau"),
+        ("curve.reaching(edge, True) for edge", "curve.reaching(edge, False) for edge", "|z| for |z - delta| at edges"),
+        ("        left = beyond\n", "        left = right\n", "where a curve leaves an edge"),
+        ("return total - Level(law, last).value(share, left) if last.is_finite() else total", "return total",
+         "what lies within the last edge"),
+        ("return self.value(tolerance, *middles) + slack(self.mass(spread))",
+         "return self.value(tolerance, *middles) * 0.999999", "a little less of the noise within a norm"),
+    ]),
     "cert_core/deterministic.py": ("core/test_discrete.py", [
         ("steps = margin.min(axis=1) // 2", "steps = (margin.min(axis=1) + 1) // 2", "a copy more than may change"),
         ("[:, None] - table - ~beaten", "[:, None] - table", "ties that the label loses"),
@@ -363,9 +386,26 @@ CORE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
     "cert_core/kernels/cpu/backend.py": ("core/test_kernels.py core/test_monte_carlo.py", [
         ("noise, len(part), seed, start=start + at, out=part", "noise, len(part), seed, start=start + low, out=part", "every block of log ratios the same"),
     ]),
+    "cert_core/tuning.py": ("core/test_tuning.py", [
+        ("if both := sorted(set(first) & set(second)):", "if both := []:", "winners certified by inputs that chose them"),
+        ("block = min(BLOCK, rest, (self.left() - end) // worst if worst else rest)", "block = min(BLOCK, rest)", "a budget that does not hold"),
+        ("self.enough = math.log(max(len(most) - 1, 1) / rho)", "self.enough = math.log(1.0 / 0.9)", "rivals told to be worse by chance"),
+        ("- math.log(len(STAKES)), 0.0)", ", 0.0)", "players that begin with more than they have"),
+        ("-self.scores(objective, c).mean()", "self.scores(objective, c).mean()", "the worse half kept"),
+        ("given[inputs], n0, n, alpha, attack, seed, indices=parts[1]", "given[np.array(parts[0])], n0, n, alpha, attack, seed, indices=parts[0]",
+         "the numbers of the inputs that chose, as fresh ones"),
+        ("    count, half = len(certificates), rho / 2\n", "    count, half = len(certificates), min(5 * rho, 0.5)\n", "intervals at several times rho"),
+        ("right = (certificates.label == np.asarray(labels)) & (", "right = (True) & (", "wrong labels counted as certified"),
+    ]),
 }  # fmt: skip
 
 MODELS: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
+    "cert_models/tuning.py": ("models/test_tune.py hostile/test_hostile_tune.py", [
+        ("if both := others[part] & set(store.indices(name)):", "if both := set():", "parts that changed places in a store"),
+        ("[index for index in chosen if index not in known]", "list(chosen)", "what a store has counted again"),
+        ("(name, run), inputs = self._run(FRESH, number), self.parts[1]", "(name, run), inputs = self._run(FRESH, number), self.parts[0]",
+         "the command's fresh numbers by the inputs that chose"),
+    ]),
     "cert_models/estimators.py": ("models/test_estimators.py", [
         ("cc.draw(noise, copies, key, start=i * copies, center=row", "cc.draw(noise, copies, key, center=row",
          "every input fitted under the same noise"),
@@ -386,7 +426,8 @@ MODELS: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         ("    others[kept] = batch[kept]\n    if apart(others)", "    if apart(batch)", "rows that look at each other taken"),
         ("        if isinstance(part, BatchNorm) and part.running_mean is None:", "        if False:", "batch statistics without training mode taken"),
     ]),
-    "cert_models/run.py": ("models/test_promises.py models/test_independence.py models/test_power_cut.py", [
+    "cert_models/run.py": (
+        "models/test_promises.py models/test_independence.py models/test_power_cut.py models/test_engines.py", [
         ("estimation = smoothed.counts(x, stop - start, run.seed, indices=[index], start=start)",
          'estimation = smoothed.counts(x, stop - start, run.seed, indices=[index], start=start, stage="selection")',
          "both stages of a run from one stream"),
