@@ -18,7 +18,7 @@ test: $(VENV)/.test
 	$(PYTEST) -m "not slow"
 
 # Those as well, half an hour on two cores.
-test-all: test
+test-all: test $(VENV)/.engines
 	$(PYTEST) -m slow
 
 # Ends with a table a subject, in docs/benchmarks.md too.
@@ -50,6 +50,11 @@ $(BIN)/python:
 # The compiler of GPU kernels, for the tests that need it and no GPU: nothing of ours to build.
 $(VENV)/.nvrtc: $(BIN)/python constraints.txt
 	$(PIP) nvidia-cuda-nvrtc-cu12
+	touch $@
+
+# Engines, for slow tests alone (half a minute, 280 MB).
+$(VENV)/.engines: $(BIN)/python constraints.txt
+	$(PIP) ray distributed
 	touch $@
 
 # An editable install, made again whenever the extras or the native sources change.

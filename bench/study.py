@@ -149,7 +149,7 @@ def counted(options: argparse.Namespace) -> dict[str, int]:
 def count(options: argparse.Namespace, grid: list[Model]) -> None:
     """Train and count what the folder lacks, the test inputs first."""
     for part, seed in PARTS.items():
-        for model in grid:
+        for model in grid if getattr(options, part) else ():
             name = f"{model.name} {part}"
             if counted(options).get(name) == getattr(options, part):
                 continue
@@ -496,7 +496,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--write", type=Path, help="a folder for tables and pictures; no counting")
     made.add_argument("--noises", default=NOISES, help="NAME or NAME:K, comma-separated")
     made.add_argument("--levels", default="0.25,0.5,1", help="rms a pixel")
-    made.add_argument("--seeds", type=int, default=2, help="trainings of each")
+    made.add_argument("--seeds", type=int, default=1, help="trainings of each")
     made.add_argument("--train", type=int, default=8000)
     made.add_argument("--test", type=int, default=500)
     made.add_argument("--tune", type=int, default=250)

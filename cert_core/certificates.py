@@ -151,6 +151,14 @@ class Certificates:
     def _stretches(self) -> list[tuple[Drawn, ...]]:
         return stretches(self.drawn, len(self))
 
+    @property
+    def _places(self) -> list[int]:
+        """The inputs' places in their data set, where the samples tell them."""
+        try:
+            return records.places(self._stretches, len(self))
+        except ValueError:
+            return list(range(len(self)))
+
     def __array__(self, *_: Any, **__: Any) -> Any:
         """No one array: NumPy would ask for items of items of items."""
         remedy = "pass .label, .radius or .p_lower"
@@ -177,7 +185,7 @@ class Certificates:
         BackendMissing
             pandas is not installed.
         """
-        return records.as_pandas(self, records.places(self._stretches, len(self)))
+        return records.as_pandas(self, self._places)
 
     def save(self, path: Any) -> None:
         """Write the certificates to a new .npz file, with a digest.

@@ -22,6 +22,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from cert_core.errors import fail
@@ -32,6 +34,7 @@ FAILURES = 3  # of a call, on different workers where there are so many, which e
 LOSSES = 10  # workers that may die with one call; failures of it in all, if one worker takes it
 SMALL = 1 << 16  # bytes that travel with every call
 PATIENCE = 10.0  # seconds of silence beyond its usual ones after which a worker is not counted
+PACKAGES = "cert_core", "cert_models"  # whose code decides what is counted
 DONE, MISSING, FAILED, REFUSED = "done", "missing", "failed", "refused"
 
 
@@ -52,9 +55,14 @@ class Answer:
 _here = threading.local()  # what this worker holds: no two threads share a classifier
 
 
+@cache
 def package_version() -> str:
-    """That of this package."""
-    return str(sys.modules["cert_core"].__version__)
+    """That of this package, and what tells its sources from others that say the same."""
+    place, told = Path(__file__).parent.parent, hashlib.sha256()
+    files = [file for name in PACKAGES for file in (place / name).rglob("*.py")]
+    for file in sorted(files):
+        told.update(f"{file.relative_to(place).as_posix()}\n".encode() + file.read_bytes())
+    return f"{sys.modules['cert_core'].__version__} (sources {told.hexdigest()[:8]})"
 
 
 def perform(
@@ -127,6 +135,7 @@ class Crew:
     make : callable, of what every worker is to hold; it is pickled
     function : callable (held, work) -> value, found by its name on every worker
     name : callable, work -> what it is called in messages
+    apart : callable, work -> the pieces as which it is done where it failed as a whole
 
     Attributes
     ----------
@@ -140,11 +149,13 @@ class Crew:
         make: Callable[[], Any],
         function: Callable[[Any, Any], Any],
         name: Callable[[Any], str] = str,
+        apart: Callable[[Any], list[Any]] = lambda work: [work],
     ) -> None:
         if not isinstance(executor, Executor):
             remedy = "pass e.g. a ProcessPoolExecutor"
             raise fail("executor", "one of concurrent.futures", executor, remedy)
         self._executor, self._function, self._name = executor, function, name
+        self._apart = apart
         self._payload = pickled(make)
         self._key = hashlib.sha256(self._payload).hexdigest()
         self._small = len(self._payload) <= SMALL
@@ -242,7 +253,14 @@ class Crew:
                 f"{type(error).__name__} ({' '.join(str(error).split())}) {call.lost} times: look "
                 "for what kills it, memory say"
             ) from error
-        self._again.appendleft(call)
+        self._again.extendleft(self._pieces(call) if call.lost == FAILURES else [call])
+
+    def _pieces(self, call: _Call) -> list[_Call]:
+        """A call as several, so that the one at fault is found."""
+        pieces = self._apart(call.work)
+        if len(pieces) == 1:
+            return [call]
+        return [_Call(piece, call.carries, call.lost) for piece in pieces]
 
     def _blame(self, call: _Call, answer: Answer) -> None:
         call.failed.append(answer.worker)
@@ -253,4 +271,4 @@ class Crew:
                 f"{self._name(call.work)} failed {count} times, last on worker {answer.worker}: "
                 f"{answer.value}"
             )
-        self._again.append(call)
+        self._again.extend(self._pieces(call))

@@ -50,12 +50,12 @@ def _heading(record: Any) -> str:
 def _rows(record: Any) -> list[tuple[str, ...]]:
     return [
         (
-            str(i),
+            str(index),
             "abstains" if record.label[i] < 0 else str(record.label[i]),
             reach(record.attack, record.radius[i]),
             lower(record.p_lower[i]),
         )
-        for i in range(min(len(record), SHOWN))
+        for i, index in enumerate(record._places[:SHOWN])
     ]
 
 

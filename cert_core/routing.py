@@ -37,7 +37,7 @@ from cert_core.noises import Noise, checked_noise
 from cert_core.provenance import Drawn, check_apart
 from cert_core.smoothed import SAMPLES, Smoothed
 from cert_core.threats import attack_name
-from cert_core.votes import input_indices
+from cert_core.votes import Progress, checked_progress, input_indices
 
 APART = "of other samples than the router's"
 ANEW = "count the router's votes by another seed: what chooses a noise may not certify under it"
@@ -59,20 +59,24 @@ class RoutedCertificates(Certificates):
         Lower confidence bound of the probability that it sends it there.
     noises : tuple of Noise
         Those of the branches.
+    samples : (N,) int64
+        Noisy copies classified of each input, by the router and by the branch that it got.
 
     Examples
     --------
-    >>> router = np.array([[45, 5]]), np.array([[980, 20]])
-    >>> branch = np.array([[4, 46]]), np.array([[30, 970]])
-    >>> noises = [cc.Gaussian(4, 0.25), cc.Gaussian(4, 0.5)]
-    >>> made = cc.certify_routed(router, [branch, None], cc.Gaussian(4, 0.5), noises, "l2")
-    >>> made.branch, made.p_router.round(3), made.p_lower.round(3)
-    (array([0]), array([0.961]), array([0.948]))
+    >>> votes = np.array([[10, 990], [520, 480]])
+    >>> router = cc.certify(votes // 10, votes, cc.Gaussian(4, 0.5), "l2", alpha=0.0005)
+    >>> branch = cc.certify(votes[:1] // 10, votes[:1], cc.Gaussian(4, 1.0), "l2", alpha=0.0005)
+    >>> noises = [cc.Gaussian(4, 0.25), cc.Gaussian(4, 1.0)]
+    >>> made = cc.routing.join_routed(router, [None, branch], noises)
+    >>> made.branch.tolist(), made.label.tolist(), made.samples.tolist()
+    ([1, -1], [1, -1], [2200, 1100])
     """
 
     branch: Counts
     p_router: Float
     noises: tuple[Noise, ...]
+    samples: Counts
 
     @cached_property
     def _stretches(self) -> list[tuple[Drawn, ...]]:
@@ -160,12 +164,14 @@ def certify_routed(
 
     Examples
     --------
-    >>> router = np.array([[45, 5]]), np.array([[980, 20]])
-    >>> branch = np.array([[4, 46]]), np.array([[30, 970]])
-    >>> noises = [cc.Gaussian(4, 0.25), cc.Gaussian(4, 0.5)]
-    >>> made = cc.certify_routed(router, [branch, None], cc.Gaussian(4, 0.5), noises, "l2")
-    >>> made.branch, made.label, made.radius.round(2)
-    (array([0]), array([1]), array([0.41]))
+    >>> router = np.array([[9, 91], [60, 40]]), np.array([[90, 910], [500, 500]])
+    >>> branch = np.array([[3, 97]]), np.array([[20, 980]])  # of the input that gets it
+    >>> by, noises = cc.Gaussian(4, 0.5), [cc.Gaussian(4, 0.25), cc.Gaussian(4, 1.0)]
+    >>> made = cc.certify_routed(router, [None, branch], by, noises, "l2")
+    >>> made.branch.tolist(), made.label.tolist()
+    ([1, -1], [1, -1])
+    >>> round(float(made.radius[0]), 3)
+    0.579
     """
     level, share = attack_name(attack), halves(alpha)
     noises = items("branch_noises", branch_noises, "a noise a branch", remedy="pass a list")
@@ -260,12 +266,15 @@ def join_routed(
 
     Examples
     --------
-    >>> first, noises = cc.Gaussian(4, 0.5), [cc.Gaussian(4, 0.25), cc.Gaussian(4, 0.5)]
-    >>> router = cc.certify([[45, 5]], [[980, 20]], first, "l2", alpha=0.0005)
-    >>> branch = cc.certify([[4, 46]], [[30, 970]], noises[0], "l2", alpha=0.0005)
-    >>> made = cc.routing.join_routed(router, [branch, None], noises)
-    >>> made.radius.round(2), made.alpha
-    (array([0.41]), 0.001)
+    >>> votes = np.array([[10, 990]])
+    >>> noises = [cc.L2Noise(4, 0.25, 1.0), cc.L2Noise(4, 1.0, 1.0)]
+    >>> router = cc.certify(votes // 10, votes, cc.Gaussian(4, 0.5), "l2", alpha=0.0005)
+    >>> edges = cc.shell_thresholds(noises[1], [0.5])
+    >>> told = np.array([[[0, 500], [30, 470]]])
+    >>> branch = cc.certify_shells(votes // 10, told, edges, noises[1], "l2", alpha=0.0005)
+    >>> made = cc.routing.join_routed(router, [None, branch], noises)
+    >>> bool(made.radius[0] == min(router.radius[0], branch.radius[0]))
+    True
     """
     checked_certificates("router", router)
     given = items("branches", branches, "certificates a branch", remedy="pass a list")
@@ -278,7 +287,7 @@ def join_routed(
     label = np.full(count, ABSTAIN, dtype=np.int64)
     radius, p_lower, p_other = np.zeros(count), np.zeros(count), np.ones(count)
     failed = np.zeros(count, dtype=np.int64) if router.failed is None else router.failed.copy()
-    drawn, parts = list(router.drawn), []
+    drawn, parts, spent = list(router.drawn), [], _samples(router)
     for number, whole in enumerate(given):
         size = 0 if whole is None else _checked(whole, router, listed[number])
         rows = _rows_of(number, size, router)
@@ -291,6 +300,7 @@ def join_routed(
         radius[rows] = np.minimum(router.radius[rows], branch.radius)
         p_other[rows] = 1.0 if branch.p_other is None else branch.p_other
         failed[rows] += 0 if branch.failed is None else branch.failed
+        spent[rows] += _samples(branch)
         drawn += branch.drawn
     check_apart("branches", APART, drawn, ANEW)
     radius = np.where(label == ABSTAIN, 0.0, radius)
@@ -303,7 +313,7 @@ def join_routed(
         n0=router.n0 + max((part.n0 for part in parts), default=0),
         n=router.n + max((part.n for part in parts), default=0),
         bound=bounds.pop() if len(bounds) == 1 else None,
-        p_other=p_other if told and all(told) else None,
+        p_other=p_other if told and all(told) else None, samples=spent,
         drawn=tuple(drawn), sound=router.sound, failed=None if router.sound is None else failed,
     )  # fmt: skip
 
@@ -318,6 +328,12 @@ def _checked(branch: Any, router: Certificates, noise: Noise) -> int:
     return len(branch)
 
 
+def _samples(made: Certificates) -> Counts:
+    """Copies classified of each input."""
+    every: Counts = np.full(len(made), made.n0 + made.n, dtype=np.int64)
+    return np.array(getattr(made, "samples", every))
+
+
 def _check_inputs(number: int, branch: Certificates, router: Certificates, rows: Counts) -> None:
     """Refuse a branch of other inputs than the router's, where both say which."""
     if branch.drawn and router.drawn:
@@ -325,6 +341,20 @@ def _check_inputs(number: int, branch: Certificates, router: Certificates, rows:
         if [mine[row] for row in rows] != theirs:
             rule = f"of the inputs that the router sent to branch {number}, in their order"
             raise fail("branches", rule, theirs[:5], "pass the same indices to both")
+
+
+def _stage(progress: Progress | None, before: int, count: int, every: int) -> Progress | None:
+    """What tells of `count` inputs after others, among all that router and branches are asked."""
+    told = checked_progress(progress)
+    if told is None:
+        return None
+    return lambda done, total: told(before + count * done // max(total, 1), every)
+
+
+def _first(progress: Progress | None, x: Any) -> Progress | None:
+    """The same of the router's."""
+    count = len(x) if getattr(x, "ndim", hasattr(x, "__len__")) else 0
+    return _stage(progress, 0, count, 2 * count)
 
 
 class Routed:
@@ -345,8 +375,9 @@ class Routed:
 
     Notes
     -----
-    x, indices and executor as of Smoothed.  seed is that of the branches; the router's samples are
-    drawn by another, router_seed(seed).  A branch is asked of the inputs that it gets alone.
+    x, indices, executor and progress as of Smoothed.  seed is that of the branches; the router's
+    samples are drawn by another, router_seed(seed).  A branch is asked of the inputs that it gets
+    alone.
 
     References
     ----------
@@ -354,13 +385,14 @@ class Routed:
 
     Examples
     --------
-    >>> near = lambda batch: (batch[:, 1] > 0).astype(int)  # which noise suits
-    >>> label = lambda batch: (batch[:, 0] > 0).astype(int)
-    >>> branches = [cc.Smoothed(label, cc.Gaussian(2, scale), 2) for scale in (0.25, 1.0)]
-    >>> routed = cc.Routed(cc.Smoothed(near, cc.Gaussian(2, 0.5), 2), branches)
-    >>> made = routed.certify([[0.5, -2.0], [2.0, 2.0]], 100, 1000, 0.001, "l2", seed=0)
-    >>> made.branch, made.label, made.radius.round(1)
-    (array([0, 1]), array([1, 1]), array([0.4, 1.2]))
+    >>> left = lambda batch: (batch[:, 0] > 0).astype(int)
+    >>> low = lambda batch: (batch[:, 1] > 0).astype(int)
+    >>> weak, strong = (cc.Smoothed(left, cc.Gaussian(2, sigma), 2) for sigma in (0.25, 1.0))
+    >>> routed = cc.Routed(cc.Smoothed(low, cc.Gaussian(2, 0.5), 2), [weak, strong])
+    >>> x = np.array([[0.5, -2.0], [0.5, 2.0], [0.5, 0.0]])
+    >>> made = routed.certify(x, n0=100, n=1000, alpha=0.001, attack="l2", seed=0)
+    >>> made.branch.tolist(), made.label.tolist()
+    ([0, 1, -1], [1, 1, -1])
     """
 
     def __init__(self, router: Smoothed, branches: Sequence[Smoothed]) -> None:
@@ -390,6 +422,7 @@ class Routed:
         *,
         indices: Sequence[int] | None = None,
         executor: Executor | None = None,
+        progress: Progress | None = None,
     ) -> Counts:
         """Predict labels, abstaining where two branches or two classes are not told apart.
 
@@ -399,12 +432,13 @@ class Routed:
             The routed classifier's label with probability 1 - alpha, or ABSTAIN; n copies for
             the router, and as many for the branch.
         """
-        share, by = halves(alpha), executor
-        sent = self.router.predict(x, n, share, router_seed(seed), indices=indices, executor=by)
+        how = {"n": n, "alpha": halves(alpha), "executor": executor}
+        tell = _first(progress, x)
+        by = {"x": x, "seed": router_seed(seed), "indices": indices, "progress": tell, **how}
+        sent = self.router.predict(**by)
         labels = np.full(len(sent), ABSTAIN, dtype=np.int64)
-        for number, rows, inputs, places in self._sent(sent, x, indices):
-            part = self.branches[number]
-            labels[rows] = part.predict(inputs, n, share, seed, indices=places, executor=by)
+        for number, rows, part in self._sent(sent, x, seed, indices, progress):
+            labels[rows] = self.branches[number].predict(**part, **how)
         return labels
 
     def certify(
@@ -418,6 +452,7 @@ class Routed:
         *,
         indices: Sequence[int] | None = None,
         executor: Executor | None = None,
+        progress: Progress | None = None,
         bound: str = "clopper-pearson",
         router_bound: str = "clopper-pearson",
     ) -> RoutedCertificates:
@@ -444,8 +479,9 @@ class Routed:
         sizes = {"n0": n0, "n": n, "attack": attack}
         first = {**sizes, "bound": router_bound}
         return self._joined(
-            x, alpha, seed, indices, executor, ("certify", first), (VERBS[reads], sizes | how)
-        )
+            x, alpha, seed, indices, executor, progress, ("certify", first),
+            (VERBS[reads], sizes | how),
+        )  # fmt: skip
 
     def certify_at(
         self,
@@ -459,6 +495,7 @@ class Routed:
         n0: int = 100,
         indices: Sequence[int] | None = None,
         executor: Executor | None = None,
+        progress: Progress | None = None,
     ) -> RoutedCertificates:
         """Certify preset radii with as few copies as the router and the branch need.
 
@@ -468,7 +505,7 @@ class Routed:
             See certify_at of Smoothed; n: the most copies of an input.
         """
         test = "certify_at", {"radii": radii, "n_max": n_max, "attack": attack, "n0": n0}
-        return self._joined(x, alpha, seed, indices, executor, test, test)
+        return self._joined(x, alpha, seed, indices, executor, progress, test, test)
 
     def certify_until(
         self,
@@ -482,6 +519,7 @@ class Routed:
         n0: int = 100,
         indices: Sequence[int] | None = None,
         executor: Executor | None = None,
+        progress: Progress | None = None,
     ) -> RoutedCertificates:
         """Certify full radii to a relative width with as few copies as both need.
 
@@ -491,7 +529,7 @@ class Routed:
             See certify_until of Smoothed; n: the most copies of an input.
         """
         test = "certify_until", {"width": width, "n_max": n_max, "attack": attack, "n0": n0}
-        return self._joined(x, alpha, seed, indices, executor, test, test)
+        return self._joined(x, alpha, seed, indices, executor, progress, test, test)
 
     def _joined(
         self,
@@ -500,29 +538,36 @@ class Routed:
         seed: int,
         indices: Sequence[int] | None,
         executor: Executor | None,
+        progress: Progress | None,
         first: tuple[str, dict[str, Any]],
         second: tuple[str, dict[str, Any]],
     ) -> RoutedCertificates:
         """What a verb of the router and one of the branches certify together."""
         by = {"alpha": halves(alpha), "executor": executor}
         verb, how = first
-        asked = getattr(self.router, verb)
-        router = asked(x=x, seed=router_seed(seed), indices=indices, **how, **by)
+        tell = _first(progress, x)
+        own = {"x": x, "seed": router_seed(seed), "indices": indices, "progress": tell}
+        router = getattr(self.router, verb)(**own, **how, **by)
         verb, how = second
         made: list[Certificates | None] = [None] * len(self.branches)
-        for number, _, inputs, places in self._sent(router.label, x, indices):
-            asked = getattr(self.branches[number], verb)
-            made[number] = asked(x=inputs, seed=seed, indices=places, **how, **by)
+        for number, _, part in self._sent(router.label, x, seed, indices, progress):
+            made[number] = getattr(self.branches[number], verb)(**part, **how, **by)
         joined = join_routed(router, made, [part.noise for part in self.branches])
         return replace(joined, alpha=alpha)
 
     def _sent(
-        self, sent: Counts, x: Any, indices: Sequence[int] | None
-    ) -> Iterator[tuple[int, Counts, Any, list[int]]]:
-        """The branches that get inputs; which rows of x, those inputs, and their indices."""
-        places = input_indices(indices, len(sent))
+        self, sent: Counts, x: Any, seed: int, indices: Sequence[int] | None,
+        progress: Progress | None,
+    ) -> Iterator[tuple[int, Counts, dict[str, Any]]]:  # fmt: skip
+        """The branches that get inputs; which rows of x, and what is asked of those."""
+        places, before = input_indices(indices, len(sent)), len(sent)
         given = x if hasattr(x, "shape") else to_numpy("x", x)
         for number in range(len(self.branches)):
             rows = np.flatnonzero(sent == number)
             if len(rows):
-                yield number, rows, given[rows], [places[i] for i in rows]
+                tell = _stage(progress, before, len(rows), 2 * len(sent))
+                part = {"x": given[rows], "seed": seed, "indices": [places[i] for i in rows]}
+                yield number, rows, {**part, "progress": tell}
+                before += len(rows)
+        if progress is not None and before < 2 * len(sent):
+            progress(2 * len(sent), 2 * len(sent))

@@ -58,6 +58,7 @@ from cert_core.votes import (
 )
 
 SAMPLES = "pass how many noisy copies to classify"
+OF_EACH = "indices", "labels"  # arguments of verbs with a value an input
 PARTS = 8  # of the inputs of a call, for every worker of its executor
 
 
@@ -73,6 +74,17 @@ class Part:
     def __str__(self) -> str:
         found = self.how["indices"]
         return f"input {found[0]}" if len(found) == 1 else f"inputs {found[0]} to {found[-1]}"
+
+    def apart(self) -> list[Part]:
+        """Its inputs, each as a part of its own."""
+        each = {name: values for name, values in self.how.items() if name in OF_EACH}
+        return [
+            Part(
+                self.verb, self.low + i, self.x[i : i + 1],
+                self.how | {name: values[i : i + 1] for name, values in each.items()},
+            )
+            for i in range(len(self.x))
+        ]  # fmt: skip
 
 
 def answer_part(smoothed: Smoothed, part: Part) -> Any:
@@ -261,7 +273,7 @@ class Smoothed:
         told, seen, copies = checked_progress(progress), 0, how.get("n", 1)
         inputs = self.inputs(x)
         chosen = input_indices(indices, len(inputs))
-        crew = Crew(executor, partial(itself, self), answer_part)
+        crew = Crew(executor, partial(itself, self), answer_part, apart=Part.apart)
         rows = max(1, len(inputs) // (PARTS * max(1, crew.size())))
 
         def part(low: int) -> Part:

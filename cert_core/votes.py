@@ -51,6 +51,9 @@ class Votes:
         What stopped the sampling; None where its size was fixed.
     drawn : tuple of Drawn
         The samples of both stages; empty where they are not known.
+    router : Votes, or None
+        Of a routed input: those of the router that chose its branch, whose the others are; none
+        at all where the router is not certified.
 
     Examples
     --------
@@ -71,6 +74,7 @@ class Votes:
     position: int = 0
     plan: object = None
     drawn: tuple[Drawn, ...] = field(default=(), repr=False)
+    router: Votes | None = None
 
     @property
     def selected(self) -> int:

@@ -7,6 +7,7 @@ nothing, and get no stretch before they have answered an earlier one, but for on
 from __future__ import annotations
 
 import contextlib
+import logging
 import multiprocessing
 import os
 import signal
@@ -68,6 +69,13 @@ class Stretch:
         first, last = self.indices[0], self.indices[-1]
         return f"input {first}" if len(self.indices) == 1 else f"inputs {first} to {last}"
 
+    def apart(self) -> list[Stretch]:
+        """Its inputs, each as a stretch of its own."""
+        return [
+            replace(self, indices=(index,), labels=(label,), x=x)
+            for index, label, x in self.inputs()
+        ]
+
     def inputs(self) -> Iterator[tuple[int, int, Any]]:
         """Index, label and (1, *input_shape) values of each."""
         for i, (index, label) in enumerate(zip(self.indices, self.labels, strict=True)):
@@ -76,6 +84,8 @@ class Stretch:
 
 def passes(votes: Votes) -> int:
     """Noisy copies that were classified for an input."""
+    if votes.router is not None:
+        return passes(votes.router) + passes(replace(votes, router=None))
     if votes.scores is not None:
         return len(votes.scores)
     return int(votes.selection.sum() + votes.estimation.sum()) + votes.failed
@@ -138,7 +148,9 @@ class Sampler(Generic[Item]):
         """Passes a second since the beginning, and how many workers are heard of."""
         seconds = time.monotonic() - self._begun
         found: dict[str, float] = {"passes_per_second": self._passes / max(seconds, 1e-9)}
-        return found | ({"workers": self._crew.alive()} if self._crew is not None else {})
+        if self._executor is None:
+            return found
+        return found | {"workers": self._crew.alive() if self._crew is not None else 0}
 
     @cached_property
     def _made(self) -> Any:
@@ -152,7 +164,8 @@ class Sampler(Generic[Item]):
                 yield [found]
 
     def _handed_out(self, indices: Sequence[int]) -> Iterator[list[Any]]:
-        crew = self._crew = Crew(self._executor, Counting(self._make, self._count), count_whole)
+        held = Counting(self._make, self._count)
+        crew = self._crew = Crew(self._executor, held, count_whole, apart=Stretch.apart)
         parts: dict[int, list[tuple[int, Votes]]] = {}  # samples and votes
         for stretch, answer in crew.results(self._stretches(indices)):
             self._learn(stretch, answer.seconds)
@@ -299,7 +312,10 @@ class RayExecutor(Executor):
         import ray
 
         self._ray: Any = ray  # which has few types
-        self._ray.init(address=address, ignore_reinit_error=True, log_to_driver=False)
+        self._ray.init(
+            address=address, ignore_reinit_error=True, log_to_driver=False,
+            logging_level=logging.WARNING,
+        )  # fmt: skip
         how: dict[str, Any] = {"num_gpus": gpus} if gpus else {"num_cpus": 1}
         self._task = self._ray.remote(max_retries=0, **how)(
             _called

@@ -160,6 +160,33 @@ def test_shells(
     assert "alpha 0.001" in capsys.readouterr().out
 
 
+def test_routing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The file and the commands as printed, with smaller n; the output is what the example says."""
+    import numpy as np
+
+    fenced = blocks("docs/guides/routing.md")
+    (route,) = [code for language, code in fenced if language == "toml"]
+    x = np.linspace(0.2, 0.8, 6, dtype=np.float32)[:, None] * np.ones(4, np.float32)
+    np.savez(tmp_path / "test.npz", x=x, y=np.array([0, 0, 0, 1, 1, 1]))
+    (tmp_path / "mymodule.py").write_text(
+        "def network(batch):\n    return (batch.sum(axis=1) > 2).astype(int)\nstrong = network\n",
+        encoding="utf-8",
+    )
+    (tmp_path / "route.toml").write_text(route.replace("20000", "400"), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "mymodule", raising=False)
+    code = next(code for _, code in fenced if code.startswith("cert certify"))
+    for line in code.replace("100000", "500").strip().splitlines():
+        assert main(shlex.split(line)[1:]) == 0
+    assert "routed to Gaussian(dim=4, sigma=0.25) | Gaussian(dim=4" in capsys.readouterr().out
+    exec(next(code for _, code in fenced if "cc.Routed(" in code), {})
+    printed = capsys.readouterr().out
+    assert printed.count("within") == 9
+    assert ("", printed) in fenced
+
+
 def test_a_noise_for_a_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,7 +15,7 @@ import torch
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs/study.md").read_text(encoding="utf-8")
 SMALL = shlex.split(
-    "--noises gaussian,l1:392 --levels 0.1,0.25 --seeds 1 --train 80 --test 6 --tune 4 --epochs 20 "
+    "--noises gaussian,l1:392 --levels 0.1,0.25 --train 80 --test 6 --tune 4 --epochs 20 "
     "--n0 10 --n 60"
 )
 

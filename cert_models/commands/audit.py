@@ -12,9 +12,10 @@ from typing import Any
 
 from cert_core.rounding import in_full, percent, upper
 from cert_models.audit import Audit, audit_run, check_source, counted_run
-from cert_models.commands.certify import LOADING, add_forward, add_on
+from cert_models.commands.certify import add_forward, add_on
 from cert_models.commands.options import add_data, add_model, add_output, emit
 from cert_models.commands.progress import resumable
+from cert_models.commands.routes import LOADING
 from cert_models.engines import executor_on
 from cert_models.run import keep_memory, sampler_of
 from cert_models.store.counts import CountStore

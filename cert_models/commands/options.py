@@ -15,7 +15,7 @@ import cert_core as cc
 from cert_core.rounding import in_full
 from cert_models.files.names import plain
 from cert_models.files.outputs import refused, written
-from cert_models.logs import Row
+from cert_models.logs import BRANCH, Row
 
 FAMILIES: dict[str, type[cc.Noise]] = {**cc.NOISES, **cc.CHANNELS}
 SCALES = {"b", "sigma", "scale"}  # the field of a noise that is one
@@ -207,6 +207,10 @@ def add_bound(parser: argparse._ActionsContainer) -> None:
 
 def check_invertible(path: str, rows: Sequence[Row], remedy: str) -> None:
     """Refuse a log whose radii say nothing of the probability of a class by itself."""
+    if any(BRANCH in row.extra for row in rows):
+        raise UsageError(
+            f"log must hold radii of one noise, got those of a routed run in {path!r}: {remedy}"
+        )
     apart = {name for name, how in cc.BOUNDS.items() if how.reads in ("classes", "shells")}
     for name in sorted(apart & {row.extra.get("bound") for row in rows}):
         raise UsageError(

@@ -13,7 +13,7 @@ from cert_models.commands.options import FAMILIES, fields_of
 SECTIONS = {
     "what is certified": "data model arch normalize weights classes attack p radius task share "
     "mean max skip indices log votes",
-    "noise": "noise noises rms scales sound quantize dims ks",
+    "noise": "noise noises rms route scales sound quantize dims ks",
     "votes": "n0 n seed at until shells runner-up",
     "search": "budget average n-max tuning fresh",
     "statistics": "alpha bound method confidence allow rho jointly proved common lam",

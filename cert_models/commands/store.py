@@ -121,9 +121,10 @@ def _about(path: str, name: str) -> tuple[tuple[str, ...], dict[str, Any]]:
     samples = f"{rule.n0} + {most}"
     kinds = {"fixed": "", "sequential": " at most", "all": ", all copies", "log": ", a log"}
     samples += kinds.get(run.plan.kind, f", {run.plan.kind}")
+    noises = " | ".join(repr(part.noise) for part in run.parts or (run,))
     cells = (
-        path, name, str(inputs), repr(run.noise), run.attack, in_full(run.alpha), samples,
-        run.model, run.data,
+        path, name, str(inputs), noises, run.attack, in_full(run.alpha), samples, run.model,
+        run.data,
     )  # fmt: skip
     return cells, {
         "store": path, "run": name, "inputs": inputs, "noise": run.noise.to_dict(),

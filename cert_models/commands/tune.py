@@ -30,7 +30,7 @@ from cert_core.rounding import (
     upper,
 )
 from cert_core.tuning import AVERAGE, Objective
-from cert_models.commands.certify import LOADING, add_forward, add_on, add_run, engine_of
+from cert_models.commands.certify import add_forward, add_on, add_run, engine_of
 from cert_models.commands.options import (
     FAMILIES,
     UsageError,
@@ -50,6 +50,7 @@ from cert_models.commands.options import (
     write_text,
 )
 from cert_models.commands.progress import progress
+from cert_models.commands.routes import LOADING
 from cert_models.commands.train import NORMALIZED, TrainingBar
 
 if TYPE_CHECKING:

@@ -72,7 +72,9 @@ def tables(
 
 def origins(results: Sequence[Result]) -> Table:
     """What each result is of: model, data, noise, samples, seed, dates, versions."""
-    header = ("run", "model", "data", "noise", "attack", "alpha", "samples", "seed", "begun", "by")
+    header = (
+        "run", "model", "data", "noise", "attack", "alpha", "samples", "seed", "date", "versions"
+    )  # fmt: skip
     rows = [
         (
             r.name, r.model or UNKNOWN, r.data or UNKNOWN, repr(r.noise) if r.noise else UNKNOWN,

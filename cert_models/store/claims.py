@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import le
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,8 @@ import numpy as np
 
 import cert_core as cc
 from cert_models.files.reading import reading
-from cert_models.store.counts import CountStore
-from cert_models.store.runs import FixedPlan, ShellPlan, Votes, bound_for
+from cert_models.store.counts import CountStore, parts_of
+from cert_models.store.runs import FixedPlan, RoutedPlan, Run, ShellPlan, Votes, bound_for
 
 COLUMNS = (
     "radius", "attack", "noise", "p", "votes", "n", "alpha",
@@ -97,17 +97,16 @@ def claims_of(
     """What the certificates of these inputs of a run of counts claim.
 
     Of votes of fixed n both sides are to be proved, where their bound is the first one, of one
-    class's votes at alpha, or that of their shells.
+    class's votes at alpha, or that of their shells.  Of a routed run the router and the branch are
+    to certify the radius, each at half of alpha.
     """
-    plan = store.runs()[name].plan
-    cast: dict[int, dict[str, Any]] = {}
-    if isinstance(plan, FixedPlan | ShellPlan) and found.bound in (None, ONE_CLASS):
-        cast = {
-            v.index: {"votes": int(v.estimation[v.selected]), "n": plan.n, "alpha": found.alpha}
-            for v in store.votes(name, type(plan))
-        }
-    elif isinstance(plan, ShellPlan) and found.bound == cc.shell_votes.BOUND:
-        cast = dict(_by_shell(plan, store.votes(name, ShellPlan), found))
+    run = store.runs()[name]
+    if isinstance(found, cc.RoutedCertificates):
+        yield from _routed(store, name, found, list(indices))
+        return
+    cast = {}
+    if isinstance(run.plan, FixedPlan | ShellPlan):
+        cast = {v.index: _cast(run, v, found) for v in store.votes(name, type(run.plan))}
     for index, radius, p in zip(indices, found.radius, found.p_lower, strict=True):
         if radius > 0:
             yield Claim(
@@ -116,16 +115,36 @@ def claims_of(
             )  # fmt: skip
 
 
-def _by_shell(
-    plan: ShellPlan, votes: Iterable[Votes], found: cc.Certificates
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The votes of each input, with their shells."""
-    edges, noise, alpha = plan.thresholds, found.noise, found.alpha
-    for v in votes:
-        cast, drawn = plan.by_shell(v)
-        masses = _masses(cast, drawn, edges, noise, alpha)
-        shells = Shells(thresholds=edges, masses=masses, votes=cast, samples=drawn)
-        yield v.index, {"votes": sum(cast), "n": plan.n, "alpha": alpha, "shells": shells}
+def _cast(run: Run, votes: Votes, found: cc.Certificates) -> dict[str, Any]:
+    """The votes behind a bound, where they are to be proved as well."""
+    plan = run.plan
+    if isinstance(plan, FixedPlan | ShellPlan) and found.bound in (None, ONE_CLASS):
+        return {"votes": int(votes.estimation[votes.selected]), "n": plan.n, "alpha": found.alpha}
+    if not isinstance(plan, ShellPlan) or found.bound != cc.shell_votes.BOUND:
+        return {}
+    cast, drawn = plan.by_shell(votes)
+    masses = _masses(cast, drawn, plan.thresholds, run.noise, found.alpha)
+    shells = Shells(thresholds=plan.thresholds, masses=masses, votes=cast, samples=drawn)
+    return {"votes": sum(cast), "n": plan.n, "alpha": found.alpha, "shells": shells}
+
+
+def _routed(
+    store: CountStore, name: str, found: cc.RoutedCertificates, indices: list[int]
+) -> Iterator[Claim]:
+    """The same of a routed run: two claims an input."""
+    run, places = store.runs()[name], {index: place for place, index in enumerate(indices)}
+    halves = replace(found, alpha=cc.routing.halves(found.alpha))
+    sides = [replace(halves, bound=ONE_CLASS), halves]
+    for votes in store.votes(name, RoutedPlan):
+        row = places.get(votes.index)
+        if row is None or not found.radius[row] > 0:
+            continue
+        of_each = (found.noise, found.p_router), (found.noises[found.branch[row]], found.p_lower)
+        for (part, cast), (noise, p), by in zip(parts_of(run, votes), of_each, sides, strict=True):
+            yield Claim(
+                radius=float(found.radius[row]), attack=found.attack, noise=noise, p=float(p[row]),
+                **_cast(part, cast, by),
+            )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

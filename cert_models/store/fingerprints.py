@@ -10,7 +10,8 @@ import re
 import sys
 import types
 from collections.abc import Iterator, Mapping
-from functools import partial
+from functools import lru_cache, partial
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,11 @@ def model_fingerprint(model: Any, name: str, precision: str | None = None) -> st
     as far as these are numbers, text, arrays, containers of them or objects of such.  What the
     functions assign to themselves is left out, as a count of their calls; what installed packages
     hold within is not seen, nor what code reads from files.
+
+    Raises
+    ------
+    ValueError
+        A source file has changed since its functions were read.
     """
     return _model_digest(model, name) + (f"+{precision}" if precision else "")
 
@@ -207,6 +213,7 @@ class Held:
         module = getattr(function, "__module__", None) or ""
         yield f"{module}.{getattr(function, '__qualname__', '')}".encode()
         if inspect.isfunction(function) and _own(module):
+            _check_read(function.__code__, module)
             yield _source(module)
             around = function.__globals__
             names = _names(function.__code__).difference(
@@ -221,6 +228,42 @@ class Held:
                 with contextlib.suppress(ValueError):  # not filled yet
                     yield from self.of(cell.cell_contents, depth)
             yield from self.of((function.__defaults__, function.__kwdefaults__), depth)
+
+
+def _check_read(code: types.CodeType, module: str) -> None:
+    """Refuse code of a file that says something else since this process read it, as one that counts
+    for days, or for many runs, may: the file would speak for what does not run."""
+    loader, file = getattr(sys.modules[module], "__loader__", None), code.co_filename
+    if type(loader) is not SourceFileLoader or loader.path != file or not Path(file).is_file():
+        return
+    found = Path(file).stat()
+    if _told(code) not in _codes(file, found.st_mtime_ns, found.st_size):
+        raise ValueError(
+            f"model must be of the code that {file!r} holds now, got {code.co_name!r} as it was "
+            "when this process read it: start the process, or the workers, anew"
+        )
+
+
+@lru_cache(maxsize=64)
+def _codes(file: str, changed: int, size: int) -> set[Any]:
+    """All code of a file, the modules' own and that within it; none where it is no Python."""
+    codes: list[types.CodeType] = []
+    with contextlib.suppress(SyntaxError, ValueError):
+        codes = [compile(Path(file).read_bytes(), file, "exec", dont_inherit=True)]
+    for code in codes:
+        codes += [part for part in code.co_consts if isinstance(part, types.CodeType)]
+    return {_told(code) for code in codes}
+
+
+def _told(code: types.CodeType) -> tuple[Any, ...]:
+    """What tells code from other code, however often it has run."""
+    values = (
+        _told(part) if isinstance(part, types.CodeType)
+        else repr(sorted(part, key=repr) if isinstance(part, frozenset) else part)
+        for part in code.co_consts
+    )  # fmt: skip
+    names = code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars
+    return code.co_name, code.co_firstlineno, code.co_code, names, tuple(values)
 
 
 def _names(code: types.CodeType) -> set[str]:

@@ -139,6 +139,7 @@ def test_rows_are_those_of_every_array(name: str) -> None:
                 assert one == other
         assert list(some.to_pandas().index) == list(places)
     assert [each.label[0] for each in made] == made.label.tolist()
+    assert [line.split()[0] for line in repr(made[[11, 5]]).splitlines()[2:4]] == ["11", "5"]
     again = join_certificates(list(made))
     np.testing.assert_array_equal(again.radius, made.radius)
 
@@ -156,6 +157,21 @@ def test_rows_remember_their_samples(name: str) -> None:
     with pytest.raises(ValueError, match="inputs with samples of their own"):
         join_certificates([parts[[7, 0]], made[6]])
     join_certificates([parts[[7, 0]], made[5]])
+
+
+def test_samples_that_no_row_is_known_of() -> None:
+    """Selection and estimation of other places: printed all the same, and not taken apart."""
+    counts = [
+        cc.count_votes(predict, X[:2], cc.Gaussian(4, 0.5), 2, n, 0, stage=stage, indices=places)
+        for n, stage, places in ((50, "selection", [0, 1]), (500, "estimation", [2, 3]))
+    ]
+    one = cc.certify(*counts, cc.Gaussian(4, 0.5), "l2")
+    other = cc.Smoothed(predict, cc.Gaussian(4, 0.5), 2).certify(X[:1], 50, 500, 0.001, "l2", 1)
+    both = join_certificates([one, other])
+    assert "abstain" in repr(both)
+    assert list(both.to_pandas().index) == [0, 1, 2]
+    with pytest.raises(ValueError, match="choose rows before joining"):
+        both[0]
 
 
 @pytest.mark.parametrize("rows", [12, -13, "a", [1, 1], None, 1.5, [True], (1, 2), [[1]], True])

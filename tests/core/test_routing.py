@@ -225,6 +225,24 @@ def test_rows_keep_their_samples() -> None:
         cc.certificates.join_certificates([part, made])
 
 
+@pytest.mark.parametrize("verb", ["certify", "certify_at", "predict"])
+def test_progress_rises_to_all_of_it(verb: str) -> None:
+    how: dict[str, Any] = {"n": 300, "alpha": 0.01, "seed": 0}
+    if verb != "predict":
+        how |= {"attack": "l2", "n0": 30}
+    if verb == "certify_at":
+        how |= {"radii": [0.1], "n_max": how.pop("n")}
+    calls: list[tuple[int, int]] = []
+    with_it = getattr(routed(), verb)(X, **how, progress=lambda *told: calls.append(told))
+    assert {total for _, total in calls} == {120}
+    assert [done for done, _ in calls] == sorted(done for done, _ in calls)
+    assert calls[-1] == (120, 120)
+    alone = getattr(routed(), verb)(X, **how)
+    assert np.array_equal(getattr(with_it, "radius", with_it), getattr(alone, "radius", alone))
+    with pytest.raises(ValueError, match="progress must be callable"):
+        getattr(routed(), verb)(X, **how, progress="bar")
+
+
 def test_records_are_kept(tmp_path: Path) -> None:
     made = routed().certify(X, 30, 500, 0.01, "l2", 7, bound="runner-up")
     made.save(tmp_path / "made.npz")

@@ -96,6 +96,34 @@ def test_what_is_enclosed_is_the_hinge(noise: Any, attack: str, r: float, taus: 
     assert found.required == pytest.approx(a[-1] * (0.5 + value) / won, abs=1e-9)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("noise", "attack", "shares"), CASES, ids=str)
+def test_the_engine_is_never_above_what_is_proved(
+    noise: cc.Noise, attack: str, shares: tuple[float, ...]
+) -> None:
+    """At any multipliers, some of them alike, some near 1, some large; and it is near the truth."""
+    a, edges = masses_of(noise, shares)
+    rng, tried = np.random.default_rng(3), 0
+    for target in (0.6, 0.9, 0.99999):
+        radius = cc.certified_radius(target, noise, attack)
+        engine = shells._Shells(noise, attack, radius, edges)
+        width = 1e-3 + abs(math.log(proof.prove(target, noise, attack, radius).lam))
+        for spread in (0.3, 2.0):
+            taus = np.sort(width * rng.normal(0.3, spread, 6))[::-1]
+            taus[3] = taus[4]
+            told, won = 0.0, 0.0
+            for j, (tau, part) in enumerate(zip(taus, np.diff(a, prepend=0.0), strict=True)):
+                told += engine.value(shells._Shell(j, j + 1, part, tau))
+                won += math.exp(tau) * part
+            found = proof.prove_shells(a, edges, noise, attack, radius, taus=taus)
+            if found.required == 1.0:  # nothing is told of it
+                continue
+            tried += 1
+            truth = won + 0.5 - found.required * won / a[-1]  # sum of L (A - A') - D
+            assert -1e-13 * max(won, 1.0) < truth - told < 1e-8 * max(won, 1.0), (radius, taus)
+    assert tried > 1
+
+
 @pytest.mark.parametrize("tau", [0.9, -0.3])
 def test_one_multiplier_for_all_shells_is_none(tau: float) -> None:
     for noise, attack in ((cc.L2Noise(64, 1.0, 60.0), "l2"), (cc.LinfNoise(12, 1.0), "l1")):
@@ -135,7 +163,9 @@ def test_all_votes_inside_a_ball() -> None:
     assert proof.prove_shells(a, edges, noise, "l2", radius * (1 - 1e-6)).holds
     assert not proof.prove_shells(a, edges, noise, "l2", radius * (1 + 1e-5)).holds
     nearly = [0.55 * (1 - 1e-9)] * 2  # where a little is missing a multiplier without end is none
-    assert not proof.prove_shells(nearly, edges, noise, "l2", radius / 2, taus=[math.inf, 0]).holds
+    ends = math.inf, -math.inf
+    assert proof.prove_shells(a, edges, noise, "l2", radius / 2, taus=ends).holds
+    assert not proof.prove_shells(nearly, edges, noise, "l2", radius / 2, taus=ends).holds
 
 
 @pytest.mark.parametrize("dim", [1, 5, 784, 3072, 150528])

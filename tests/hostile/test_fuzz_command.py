@@ -58,6 +58,7 @@ LEGAL = [
     "certify {} --attack l1 --model toy:network --at 0.05,0.1 --store new.db " + SMALL,
     "certify {} --attack l2 --model toy:predict --store new.db --run again --out new.tsv " + SMALL,
     "certify {} --attack l2 --model net.pth --arch toy:small --normalize none --until 0.3 " + SMALL,
+    "certify --route route.toml --attack l2 --model toy:predict --store new.db " + SMALL,
     "certify --config run.toml {} --max 1 --save-config new.toml", "runs runs.db --json",
     "radius --noise gaussian --rms 0.25 --dim 4 --attack l2 --p 0.9 --save-config new.toml",
     "export --store runs.db --out new.tsv --attack l1 --alpha 0.01",
@@ -155,6 +156,9 @@ def files(folder: Path) -> None:
     x, y = rng.uniform(size=(4, 4)).astype(np.float32), np.array([0, 1, 2, 1])
     np.savez(folder / "test.npz", x=x, y=y)
     (folder / "toy.py").write_text(TOY)
+    branch = '[[branch]]\nnoise = "gaussian"\nsigma = 0.25\n'
+    router = branch.replace("[[branch]]", "[router]\nlabels = [0, 1, 1]")
+    (folder / "route.toml").write_text(router + 2 * branch)
     (folder / "empty").write_bytes(b"")
     (folder / "garbage").write_bytes(rng.bytes(300))
     (folder / "run.toml").write_text(CONFIG)

@@ -31,8 +31,10 @@ from cert_models.audit import audit_run
 from cert_models.data.datasets import Dataset
 from cert_models.data.targets import Targets
 from cert_models.engines import Processes, Sampler, Stretch, executor_on
+from cert_models.networks.models import load_model
 from cert_models.run import sampler_of
 from cert_models.store.counts import CountStore
+from cert_models.store.fingerprints import model_fingerprint
 from cert_models.store.runs import (
     AllPlan,
     FixedPlan,
@@ -319,13 +321,47 @@ def test_workers_of_another_model_or_version_are_refused(monkeypatch: pytest.Mon
             results("other weights", pool)
         answer = executors.perform("0.0.0", "key", None, work, 0)
         assert answer.said == executors.REFUSED
-        assert f"it has cert-core {cc.__version__}, the driver 0.0.0" in answer.value
+        assert f"it has cert-core {executors.package_version()}, the driver 0.0.0" in answer.value
 
 
 def test_a_node_with_other_weights_is_refused(processes: Executor) -> None:
     sample = sampler(FixedPlan(20, 300), processes, model_fingerprint="0123")
     with pytest.raises(WorkError, match=r"of fingerprint 0123, got .*: bring 'spread:predict'"):
         list(sample(range(4)))
+
+
+def test_code_that_was_read_before_it_changed_is_refused() -> None:
+    """One that lives on has the code of then, and the file of now, which speaks for it."""
+    held = load_model("spread:slow", 3)
+    before = model_fingerprint(held, "spread:slow")
+    Path("spread.py").write_text(CODE.replace("time.sleep(0.05)", "time.sleep(0.06)"))
+    with pytest.raises(ValueError, match=r"holds now, got 'slow' as it was when .* anew"):
+        model_fingerprint(held, "spread:slow")
+    Path("spread.py").write_text(CODE)
+    assert model_fingerprint(held, "spread:slow") == before
+
+
+def test_one_input_at_fault_is_named() -> None:
+    """Of those that are handed out together, by what fails and by what kills."""
+    three = Dataset("d", np.zeros((9, 2), np.float32), np.zeros(9, np.int64), 2)
+    with ThreadPoolExecutor(2) as pool, pytest.raises(WorkError, match=r"^input 4 failed \d times"):
+        list(Sampler(Made("any"), votes_but_of_4, three, executor=pool)(range(9)))
+    x = np.array([*np.zeros((6, 6)), [9.0] * 6, *np.zeros((30, 6))], np.float32)
+    here, places = cc.Smoothed(fails_above_5, NOISE, 2), [*range(10, 16), 5, *range(20, 50)]
+    with ThreadPoolExecutor(2) as pool, pytest.raises(WorkError, match=r"^input 5 failed \d times"):
+        here.label_votes(x, np.zeros(37, int), 9, 0, indices=places, executor=pool)
+
+
+def votes_but_of_4(held: Any, stretch: Stretch) -> Iterator[Any]:
+    if 4 in stretch.indices:
+        raise KeyError("no such layer")
+    yield from votes_of_none(held, stretch)
+
+
+def fails_above_5(batch: Any) -> Any:
+    if (batch > 5).any():
+        raise KeyError("no such layer")
+    return np.zeros(len(batch), int)
 
 
 def test_what_is_large_travels_only_to_those_who_lack_it() -> None:

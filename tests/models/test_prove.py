@@ -271,12 +271,13 @@ def test_a_run_of_the_digits_is_proved_and_audited_whole(
         "    return np.linalg.norm(z[:, None] - centres, axis=2).argmin(axis=1)\n"
     )
     source = ("--data", "digits", "--model", "means:predict", "--store", "s.db", "--quiet")
-    for i, (attack, _, noise) in enumerate(entries()):
+    plain = [(attack, noise, ()) for attack, _, noise in entries()]
+    for i, (attack, noise, how) in enumerate([*plain, ("l2", SHELLED, ("--shells",))]):
         values = {key: str(value) for key, value in noise.to_dict().items() if key != "dim"}
         given = [word for key, value in values.items() for word in (f"--{key}", value)]
         said = cert(
             "certify", *source, *given, "--attack", attack, "--n", "500", "--indices", "0-39",
-            "--run", str(i),
+            "--run", str(i), *how,
         )  # fmt: skip
         assert said.status == 0, said.err
         run = ("--run", str(i))

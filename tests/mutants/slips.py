@@ -131,7 +131,7 @@ CORE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
     "cert_core/kernels/cpu/integers.py": ("core/test_lattice.py", [
         ("told = slack > fixed + share * abs(steps)", "told = slack > -1.0", "no margin"),
     ]),
-    "cert_core/scores.py": ("core/test_adaptive.py models/test_independence.py", [
+    "cert_core/scores.py": ("core/test_adaptive.py models/test_independence.py core/test_percentiles.py", [
         ("own = np.where(failed, np.float32(0), scores[:, chosen[i]])",
          "own = np.where(failed, np.float32(0), scores.max(axis=1))", "the best score of each copy"),
         ("        low = 0\n        for i, copies in segments:\n            yield i, said[low : low + copies], failed[low : low + copies]\n            low += copies",
@@ -271,7 +271,8 @@ CORE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         ("order = 1 if step > 0 else -1  # ascending ratio", "order = 1", "atoms in descending ratio"),
         ("return _overlap(1 - kept)", "return _overlap(kept)", "what is lost for what is kept"),
     ]),
-    "cert_core/laws/__init__.py": ("core/test_discrete.py core/test_threats.py core/test_closed_forms.py", [
+    "cert_core/laws/__init__.py": (
+        "core/test_discrete.py core/test_threats.py core/test_closed_forms.py core/test_dominance.py", [
         ('size = shift.norm(2.0, record.dim) if geometry == "sphere" else shift.size', "size = shift.size",
          "the diagonal as short as an axis"),
         ("return GaussianLaw(_in_scales(shift.norm(2.0, dim), record.sigma))", "return GaussianLaw(_in_scales(shift.size, record.sigma))",
@@ -306,6 +307,16 @@ CORE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         ("rejected[order[: kept.argmax() if kept.any() else len(p)]] = True", "rejected[order] = ~kept", "labels beyond Holm's first failure"),
         ("np.where(distinct == 0, 1.0, tail * (1.0 + MARGIN))", "np.where(distinct == 0, 1.0, tail * (1.0 - 1e-3))", "p-values rounded down"),
     ]),
+    "cert_core/routing.py": ("core/test_routing.py", [
+        ("return split_alpha(alpha, (1, 1))[0]", "return alpha", "router and branch at alpha each"),
+        ("radius[rows] = np.minimum(router.radius[rows], branch.radius)", "radius[rows] = branch.radius", "a branch beyond what its router is certified for"),
+        ('    check_apart("branches", APART, drawn, ANEW)\n', "", "branches certified by the votes that chose them"),
+        ("remedy=remedy) ^ 1 << 31", "remedy=remedy)", "a router's samples those of its branches"),
+        ("    _check_memory([*chosen, *(table for pair in given for table in pair or ())])\n", "", "one table for router and branch"),
+        ("        _check_inputs(number, branch, router, rows)\n", "", "a branch of other inputs"),
+        ("        branch = whole if size == len(rows) else whole[rows]\n", "        branch = whole[: len(rows)]\n", "rows of a branch moved"),
+        ('            raise fail("noise", rule, noise, "give all the same scales")', "            pass", "the smaller of radii of two measures"),
+    ]),
     "cert_core/percentiles.py": ("core/test_percentiles.py", [
         ("    level, r = alpha_value(alpha) / 2, radius_value(radius)\n    above =", "    level, r = alpha_value(alpha), radius_value(radius)\n    above =",
          "both ends of a percentile at alpha each"),
@@ -321,8 +332,6 @@ CORE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
          "multipliers that rise outwards"),
         ("return mass >= 1 or mass >= _norms(noise)", "return mass >= 0 or mass >= _norms(noise)",
          "an endless multiplier where the class has not all of the noise"),
-        ("holds, p = needed < won, ball(masses[-1])", "holds, p = not needed > won, ball(masses[-1])",
-         "a proof where balls overlap"),
         ("    p = p.upper()\n", "    p = p.lower()\n", "a tail at the least probability that it may have"),
     ]),
     "cert_core/balls.py": ("core/test_shell_proofs.py core/test_proof.py", [
@@ -426,6 +435,13 @@ MODELS: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         ("    others[kept] = batch[kept]\n    if apart(others)", "    if apart(batch)", "rows that look at each other taken"),
         ("        if isinstance(part, BatchNorm) and part.running_mean is None:", "        if False:", "batch statistics without training mode taken"),
     ]),
+    "cert_models/commands/routes.py": ("models/test_routed_runs.py", [
+        ("level = cc.routing.halves(options.alpha)", "level = options.alpha", "tests of a router and of its branches at alpha each"),
+    ]),
+    "cert_models/commands/options.py": ("models/test_routed_runs.py models/test_command_line.py", [
+        ("with_rms(rms=rms, **values)", "with_rms(rms=2 * rms, **values)", "a level that was not asked for"),
+        ("if any(BRANCH in row.extra for row in rows):", "if False:", "a routed log taken for one of one noise"),
+    ]),
     "cert_models/run.py": (
         "models/test_promises.py models/test_independence.py models/test_power_cut.py models/test_engines.py", [
         ("estimation = smoothed.counts(x, stop - start, run.seed, indices=[index], start=start)",
@@ -447,20 +463,24 @@ MODELS: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         ("                self.check_held()\n                yield", "                yield", "a transaction on a file that is gone"),
         ('        if damage != "ok":\n', "        if False:\n", "damage of pages unseen"),
     ]),
-    "cert_models/store/counts.py": ("models/test_promises.py models/test_counts.py", [
+    "cert_models/store/counts.py": ("models/test_routed_runs.py models/test_promises.py models/test_counts.py", [
         ('TOLD = {"counts": 5', 'TOLD = {"counts": 4', "the conflict check blind to a sequential path"),
         ("        with as_store_errors():\n            _check(run, votes)\n", "", "votes that no plan can have cast kept"),
+        ("        for part, cast in parts_of(run, votes):\n            _check(part, cast)\n", "        pass\n", "votes that no router can have cast kept"),
         ('head = f"({table!r}, {about[1:]!r}, "', 'head = f"({table!r}, "', "rows of one run read as another's"),
     ]),
-    "cert_models/store/runs.py": ("models/test_counts.py models/test_promises.py", [
+    "cert_models/store/runs.py": ("models/test_routed_runs.py models/test_counts.py models/test_promises.py", [
         ('_total("selection", votes.selection, self.n0, votes)\n        _total("estimation", votes.estimation, self.n, votes)\n        _absent(votes)\n',
          '_total("selection", votes.selection, self.n0, votes)\n        _absent(votes)\n', "votes of another number of samples"),
+        ("seed=cc.routing.router_seed(self.seed)", "seed=self.seed", "a router's samples those of its branches"),
         ('        if (CODE in mine[told]) != (CODE in theirs[told]):', "        if True:", "a model's code not told apart"),
     ]),
-    "cert_models/store/readings.py": ("models/test_promises.py models/test_counts.py models/test_blocks.py", [
+    "cert_models/store/readings.py": ("models/test_routed_runs.py models/test_promises.py models/test_counts.py models/test_blocks.py", [
         ("number.adjusted() - 2", "number.adjusted() - 3", "a published radius taken as exact to a digit too many"),
         ("p, step = exact - step * (1.0 - exact) - 2.0**-53, 4 * step", "break", "a probability above the radius it is read from"),
         ("        if given != own:\n", "        if False:\n", "a sequential run read at another alpha"),
+        ("was_sent(each) for each in votes], sends.label", "was_sent(each) for each in votes], [each.router.selected for each in votes]", "a label whose router is not certified"),
+        ("share, asked = cc.routing.halves(alpha),", "share, asked = alpha,", "a routed run read at alpha each"),
         ("part = cast[low : low + MANY]", "part = cast[:MANY][: len(cast) - low]", "votes of the first block of inputs for all"),
     ]),
     "cert_models/store/results.py": ("models/test_report.py models/test_blocks.py", [
@@ -516,16 +536,16 @@ MODELS: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         ("action.default, action.required, action.type = before", "action.default, action.required = before[:2]",
          "options read as text from there on"),
     ]),
-    "cert_models/commands/options.py": ("models/test_command_line.py", [
-        ("with_rms(rms=rms, **values)", "with_rms(rms=2 * rms, **values)", "a level that was not asked for"),
-    ]),
     "cert_models/networks/train.py": ("models/test_train.py", [
         ("start=recipe.epochs * len(data),", "start=0,", "trials under the noise that was trained on"),
         ("    module.train(training)\n    return clean", "    return clean", "a network that trains on as it is evaluated"),
         ("    if kept != (None if held_out is None", "    if kept is None != (None if held_out is None", "a history of other inputs held out"),
     ]),
-    "cert_models/data/datasets.py": ("models/test_blocks.py models/test_train.py", [
+    "cert_models/data/datasets.py": ("models/test_blocks.py models/test_train.py hostile/test_hostile_data.py", [
         ("self.of(np.sort(order[count:]))", "self.of(np.sort(order))", "inputs held out that are trained on"),
+        ("x.max(initial=0) >= DARK", "x.max(initial=0) >= 1", "bits and few grey levels taken for 0..255"),
+        ("(x.ndim > 2 and x.max", "(x.ndim > 1 and x.max", "features taken for pixels"),
+        ("np.float32) / np.float32(255)", "np.float32)", "radii in grey levels"),
         ("noise.checked(self.x[low : low + BLOCK])", "noise.checked(self.x[:BLOCK])", "inputs beyond the first block not looked at"),
     ]),
     "cert_models/data/scales.py": ("models/test_blocks.py", [
