@@ -62,6 +62,7 @@ TOPICS = {
     "proof": (),
     "provenance": (),
     "rounding": (),
+    "routing": ("join_routed",),
     "samples": (),
     "scores": (
         "label_scores",
@@ -93,6 +94,15 @@ TOPICS = {
     "smoothed": (),
     "sparse": ("sparse_frontier",),
     "threats": (),
+    "tuning": (
+        "Fresh",
+        "Round",
+        "Search",
+        "Tuned",
+        "search",
+        "split",
+        "tune",
+    ),
     "votes": (
         "DrawAgain",
         "answers",

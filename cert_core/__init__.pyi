@@ -21,6 +21,7 @@ from . import (
     proof as proof,
     provenance as provenance,
     rounding as rounding,
+    routing as routing,
     samples as samples,
     scores as scores,
     separation as separation,
@@ -30,6 +31,7 @@ from . import (
     smoothed as smoothed,
     sparse as sparse,
     threats as threats,
+    tuning as tuning,
     votes as votes,
 )
 from .bounds import (
@@ -73,6 +75,11 @@ from .noises import (
     RadialNoise as RadialNoise,
 )
 from .percentiles import mean_bounds as mean_bounds, percentile_bounds as percentile_bounds
+from .routing import (
+    Routed as Routed,
+    RoutedCertificates as RoutedCertificates,
+    certify_routed as certify_routed,
+)
 from .samples import CustomNoise as CustomNoise
 from .shell_votes import certify_shells as certify_shells
 from .shells import (

@@ -75,6 +75,11 @@ def discrepancy(lam: Any, noise: Noise, attack: str, radius: Any) -> Any:
     References
     ----------
     Zhang et al. 2020, Theorem 1 and Eq. 8.
+
+    Examples
+    --------
+    >>> round(cc.discrepancy(1.0, cc.Gaussian(4, 1.0), "l2", 1.0), 4)
+    0.3829
     """
 
     remedy = "pass the multiplier of Theorem 1"
@@ -131,6 +136,13 @@ def lower_bound(p: Any, noise: Noise, attack: str, radius: Any) -> Any:
     References
     ----------
     Zhang et al. 2020, Theorem 1; Corollaries 1 (with the erratum of LaplaceLaw) and 2.
+
+    Examples
+    --------
+    >>> round(cc.lower_bound(0.9, cc.Gaussian(3072, 0.25), "l2", 0.25), 4)
+    0.6109
+    >>> cc.lower_bound([0.9, 0.99], cc.Laplace(784, 0.5), "l1", 0.4).round(4)
+    array([0.7774, 0.9777])
     """
     laws = _Laws(noise, attack)
 
@@ -196,6 +208,11 @@ def inverse_bound(level: Any, noise: Noise, attack: str, radius: Any) -> Any:
     References
     ----------
     Zhang et al. 2020, Theorem 1; Chiang et al. 2020, Lemma 1, for the Gaussian.
+
+    Examples
+    --------
+    >>> round(cc.bounds.inverse_bound(0.5, cc.Gaussian(4, 1.0), "l2", 1.0), 4)
+    0.8413
     """
     below = complement_below(probabilities("level", level))
     result = complement_above(np.asarray(lower_bound(below, noise, attack, radius)))
@@ -232,6 +249,11 @@ def required_probability(noise: Noise, attack: str, radius: Any) -> Any:
     References
     ----------
     Zhang et al. 2020, Theorem 1: L(p) > 1/2.
+
+    Examples
+    --------
+    >>> cc.required_probability(cc.LinfNoise(784, 1.0), "l1", [0.0, 1.0, 10.0]).round(4)
+    array([0.5   , 0.5179, 0.6785])
     """
     laws = _Laws(noise, attack)
 
@@ -398,7 +420,7 @@ def _search_together(noise: Noise, attack: str, p: float) -> float | None:
             high = min(high, x)
         if high - low < apart:
             return math.exp(low)
-        if tau == 0.0 and gap > 0.0:
+        if rise * tau == 0.0 and gap != 0.0:
             return None
         # on a normal scale, which goes on where P is nearly 0 or 1
         rest = normal_score(gap, 0.5 - gap) if gap > 0.0 else -normal_score(-gap, 0.5 + gap)

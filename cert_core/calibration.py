@@ -185,6 +185,13 @@ def certified_radius(p: Any, noise: Noise, attack: str) -> Any:
     References
     ----------
     Zhang et al. 2020, Theorem 1: L(p, r) > 1/2.
+
+    Examples
+    --------
+    >>> round(cc.certified_radius(0.9, cc.Gaussian(3072, 0.25), "l2"), 4)
+    0.3204
+    >>> cc.certified_radius([0.5, 0.9, 0.99], cc.L2Noise(3072, 0.5, k=12), "linf").round(5)
+    array([0.     , 0.01154, 0.02095])
     """
     p = probabilities("p", p)
     attack_name(attack)

@@ -11,8 +11,9 @@ reads scores in [0, 1] where the others read votes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any, ClassVar, Self, cast, overload
 
 import numpy as np
@@ -48,7 +49,14 @@ from cert_core.errors import (
 from cert_core.errors import alpha as alpha_value
 from cert_core.lattice import Lattice
 from cert_core.noises import Noise, checked_noise
-from cert_core.provenance import Drawn, check_apart, failed_copies, one_mode
+from cert_core.provenance import (
+    Drawn,
+    check_apart,
+    failed_copies,
+    of_rows,
+    one_mode,
+    stretches,
+)
 from cert_core.rounding import in_full
 from cert_core.separation import radii_apart
 from cert_core.threats import COUNT, attack_name, is_tight
@@ -91,6 +99,22 @@ class Certificates:
         float mode, whose radius is that of real-arithmetic semantics.
     failed : (N,) int64, or None
         Estimation copies that FAILed in sound mode, all counted against the class.
+
+    Examples
+    --------
+    >>> counts = np.array([[90, 10], [20, 80], [50, 50]])
+    >>> made = cc.certify(counts, 5 * counts, cc.Gaussian(4, 0.5), "l2", alpha=0.01)
+    >>> made.label, made.radius.round(3)
+    (array([ 0,  1, -1]), array([0.55 , 0.345, 0.   ]))
+    >>> made[made.radius > 0.3].label
+    array([0, 1])
+    >>> made
+    Certificates of 3 inputs, l2 attack, Gaussian(dim=4, sigma=0.5), alpha 0.01 each, n0 100, n 500
+    input     label  radius   p_lower
+        0         0  0.5504  0.864531
+        1         1  0.3452  0.755056
+        2  abstains  0.0000  0.447155
+    1 abstain; radii are rounded down
     """
 
     label: Counts
@@ -113,11 +137,55 @@ class Certificates:
     def __len__(self) -> int:
         return len(self.label)
 
+    def __getitem__(self, rows: Any) -> Self:
+        """The certificates of some inputs (a place, a slice, a mask, places), each once."""
+        chosen = records.chosen_rows(rows, len(self))
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        arrays = {name: v[chosen] for name, v in values.items() if isinstance(v, np.ndarray)}
+        return replace(self, **arrays, drawn=of_rows(self._stretches, chosen))
+
+    def __iter__(self) -> Iterator[Self]:
+        return (self[place] for place in range(len(self)))
+
+    @cached_property
+    def _stretches(self) -> list[tuple[Drawn, ...]]:
+        return stretches(self.drawn, len(self))
+
+    @property
+    def _places(self) -> list[int]:
+        """The inputs' places in their data set, where the samples tell them."""
+        try:
+            return records.places(self._stretches, len(self))
+        except ValueError:
+            return list(range(len(self)))
+
+    def __array__(self, *_: Any, **__: Any) -> Any:
+        """No one array: NumPy would ask for items of items of items."""
+        remedy = "pass .label, .radius or .p_lower"
+        raise TypeError(str(fail("the argument", "an array", type(self).__name__, remedy)))
+
     def __repr__(self) -> str:
         return records.as_text(self)
 
     def _repr_html_(self) -> str:
         return records.as_html(self)
+
+    def to_pandas(self) -> Any:
+        """Make a pandas.DataFrame of the certificates, a row an input.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A column an array, the inputs' places in their data set as index where the votes
+            tell them; what is said of all (noise, attack, alpha, ...) in its attrs, as plain
+            values.  The samples drawn are not in it.
+
+        Raises
+        ------
+        BackendMissing
+            pandas is not installed.
+        """
+        return records.as_pandas(self, self._places)
 
     def save(self, path: Any) -> None:
         """Write the certificates to a new .npz file, with a digest.
@@ -212,6 +280,13 @@ def certify(
     References
     ----------
     Cohen et al. 2019, CERTIFY; Zhang et al. 2020, Theorem 1.
+
+    Examples
+    --------
+    >>> selection, estimation = np.array([[45, 5], [9, 41]]), np.array([[900, 100], [200, 800]])
+    >>> made = cc.certify(selection, estimation, cc.Gaussian(4, 0.5), "l2", alpha=0.001)
+    >>> made.label, made.radius.round(3)
+    (array([0, 1]), array([0.557, 0.351]))
     """
     how = bound_named(bound, "votes", "classes")
     if how.reads == "classes":
@@ -272,6 +347,14 @@ def check_sampling(
         n unanimous votes would not suffice, or an argument out of its domain.
     UnsupportedPair
         No exact law for the pair.
+
+    Examples
+    --------
+    >>> cc.certificates.check_sampling(cc.Gaussian(4, 1.0), "l2", 100, 0.001)  # enough
+    >>> cc.certificates.check_sampling(cc.Gaussian(4, 1.0), "l2", 5, 0.001)
+    Traceback (most recent call last):
+        ...
+    ValueError: n must be at least 10 for alpha = 0.001, got 5: draw more samples
     """
     required_probability(noise, attack, 0.0)
     how = bound_named(bound if k is None else "runner-up")
@@ -380,6 +463,13 @@ def certify_top_k(
     References
     ----------
     Cohen et al. 2019, Theorem 1 (k = 1); Jia et al. 2020 (top-k, Gaussian).
+
+    Examples
+    --------
+    >>> selection, estimation = np.array([[30, 10, 10]]), np.array([[480, 270, 250]])
+    >>> made = cc.certificates.certify_top_k(selection, estimation, cc.Gaussian(4, 1.0), "l2")
+    >>> made.label, made.radius.round(3)  # a class below 1/2
+    (array([0]), array([0.145]))
     """
     how, level = bound_named(bound, "classes"), alpha_value(alpha)
     selection, estimation, n0, n, drawn = two_samples(counts_selection, counts_estimation, noise)
@@ -448,6 +538,13 @@ def certify_scores(
     References
     ----------
     Zhang et al. 2020, Theorem 1, for f with values in [0, 1].
+
+    Examples
+    --------
+    >>> scores = np.full((1, 500), 0.9)
+    >>> made = cc.certificates.certify_scores([7], scores, cc.Gaussian(4, 1.0), "l2", n0=50)
+    >>> made.label, made.radius.round(2)
+    (array([7]), array([1.19]))
     """
     how, level = bound_named(bound, "scores"), alpha_value(alpha)
     check_independent(noise)
@@ -491,6 +588,11 @@ def predict_labels(counts: Any, alpha: float) -> Counts:
     References
     ----------
     Cohen et al. 2019, PREDICT (two-sided exact binomial test).
+
+    Examples
+    --------
+    >>> cc.certificates.predict_labels([[90, 10], [52, 48]], 0.01)
+    array([ 0, -1])
     """
     table, _ = vote_counts("counts", counts)
     ordered = np.sort(table, axis=1)
@@ -526,6 +628,13 @@ def join_certificates(parts: Sequence[Certificates]) -> Certificates:
     ValueError
         No parts, parts that differ, or two inputs with the same samples: those of one seed
         that were given no indices, or the same ones.
+
+    Examples
+    --------
+    >>> noise, counts = cc.Gaussian(4, 1.0), np.array([[9, 91]])
+    >>> parts = [cc.certify(counts, 10 * counts, noise, "l2") for _ in range(2)]
+    >>> len(cc.certificates.join_certificates(parts))
+    2
     """
     given = items("parts", parts, "a sequence of Certificates", remedy="pass certificates")
     listed = [checked_certificates("parts", part) for part in given]
@@ -574,6 +683,13 @@ def certified_accuracy(certificates: Certificates, labels: Any, radii: Any) -> A
     ------
     ValueError
         labels of another shape or no class numbers, negative or NaN radii, no certificates.
+
+    Examples
+    --------
+    >>> counts = np.array([[90, 10], [20, 80], [50, 50]])
+    >>> made = cc.certify(counts, 10 * counts, cc.Gaussian(4, 0.5), "l2")
+    >>> cc.certified_accuracy(made, [0, 1, 1], [0.0, 0.25, 0.5]).round(2)
+    array([0.67, 0.67, 0.33])
     """
     truth = to_numpy("labels", labels)
     checked_certificates("certificates", certificates)
@@ -609,6 +725,13 @@ class Bound:
         Of alpha, for the class; the rest is for the others.
     needed : callable
         (its share of alpha, threshold) to the samples without which no bound is above that.
+
+    Examples
+    --------
+    >>> half = lambda votes, n, alpha: cc.binomial_lower(votes, n, alpha / 2)
+    >>> bound = cc.certificates.Bound(half)
+    >>> round(bound.lower(95, 100, 0.001), 4)
+    0.8364
     """
 
     lower: Callable[..., Any]

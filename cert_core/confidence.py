@@ -110,6 +110,11 @@ def binomial_lower(k: Any, n: Any, alpha: float) -> Any:
     References
     ----------
     Clopper and Pearson 1934; Cohen et al. 2019, Section 3.2.
+
+    Examples
+    --------
+    >>> round(cc.binomial_lower(950, 1000, 0.001), 4)
+    0.925
     """
     level = _alpha(alpha)
     votes, total = counts_of(k, n)
@@ -168,6 +173,11 @@ def binomial_upper(k: Any, n: Any, alpha: float) -> Any:
     References
     ----------
     Clopper and Pearson 1934.
+
+    Examples
+    --------
+    >>> round(cc.binomial_upper(50, 1000, 0.001), 4)
+    0.075
     """
     level = _alpha(alpha)
     votes, total = counts_of(k, n)
@@ -199,6 +209,11 @@ def votes_needed(alpha: float, threshold: float = 0.5) -> int:
     ------
     ValueError
         An argument out of its domain, or 2^53 votes would not suffice.
+
+    Examples
+    --------
+    >>> cc.confidence.votes_needed(0.001)
+    10
     """
     level = _alpha(alpha)
     rule, remedy = "a number in (0, 1)", "pass the probability to exceed"
@@ -243,6 +258,11 @@ def split_alpha(alpha: float, shares: Sequence[float]) -> tuple[float, ...]:
     ------
     ValueError
         An argument out of its domain.
+
+    Examples
+    --------
+    >>> [round(share, 5) for share in cc.confidence.split_alpha(0.001, [1, 3])]
+    [0.00025, 0.00075]
     """
     level = _alpha(alpha)
     remedy = "pass the weight of every claim, e.g. [1, 1]"
@@ -295,6 +315,11 @@ def hoeffding_lower(mean: Any, n: Any, alpha: float) -> Any:
     References
     ----------
     Hoeffding 1963, Theorem 1.
+
+    Examples
+    --------
+    >>> round(cc.confidence.hoeffding_lower(0.9, 1000, 0.001), 4)
+    0.8412
     """
     level = _alpha(alpha)
     values, total = _means(mean, n)
@@ -332,6 +357,11 @@ def chernoff_lower(mean: Any, n: Any, alpha: float) -> Any:
     References
     ----------
     Hoeffding 1963, Eq. 2.1.
+
+    Examples
+    --------
+    >>> round(cc.confidence.chernoff_lower(0.9, 1000, 0.001), 4)
+    0.8611
     """
     level = -math.log(_alpha(alpha))
     values, total = _means(mean, n)
@@ -380,6 +410,11 @@ def empirical_bernstein_lower(mean: Any, variance: Any, n: Any, alpha: float) ->
     References
     ----------
     Maurer and Pontil 2009, Theorem 4.
+
+    Examples
+    --------
+    >>> round(cc.confidence.empirical_bernstein_lower(0.9, 0.01, 1000, 0.001), 4)
+    0.8699
     """
     level = math.log(2.0) - math.log(_alpha(alpha))
     values, total = _means(mean, n)
@@ -424,6 +459,12 @@ def betting_lower(scores: Any, alpha: float) -> Any:
     References
     ----------
     Waudby-Smith and Ramdas 2024, Section 4 (predictable plug-in bets).
+
+    Examples
+    --------
+    >>> scores = np.array([0.8, 0.9] * 100)
+    >>> round(cc.confidence.betting_lower(scores, 0.001), 2)
+    0.81
     """
     level = _alpha(alpha)
     remedy = "pass scores such as softmax values, in the order drawn"

@@ -46,6 +46,13 @@ def certify_deterministic(counts: Any, noise: Noise) -> Certificates:
     References
     ----------
     Levine and Feizi 2021, Theorem 3.
+
+    Examples
+    --------
+    >>> noise = cc.Splitting(dim=4, scale=0.5, levels=10)
+    >>> made = cc.certify_deterministic([[7, 3], [2, 8]], noise)
+    >>> made.label, made.radius.round(3), made.alpha
+    (array([0, 1]), array([0.2, 0.2]), 0.0)
     """
     if not isinstance(noise, Splitting) or noise.copies is None:
         rule = "a Splitting noise whose 2 scale levels is a whole number"

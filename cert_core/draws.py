@@ -55,6 +55,12 @@ def draw(
     References
     ----------
     Zhang et al. 2020, Eqs. 10-13; Salmon et al. 2011 for Philox.
+
+    Examples
+    --------
+    >>> cc.draw(cc.Gaussian(3, 1.0), 2, seed=0).round(3)
+    array([[-0.247,  0.451, -0.235],
+           [ 0.608,  1.532,  0.021]], dtype=float32)
     """
     return kernels.backend(backend).draw(
         checked_noise(noise), n, seed, start=start, center=center, out=out, dtype=dtype
@@ -105,6 +111,13 @@ def draw_lattice(
     References
     ----------
     Zhang et al. 2020, Eqs. 10-13; Mironov 2012 for why the last bits matter.
+
+    Examples
+    --------
+    >>> steps, failed = cc.draw_lattice(cc.Gaussian(3, 0.25), 2, 0, cc.Lattice("1/255"))
+    >>> steps, failed
+    (array([[ 16,  32, -29],
+           [ 74,  15, -75]], dtype=int32), array([False, False]))
     """
     return kernels.backend(backend).draw_lattice(
         checked_noise(noise), n, seed, lattice, start=start, center=center
@@ -133,6 +146,13 @@ def log_ratio(noise: Noise, z: Any, shift: Shift, *, backend: str = "cpu") -> An
     References
     ----------
     Zhang et al. 2020, Theorem 1.
+
+    Examples
+    --------
+    >>> noise = cc.Gaussian(3, 1.0)
+    >>> z = cc.draw(noise, 2, seed=0, dtype="float64")
+    >>> cc.log_ratio(noise, z, cc.worst_shift(noise, "l2", 0.5)).round(3)
+    array([-0.002,  0.456])
     """
     if not isinstance(shift, Shift):
         raise fail("shift", "a Shift", shift, "pass what worst_shift returned")

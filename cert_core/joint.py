@@ -87,6 +87,12 @@ def certify_jointly(
     References
     ----------
     Holm 1979; Fischer et al. 2021, Section 4 (Gaussian, l2).
+
+    Examples
+    --------
+    >>> selection, estimation = np.array([[45, 5], [9, 41]]), np.array([[900, 100], [200, 800]])
+    >>> cc.certify_jointly(selection, estimation, cc.Gaussian(4, 0.5), "l2", 0.25, alpha=0.001)
+    array([0, 1])
     """
     selection, estimation, _, n, _ = two_samples(counts_selection, counts_estimation, noise)
     labels = selection.argmax(axis=1)
@@ -125,6 +131,14 @@ def certify_labels_jointly(
     References
     ----------
     Holm 1979; Fischer et al. 2021, Section 4 (Gaussian, l2).
+
+    Examples
+    --------
+    >>> labels, votes = np.array([[0, 1], [1, 1]]), np.array([[990, 995], [560, 1000]])
+    >>> certified = cc.joint.certify_labels_jointly
+    >>> certified(labels, votes, 1000, cc.Gaussian(4, 1.0), "l2", 0.5, alpha=0.001)
+    array([[ 0,  1],
+           [-1,  1]])
     """
     level, r = alpha_value(alpha), radius_value(radius)
     needed = float(required_probability(noise, attack, r))
@@ -196,7 +210,7 @@ def selected_labels(
     x, noise, num_classes, n, seed
         As in count_votes.
     **options
-        indices, batch_size, backend, start, sound, as in count_votes.
+        indices, batch_size, backend, start, sound, progress, as in count_votes.
 
     Returns
     -------
@@ -208,6 +222,12 @@ def selected_labels(
     ------
     ValueError
         An argument is out of its domain, or predict returns no labels.
+
+    Examples
+    --------
+    >>> predict = lambda batch: (batch > 0.5).astype(int)  # a label a coordinate
+    >>> cc.joint.selected_labels(predict, [[0.9, 0.1]], cc.Gaussian(2, 0.1), 2, 50, 0)
+    CountedVotes([[1, 0]])
     """
     classes, n = class_count(num_classes), sample_count("n", n, noise)
     count = len(input_rows(x, noise, options.get("sound")))
@@ -256,6 +276,13 @@ def label_votes(
     ------
     ValueError
         An argument is out of its domain, or predict returns no labels.
+
+    Examples
+    --------
+    >>> predict = lambda batch: (batch > 0.5).astype(int)  # a label a coordinate
+    >>> x, noise = np.array([[0.9, 0.1]]), cc.Gaussian(2, 0.1)
+    >>> cc.joint.label_votes(predict, x, noise, 2, [[1, 0]], 100, 0)
+    CountedVotes([[100, 100]])
     """
     classes, n = class_count(num_classes), sample_count("n", n, noise)
     count = len(input_rows(x, noise, options.get("sound")))

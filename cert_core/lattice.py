@@ -57,6 +57,14 @@ class Lattice:
     ------
     ValueError
         No such fraction, or one out of [1e-12, 1e12].
+
+    Examples
+    --------
+    >>> lattice = cc.Lattice("1/255")  # that of 8-bit images
+    >>> lattice.integers(np.array([0.0, 0.2, 1.0]))
+    array([  0,  51, 255], dtype=int32)
+    >>> round(lattice.cost("l2", 3072), 4)  # of a radius, where an image is off the lattice
+    0.2174
     """
 
     step: Fraction

@@ -55,6 +55,12 @@ def norm_moments(noise: Noise, norm: float) -> tuple[float, float]:
     References
     ----------
     Zhang et al. 2020, Section 4 and Figure 1: the radius of Eqs. 10-13.
+
+    Examples
+    --------
+    >>> mean, variance = cc.moments.norm_moments(cc.Gaussian(100, 1.0), 2)
+    >>> round(mean, 4), round(variance, 4)
+    (9.975, 0.4987)
     """
     norm = float(choice("norm", norm, NORMS))
     if checked_noise(noise).stretch is not None:

@@ -62,6 +62,13 @@ class MonteCarloBound:
     alpha, n : the failure probability of this bound; draws of each sample
     alpha_split : how alpha was shared among the noise-side samples
     method, radius, attack, shift_reason : what was asked
+
+    Examples
+    --------
+    >>> options = {"n": 10_000, "alpha": 0.001, "seed": 0}
+    >>> made = cc.monte_carlo_bound(0.9, cc.Gaussian(4, 1.0), "l2", 0.5, **options)
+    >>> isinstance(made, cc.monte_carlo.MonteCarloBound), made.alpha, round(made.lower, 2)
+    (True, 0.001, 0.75)
     """
 
     lower: Any
@@ -231,6 +238,13 @@ def monte_carlo_bound(
     References
     ----------
     Zhang et al. 2020, Section 4.2 and Eq. 9; Massart 1990 for the validity in lambda.
+
+    Examples
+    --------
+    >>> options = {"n": 10_000, "alpha": 0.001, "seed": 0}
+    >>> made = cc.monte_carlo_bound(0.9, cc.Gaussian(4, 1.0), "l2", 0.5, **options)
+    >>> round(made.lower, 2), round(cc.lower_bound(0.9, cc.Gaussian(4, 1.0), "l2", 0.5), 2)
+    (0.75, 0.78)
     """
     bounds = MonteCarlo(
         noise, attack, radius, n=n, alpha=alpha, seed=seed, method=method, backend=backend
@@ -268,6 +282,13 @@ def monte_carlo_required(
         No worst shift is known for the pair.
     ValueError
         An argument out of its domain, or draws that are no log ratios.
+
+    Examples
+    --------
+    >>> options = {"n": 10_000, "alpha": 0.001, "seed": 0}
+    >>> made = cc.monte_carlo.monte_carlo_required(cc.Gaussian(4, 1.0), "l2", 0.5, **options)
+    >>> made.required > cc.required_probability(cc.Gaussian(4, 1.0), "l2", 0.5)
+    True
     """
     bounds = MonteCarlo(
         noise, attack, radius, n=n, alpha=alpha, seed=seed, method=method, backend=backend
@@ -339,6 +360,12 @@ def monte_carlo_radius(
         No worst shift is known for the pair.
     ValueError
         An argument out of its domain, or draws that are no log ratios.
+
+    Examples
+    --------
+    >>> noise, grid = cc.Gaussian(4, 1.0), [0.5, 1.0, 1.5]
+    >>> cc.monte_carlo.monte_carlo_radius(0.9, noise, "l2", grid, n=10_000, alpha=0.001, seed=0)
+    1.0
     """
     points = probabilities("p", p)
     remedy = "pass the grid before looking at any result"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Any, Self
 
 import numpy as np
@@ -76,6 +76,30 @@ def _merged(drawn: Iterable[Drawn]) -> tuple[Drawn, ...]:
         else:
             merged.append(each)
     return tuple(merged)
+
+
+def stretches(drawn: Sequence[Drawn], count: int) -> list[tuple[Drawn, ...]]:
+    """The samples of `count` rows, those of the same rows together, in the order of the rows."""
+    if all(len(each.indices) == count for each in drawn):
+        return [tuple(drawn)] if drawn else []
+    found = [tuple(same) for _, same in groupby(drawn, lambda each: (each.seed, each.indices))]
+    if sum(len(same[0].indices) for same in found) != count:
+        rule, remedy = "of samples that are told apart row by row", "choose rows before joining"
+        raise fail("certificates", rule, f"{len(drawn)} stretches of {count} rows", remedy)
+    return found
+
+
+def of_rows(found: Sequence[tuple[Drawn, ...]], rows: Any) -> tuple[Drawn, ...]:
+    """Of stretches one after the other, the samples of these rows, in their order."""
+    ends = np.cumsum([len(same[0].indices) for same in found], dtype=np.int64)
+    place = np.searchsorted(ends, rows, side="right")
+    chosen: list[Drawn] = []
+    for run in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(place)) + 1):
+        if found and len(run):
+            same = found[place[run[0]]]
+            low = ends[place[run[0]]] - len(same[0].indices)
+            chosen += [each.of(rows[run] - low) for each in same]
+    return tuple(chosen)
 
 
 def check_apart(name: str, rule: str, drawn: Iterable[Drawn], remedy: str) -> None:

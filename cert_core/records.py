@@ -12,7 +12,7 @@ import json
 import pickle
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from html import escape
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from cert_core.channels import noise_from_dict
-from cert_core.errors import fail
+from cert_core.errors import BackendMissing, fail
 from cert_core.lattice import Lattice
 from cert_core.provenance import Drawn
 from cert_core.rounding import in_full, lower, reach
@@ -40,6 +40,8 @@ def _heading(record: Any) -> str:
         f"{type(record).__name__} of {len(record)} inputs", f"{record.attack} attack",
         repr(record.noise), f"alpha {in_full(record.alpha)} each", f"n0 {record.n0}, n {record.n}",
     ]  # fmt: skip
+    noises = getattr(record, "noises", ())
+    words += [f"routed to {' | '.join(map(repr, noises))}"] if noises else []
     words += [] if record.tight else ["not tight"]
     words += [] if record.sound is None else [f"sound on {record.sound!r}"]
     return ", ".join(words)
@@ -48,12 +50,12 @@ def _heading(record: Any) -> str:
 def _rows(record: Any) -> list[tuple[str, ...]]:
     return [
         (
-            str(i),
+            str(index),
             "abstains" if record.label[i] < 0 else str(record.label[i]),
             reach(record.attack, record.radius[i]),
             lower(record.p_lower[i]),
         )
-        for i in range(min(len(record), SHOWN))
+        for i, index in enumerate(record._places[:SHOWN])
     ]
 
 
@@ -79,6 +81,45 @@ def as_html(record: Any) -> str:
     )
     table = f"<table><thead>{head}</thead><tbody>{''.join(body)}</tbody></table>"
     return f"<p>{escape(_heading(record))}</p>{table}<p>{escape(_rest(record))}</p>"
+
+
+def chosen_rows(rows: Any, count: int) -> Any:
+    """Which of `count` rows an index chooses, each once."""
+    try:
+        found = np.atleast_1d(np.arange(count)[rows])
+    except (IndexError, TypeError, ValueError):
+        found = np.zeros((0, 0), dtype=np.int64)
+    if found.ndim != 1 or len(np.unique(found)) < len(found):
+        rule = f"places in [0, {count}), each once, a slice or a mask"
+        remedy = "choose inputs that there are"
+        raise IndexError(str(fail("rows", rule, rows, remedy)))
+    return found
+
+
+def places(found: Sequence[tuple[Drawn, ...]], count: int) -> list[int]:
+    """The inputs' places in their data set, where the samples say; else 0, 1, ..."""
+    if not found or any(each.indices != same[0].indices for same in found for each in same):
+        return list(range(count))
+    return [index for same in found for index in same[0].indices]
+
+
+def as_pandas(record: Any, index: Sequence[int]) -> Any:
+    """The certificates as a table of pandas, what is said of all of them in its attrs."""
+    try:
+        import pandas as pd
+    except ImportError as error:
+        raise BackendMissing(
+            "pandas must be installed for to_pandas, got none: pip install pandas"
+        ) from error
+    values = {each.name: getattr(record, each.name) for each in fields(record)}
+    columns = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+    frame = pd.DataFrame(columns, index=pd.Index(index, name="input"))
+    frame.attrs = {
+        name: _plain(value)
+        for name, value in values.items()
+        if name not in columns and name != "drawn"
+    }
+    return frame
 
 
 def _plain(value: Any) -> Any:

@@ -79,6 +79,12 @@ def mean_scores(
     ------
     ValueError
         An argument is out of its domain, or predict returns no such scores.
+
+    Examples
+    --------
+    >>> predict = lambda batch: np.stack([1 - batch[:, 0], batch[:, 0]], axis=1).clip(0, 1)
+    >>> cc.scores.mean_scores(predict, [[0.5, 0.1]], cc.Gaussian(2, 0.1), 2, 100, 0).round(1)
+    array([[0.5, 0.5]])
     """
     classes = class_count(num_classes)
     check_callable("predict", predict)
@@ -139,6 +145,12 @@ def label_scores(
     Raises
     ------
     ValueError
+
+    Examples
+    --------
+    >>> predict = lambda batch: np.tile([0.25, 0.75], (len(batch), 1))
+    >>> cc.scores.label_scores(predict, [[0.9, 0.1]], cc.Gaussian(2, 0.1), 2, [1], 3, 0)
+    CountedVotes([[0.75, 0.75, 0.75]], dtype=float32)
     """
     classes = class_count(num_classes)
     check_callable("predict", predict)
@@ -217,6 +229,13 @@ def sampled_values(
     ------
     ValueError
         An argument is out of its domain, or predict returns no such values.
+
+    Examples
+    --------
+    >>> predict = lambda batch: batch.sum(axis=1)
+    >>> values = cc.scores.sampled_values(predict, [[0.9, 0.1]], cc.Gaussian(2, 0.1), 100, 0)
+    >>> values.shape, round(float(np.median(values)), 1)
+    ((1, 100), 1.0)
     """
     count = len(input_rows(x, noise, options.get("sound")))
     n = sample_count("n", n, noise)
@@ -302,6 +321,14 @@ def sampled_ranks(
     ------
     ValueError
         An argument is out of its domain, or predict returns no such values.
+
+    Examples
+    --------
+    >>> predict, noise = lambda batch: batch.sum(axis=1), cc.Gaussian(2, 0.1)
+    >>> ranks = cc.percentiles.percentile_ranks(1000, 0.5, noise, "l2", 0.02, alpha=0.001)
+    >>> cc.scores.sampled_ranks(predict, [[0.9, 0.1]], noise, 1000, 0, ranks).round(2)
+    array([[0.95],
+           [1.04]])
     """
     count = len(input_rows(x, noise, options.get("sound")))
     n = sample_count("n", n, noise)

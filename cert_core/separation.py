@@ -59,6 +59,12 @@ def separation_radius(p_top: Any, p_other: Any, noise: Noise, attack: str) -> An
     References
     ----------
     Cohen et al. 2019, Theorem 1 (two classes, Gaussian); Zhang et al. 2020, Theorem 1.
+
+    Examples
+    --------
+    >>> radius = cc.separation.separation_radius(0.4, 0.2, cc.Gaussian(4, 1.0), "l2")
+    >>> round(radius, 4)  # half of the distance of their normal scores
+    0.2941
     """
     top, other = broadcast(
         p_top=probabilities("p_top", p_top), p_other=probabilities("p_other", p_other)

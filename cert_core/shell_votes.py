@@ -36,7 +36,15 @@ from cert_core.errors import alpha as alpha_value
 from cert_core.noises import Noise
 from cert_core.provenance import CountedVotes, Drawn, counted
 from cert_core.shells import checked_thresholds, masses_within, shell_radius
-from cert_core.votes import CLASSES, answers, check_labels, class_count, drawn_by, input_rows
+from cert_core.votes import (
+    CLASSES,
+    Progress,
+    answers,
+    check_labels,
+    class_count,
+    drawn_by,
+    input_rows,
+)
 
 BOUND = "shells"  # of BOUNDS
 
@@ -56,12 +64,13 @@ def count_shell_votes(
     backend: str = "cpu",
     buffer: Any = None,
     start: int = 0,
+    progress: Progress | None = None,
 ) -> CountedVotes:
     """Count the classes a classifier gives to noisy copies of inputs, by the norm of their noise.
 
     Parameters
     ----------
-    predict, x, noise, num_classes, n, seed, indices, batch_size, stage, backend, start
+    predict, x, noise, num_classes, n, seed, indices, batch_size, stage, backend, start, progress
         As in count_votes; the noise of a radial family.
     buffer
         As in noisy_batches.
@@ -80,6 +89,15 @@ def count_shell_votes(
         A noise without shells.
     ValueError
         An argument is out of its domain, or predict returns no labels.
+
+    Examples
+    --------
+    >>> noise = cc.Gaussian(2, 0.5)
+    >>> predict = lambda batch: (batch[:, 0] > 0).astype(int)
+    >>> edges = cc.shell_thresholds(noise, [0.5])
+    >>> cc.shell_votes.count_shell_votes(predict, [[0.5, 0.0]], noise, 2, 1000, 0, edges)
+    CountedVotes([[[ 10, 448],
+                   [152, 390]]])
     """
     classes = class_count(num_classes)
     check_callable("predict", predict)
@@ -93,7 +111,7 @@ def count_shell_votes(
     at = np.full(len(given), drawn.start)
     for segments, said in answers(
         predict, given, noise, n, seed,
-        batch_size=batch_size, backend=backend, buffer=buffer, **which,
+        batch_size=batch_size, backend=backend, buffer=buffer, progress=progress, **which,
     ):  # fmt: skip
         labels, low = check_labels(said, sum(count for _, count in segments), classes), 0
         for i, count in segments:
@@ -144,6 +162,16 @@ def certify_shells(
     References
     ----------
     The texts of this module and of shells.py; Zhang et al. 2020, Theorem 1.
+
+    Examples
+    --------
+    >>> noise = cc.L2Noise(10, 1.0, k=5)
+    >>> edges = cc.shell_thresholds(noise, [0.5])
+    >>> by_shell = np.array([[[0, 500], [100, 400]]])  # the inner votes, the outer ones
+    >>> made = cc.certify_shells([[5, 45]], by_shell, edges, noise, "l2")
+    >>> plain = cc.certify([[5, 45]], by_shell.sum(axis=1), noise, "l2")
+    >>> made.radius.round(2), plain.radius.round(2)
+    (array([0.84]), array([0.74]))
     """
     edges = checked_thresholds(thresholds, noise)
     table = to_numpy("counts_by_shell", counts_by_shell)
@@ -195,6 +223,15 @@ def certify_shell_votes(
     Raises
     ------
     UnsupportedPair, ValueError
+
+    Examples
+    --------
+    >>> noise = cc.L2Noise(10, 1.0, k=5)
+    >>> edges = cc.shell_thresholds(noise, [0.5])
+    >>> votes, samples = [[500, 400]], [[500, 500]]
+    >>> certify = cc.shell_votes.certify_shell_votes
+    >>> certify([1], votes, samples, edges, noise, "l2", n0=50, alpha=0.001).radius.round(2)
+    array([0.84])
     """
     level, edges = alpha_value(alpha), checked_thresholds(thresholds, noise)
     cast, drawn = vote_table("votes", votes), vote_table("samples", samples)

@@ -129,6 +129,15 @@ class _Shells:
         return value + math.exp(shell.t) * down(down(shell.mass, 2.0) - inside)
 
 
+def multipliers(
+    masses: Sequence[float], edges: Sequence[float], noise: Noise, attack: str, radius: float
+) -> list[float]:
+    """log of the multiplier of each shell at which the bound is read; they fall outwards, from inf
+    where the masses are all of the noise."""
+    pooled = _Shells(noise, attack, radius, edges).pooled(masses, {})
+    return [cell.t for cell in pooled for _ in range(cell.first, cell.last)]
+
+
 def checked_thresholds(thresholds: Any, noise: Noise) -> list[float]:
     """Thresholds of shells, in input units: positive, finite, rising."""
     level_record(noise)
@@ -182,6 +191,11 @@ def shell_thresholds(noise: Noise, masses: Any = MASSES) -> Float:
     References
     ----------
     Zhang et al. 2020, Section 4.1: |z|^power is Gamma distributed.
+
+    Examples
+    --------
+    >>> cc.shell_thresholds(cc.Gaussian(100, 1.0), [0.2, 0.5, 0.8]).round(3)
+    array([ 9.378,  9.967, 10.567])
     """
     record = level_record(noise)
     remedy = "pass shares of the noise"
@@ -250,6 +264,15 @@ def shell_lower_bound(a: Any, thresholds: Any, noise: Noise, attack: str, radius
     References
     ----------
     The module's text; Zhang et al. 2020, Theorem 1, is J = 1.
+
+    Examples
+    --------
+    >>> noise = cc.L2Noise(10, 1.0, k=5)
+    >>> edges = cc.shell_thresholds(noise, [0.5])
+    >>> round(cc.shell_lower_bound([0.5, 0.9], edges, noise, "l2", 0.5), 3)
+    0.757
+    >>> round(cc.lower_bound(0.9, noise, "l2", 0.5), 3)
+    0.701
     """
     edges = checked_thresholds(thresholds, noise)
     masses = _cumulative(a, edges, noise)
@@ -298,6 +321,13 @@ def shell_radius(a: Any, thresholds: Any, noise: Noise, attack: str) -> Any:
     References
     ----------
     The module's text; no p_min exists, so the bound is read at each radius tried.
+
+    Examples
+    --------
+    >>> noise = cc.L2Noise(10, 1.0, k=5)
+    >>> edges = cc.shell_thresholds(noise, [0.5])
+    >>> round(cc.shell_radius([0.5, 0.9], edges, noise, "l2"), 3)
+    1.097
     """
     edges = checked_thresholds(thresholds, noise)
     masses = _cumulative(a, edges, noise)

@@ -45,10 +45,13 @@ from cert_core.shell_votes import BOUND, certify_shells, count_shell_votes
 from cert_core.shells import MASSES, shell_thresholds
 from cert_core.votes import (
     Alone,
+    Progress,
     Votes,
+    checked_progress,
     class_count,
     count_votes,
     drawn_by,
+    in_stages,
     input_indices,
     input_rows,
     one_class_each,
@@ -128,6 +131,26 @@ class Smoothed:
     workers take the inputs part by part, the classifier travels to each of them once, and the
     results are those of this process alone, bit by bit.  Without cloudpickle, the classifier must
     be defined in a module that they find.
+
+    progress, of every verb that returns all at once, is called with (done, total) after every
+    batch, or every part of an executor's: noisy copies, of certify_at and certify_until
+    inputs.  What it raises ends the call.
+
+    Examples
+    --------
+    >>> predict = lambda batch: (batch.mean(axis=1) > 0.5).astype(int)
+    >>> smoothed = cc.Smoothed(predict, cc.Gaussian(dim=4, sigma=0.5), num_classes=2)
+    >>> x = np.array([[0.9, 0.9, 0.8, 0.9], [0.5, 0.5, 0.5, 0.5]])
+    >>> smoothed.certify(x, n0=100, n=500, alpha=0.01, attack="l2", seed=0)
+    Certificates of 2 inputs, l2 attack, Gaussian(dim=4, sigma=0.5), alpha 0.01 each, n0 100, n 500
+    input     label  radius   p_lower
+        0         1  0.7029  0.920112
+        1  abstains  0.0000  0.482999
+    1 abstain; radii are rounded down
+    >>> smoothed.predict(x, n=1000, alpha=0.001, seed=0)
+    array([ 1, -1])
+    >>> smoothed.certify_at(x, [0.25], 1000, 0.001, "l2", seed=0).samples
+    array([200, 200])
     """
 
     def __init__(
@@ -140,6 +163,8 @@ class Smoothed:
         batch_size: int = 1000,
         sound: Lattice | None = None,
     ) -> None:
+        if hasattr(predict, "predict") and not callable(predict):
+            raise fail("predict", "a function", predict, "pass its method: predict=model.predict")
         for name, function in (("predict", predict), ("scores", scores)):
             if function is not None or (predict is None and scores is None):
                 check_callable(name, function)
@@ -205,6 +230,7 @@ class Smoothed:
         stage: str = "estimation",
         start: int = 0,
         executor: Executor | None = None,
+        progress: Progress | None = None,
     ) -> CountedVotes:
         """Count the votes of n noisy copies of every input.
 
@@ -223,12 +249,14 @@ class Smoothed:
         """
         if executor is not None:
             how: dict[str, Any] = {"n": n, "seed": seed, "stage": stage, "start": start}
+            how["progress"] = progress
             joined: CountedVotes = self._joined(executor, "counts", x, indices, **how)
             return joined
         inputs = self.inputs(x)
         return count_votes(
             self.labels, inputs, self.noise, self.num_classes, n, seed,
-            indices=indices, stage=stage, start=start, **self._options(inputs),
+            indices=indices, stage=stage, start=start, progress=progress,
+            **self._options(inputs),
         )  # fmt: skip
 
     def _parts(
@@ -238,9 +266,11 @@ class Smoothed:
         x: Any,
         indices: Sequence[int] | None,
         labels: Any = None,
+        progress: Progress | None = None,
         **how: Any,
     ) -> Iterator[tuple[int, Any]]:
         """What a verb says of parts of its inputs, and the place of each, as they come."""
+        told, seen, copies = checked_progress(progress), 0, how.get("n", 1)
         inputs = self.inputs(x)
         chosen = input_indices(indices, len(inputs))
         crew = Crew(executor, partial(itself, self), answer_part, apart=Part.apart)
@@ -252,6 +282,9 @@ class Smoothed:
             return Part(verb, low, inputs[low : low + rows], more)
 
         for done, answer in crew.results(part(low) for low in range(0, len(inputs), rows)):
+            seen += len(done.x)
+            if told is not None:
+                told(seen * copies, len(inputs) * copies)
             yield done.low, answer.value
 
     def _joined(
@@ -286,6 +319,7 @@ class Smoothed:
         stage: str = "estimation",
         start: int = 0,
         executor: Executor | None = None,
+        progress: Progress | None = None,
     ) -> CountedVotes:
         """Count the votes of n noisy copies of every input by the norm of their noise.
 
@@ -305,6 +339,7 @@ class Smoothed:
             raise fail("sound", "None where votes are told apart by shells", self.sound, remedy)
         if executor is not None:
             how: dict[str, Any] = {"thresholds": thresholds, "stage": stage, "start": start}
+            how["progress"] = progress
             joined: CountedVotes = self._joined(
                 executor, "shell_counts", x, indices, n=n, seed=seed, **how
             )
@@ -313,7 +348,8 @@ class Smoothed:
         with self.drawing():
             return count_shell_votes(
                 self.labels, inputs, self.noise, self.num_classes, n, seed, thresholds,
-                indices=indices, stage=stage, start=start, **self.filling(inputs),
+                indices=indices, stage=stage, start=start, progress=progress,
+                **self.filling(inputs),
             )  # fmt: skip
 
     def probabilities(
@@ -324,9 +360,11 @@ class Smoothed:
         *,
         indices: Sequence[int] | None = None,
         executor: Executor | None = None,
+        progress: Progress | None = None,
     ) -> Float:
         """Shares of the votes, (N, num_classes) float64; arguments as in counts."""
-        return np.asarray(self.counts(x, n, seed, indices=indices, executor=executor)) / n
+        how: dict[str, Any] = {"indices": indices, "executor": executor, "progress": progress}
+        return np.asarray(self.counts(x, n, seed, **how)) / n
 
     def mean_scores(
         self,
@@ -337,6 +375,7 @@ class Smoothed:
         indices: Sequence[int] | None = None,
         stage: str = "estimation",
         executor: Executor | None = None,
+        progress: Progress | None = None,
     ) -> Float:
         """Average the scores of n noisy copies of every input.
 
@@ -345,14 +384,14 @@ class Smoothed:
         (N, num_classes) float64; arguments as in counts.
         """
         if executor is not None:
-            how: dict[str, Any] = {"n": n, "seed": seed, "stage": stage}
+            how: dict[str, Any] = {"n": n, "seed": seed, "stage": stage, "progress": progress}
             joined: Float = self._joined(executor, "mean_scores", x, indices, **how)
             return joined
         inputs = self.inputs(x)
         with self.drawing():
             return mean_scores(
                 self.scores, inputs, self.noise, self.num_classes, n, seed,
-                indices=indices, stage=stage, **self._options(inputs),
+                indices=indices, stage=stage, progress=progress, **self._options(inputs),
             )  # fmt: skip
 
     def label_scores(
@@ -364,6 +403,7 @@ class Smoothed:
         *,
         indices: Sequence[int] | None = None,
         executor: Executor | None = None,
+        progress: Progress | None = None,
     ) -> Scores:
         """Keep the scores of one class of every input, in the order drawn.
 
@@ -375,13 +415,13 @@ class Smoothed:
         if executor is not None:
             chosen = one_class_each(labels, len(inputs), self.num_classes)
             joined: Scores = self._joined(
-                executor, "label_scores", x, indices, chosen, n=n, seed=seed
+                executor, "label_scores", x, indices, chosen, n=n, seed=seed, progress=progress
             )
             return joined
         with self.drawing():
             return label_scores(
                 self.scores, inputs, self.noise, self.num_classes, labels, n, seed,
-                indices=indices, **self._options(inputs),
+                indices=indices, progress=progress, **self._options(inputs),
             )  # fmt: skip
 
     def values(
@@ -392,6 +432,7 @@ class Smoothed:
         *,
         indices: Sequence[int] | None = None,
         executor: Executor | None = None,
+        progress: Progress | None = None,
         ranks: Sequence[int] | None = None,
     ) -> Float:
         """Keep what predict says of n noisy copies of every input, as real numbers.
@@ -410,11 +451,11 @@ class Smoothed:
         if executor is not None:
             joined: Float = self._joined(
                 executor, "values", x, indices, axis=0 if ranks is None else 1,
-                n=n, seed=seed, ranks=ranks,
+                n=n, seed=seed, ranks=ranks, progress=progress,
             )  # fmt: skip
             return joined
         inputs = self.inputs(x)
-        options = {"indices": indices, **self._options(inputs)}
+        options = {"indices": indices, "progress": progress, **self._options(inputs)}
         with self.drawing():
             if ranks is None:
                 return sampled_values(self.labels, inputs, self.noise, n, seed, **options)
@@ -428,6 +469,7 @@ class Smoothed:
         *,
         indices: Sequence[int] | None = None,
         executor: Executor | None = None,
+        progress: Progress | None = None,
     ) -> Counts:
         """Choose the class of every component of every input, by the selection stage.
 
@@ -436,13 +478,14 @@ class Smoothed:
         (N, *outputs) int64; arguments as in counts, predict as in the module's selected_labels.
         """
         if executor is not None:
-            joined: Counts = self._joined(executor, "selected_labels", x, indices, n=n, seed=seed)
+            how: dict[str, Any] = {"n": n, "seed": seed, "progress": progress}
+            joined: Counts = self._joined(executor, "selected_labels", x, indices, **how)
             return joined
         inputs = self.inputs(x)
         with self.drawing():
             return selected_labels(
                 self.labels, inputs, self.noise, self.num_classes, n, seed,
-                indices=indices, **self._options(inputs),
+                indices=indices, progress=progress, **self._options(inputs),
             )  # fmt: skip
 
     def label_votes(
@@ -454,6 +497,7 @@ class Smoothed:
         *,
         indices: Sequence[int] | None = None,
         executor: Executor | None = None,
+        progress: Progress | None = None,
     ) -> Counts:
         """Count the votes for one class of every component of every input.
 
@@ -465,13 +509,13 @@ class Smoothed:
         if executor is not None:
             given = np.asarray(labels)
             joined: Counts = self._joined(
-                executor, "label_votes", x, indices, given, n=n, seed=seed
+                executor, "label_votes", x, indices, given, n=n, seed=seed, progress=progress
             )
             return joined
         with self.drawing():
             return label_votes(
                 self.labels, inputs, self.noise, self.num_classes, labels, n, seed,
-                indices=indices, **self._options(inputs),
+                indices=indices, progress=progress, **self._options(inputs),
             )  # fmt: skip
 
     def outcomes(
@@ -508,6 +552,19 @@ class Smoothed:
             )
         )  # fmt: skip
 
+    def _gathered(
+        self, plan: Any, x: Any, seed: int, progress: Progress | None, **which: Any
+    ) -> SequentialCertificates:
+        """Certificates by a plan, progress told input by input."""
+        told = checked_progress(progress)
+        inputs = self.inputs(x)
+        results = []
+        for votes in self.outcomes(plan, inputs, seed, **which):
+            results.append(votes)
+            if told is not None:
+                told(len(results), len(inputs))
+        return gather(plan, results)
+
     def _drawn(self, found: Iterator[Votes]) -> Iterator[Votes]:
         """What is found, each made in the context of drawing; between them the caller's holds."""
         while True:
@@ -528,6 +585,7 @@ class Smoothed:
         *,
         indices: Sequence[int] | None = None,
         executor: Executor | None = None,
+        progress: Progress | None = None,
     ) -> Counts:
         """Predict labels, abstaining where two classes are not told apart; arguments as in counts.
 
@@ -541,7 +599,8 @@ class Smoothed:
         Cohen et al. 2019, PREDICT.
         """
         votes_needed(alpha)  # refuse a bad alpha before drawing
-        return predict_labels(self.counts(x, n, seed, indices=indices, executor=executor), alpha)
+        how: dict[str, Any] = {"indices": indices, "executor": executor, "progress": progress}
+        return predict_labels(self.counts(x, n, seed, **how), alpha)
 
     def certify(
         self,
@@ -554,6 +613,7 @@ class Smoothed:
         *,
         indices: Sequence[int] | None = None,
         executor: Executor | None = None,
+        progress: Progress | None = None,
         bound: str = "clopper-pearson",
     ) -> Certificates:
         """Certify inputs: n0 copies select the class, n others bound its probability.
@@ -574,7 +634,8 @@ class Smoothed:
         ----------
         Cohen et al. 2019, CERTIFY; Zhang et al. 2020, Theorem 1.
         """
-        stages = self._stages(x, n0, n, alpha, attack, seed, indices, executor, bound=bound)
+        which: dict[str, Any] = {"indices": indices, "executor": executor, "progress": progress}
+        stages = self._stages(x, n0, n, alpha, attack, seed, **which, bound=bound)
         return certify(*stages, alpha=alpha, bound=bound)
 
     def certify_top_k(
@@ -589,6 +650,7 @@ class Smoothed:
         k: int = 1,
         indices: Sequence[int] | None = None,
         executor: Executor | None = None,
+        progress: Progress | None = None,
     ) -> Certificates:
         """Certify that the class stays among the k likeliest, the others bounded as well.
 
@@ -601,7 +663,8 @@ class Smoothed:
             See certify_top_k of the module.
         """
         k = integer("k", k, 1, self.num_classes - 1, remedy="pass how many may be ahead, plus one")
-        stages = self._stages(x, n0, n, alpha, attack, seed, indices, executor, k=k)
+        which: dict[str, Any] = {"indices": indices, "executor": executor, "progress": progress}
+        stages = self._stages(x, n0, n, alpha, attack, seed, **which, k=k)
         return certify_top_k(*stages, k=k, alpha=alpha)
 
     def certify_shells(
@@ -616,6 +679,7 @@ class Smoothed:
         masses: Any = MASSES,
         indices: Sequence[int] | None = None,
         executor: Executor | None = None,
+        progress: Progress | None = None,
     ) -> Certificates:
         """Certify inputs by votes told apart by the norm of their noise.
 
@@ -639,8 +703,9 @@ class Smoothed:
         level = checked_alpha(alpha) / (len(edges) + 1)
         check_sampling(self.noise, attack, n, level, bound=BOUND)
         which: dict[str, Any] = {"indices": indices, "executor": executor}
-        selection = self.counts(x, n0, seed, stage="selection", **which)
-        by_shell = self.shell_counts(x, n, seed, edges, **which)
+        first, second = in_stages(progress, n0, n)
+        selection = self.counts(x, n0, seed, stage="selection", progress=first, **which)
+        by_shell = self.shell_counts(x, n, seed, edges, progress=second, **which)
         return certify_shells(selection, by_shell, edges, self.noise, attack, alpha=alpha)
 
     def certify_scores(
@@ -654,6 +719,7 @@ class Smoothed:
         *,
         indices: Sequence[int] | None = None,
         executor: Executor | None = None,
+        progress: Progress | None = None,
         bound: str = "betting",
     ) -> Certificates:
         """Certify the mean of the scores instead of the share of the votes.
@@ -667,8 +733,10 @@ class Smoothed:
         check_sampling(self.noise, attack, n, alpha, bound=bound)
         check_independent(self.noise)
         by: dict[str, Any] = {"indices": indices, "executor": executor}
-        labels = self.mean_scores(x, n0, seed, stage="selection", **by).argmax(axis=1)
-        scores = self.label_scores(x, labels, n, seed, **by)
+        first, second = in_stages(progress, n0, n)
+        means = self.mean_scores(x, n0, seed, stage="selection", progress=first, **by)
+        labels = means.argmax(axis=1)
+        scores = self.label_scores(x, labels, n, seed, progress=second, **by)
         made = certify_scores(labels, scores, self.noise, attack, n0=n0, alpha=alpha, bound=bound)
         which: dict[str, Any] = {"indices": indices, "stage": "selection", "sound": self.sound}
         chosen = drawn_by(self.noise, len(labels), n0, seed, **which)
@@ -682,16 +750,19 @@ class Smoothed:
         alpha: float,
         attack: str,
         seed: int,
+        *,
         indices: Sequence[int] | None,
         executor: Executor | None,
+        progress: Progress | None,
         **bound: Any,
     ) -> tuple[CountedVotes, CountedVotes, Noise, str]:
         """Votes of both stages, drawn only where they could certify something."""
         n0, n = integer("n0", n0, 1, remedy=SAMPLES), integer("n", n, 1, remedy=SAMPLES)
         check_sampling(self.noise, attack, n, alpha, **bound)
         which: dict[str, Any] = {"indices": indices, "executor": executor}
-        selection = self.counts(x, n0, seed, stage="selection", **which)
-        estimation = self.counts(x, n, seed, stage="estimation", **which)
+        first, second = in_stages(progress, n0, n)
+        selection = self.counts(x, n0, seed, stage="selection", progress=first, **which)
+        estimation = self.counts(x, n, seed, stage="estimation", progress=second, **which)
         return selection, estimation, self.noise, attack
 
     def certify_at(
@@ -706,6 +777,7 @@ class Smoothed:
         n0: int = 100,
         indices: Sequence[int] | None = None,
         executor: Executor | None = None,
+        progress: Progress | None = None,
     ) -> SequentialCertificates:
         """Certify preset radii with as few copies as each input needs.
 
@@ -720,7 +792,7 @@ class Smoothed:
         plan_at, boundaries.
         """
         plan = plan_at(self.noise, attack, radii, n_max=n_max, alpha=alpha, n0=n0)
-        return gather(plan, self.outcomes(plan, x, seed, indices=indices, executor=executor))
+        return self._gathered(plan, x, seed, progress, indices=indices, executor=executor)
 
     def certify_until(
         self,
@@ -734,6 +806,7 @@ class Smoothed:
         n0: int = 100,
         indices: Sequence[int] | None = None,
         executor: Executor | None = None,
+        progress: Progress | None = None,
     ) -> SequentialCertificates:
         """Certify full radii to a relative width with as few copies as each input needs.
 
@@ -743,4 +816,4 @@ class Smoothed:
             As of certify_at, with any radius; see plan_until.
         """
         plan = plan_until(self.noise, attack, width, n_max=n_max, alpha=alpha, n0=n0)
-        return gather(plan, self.outcomes(plan, x, seed, indices=indices, executor=executor))
+        return self._gathered(plan, x, seed, progress, indices=indices, executor=executor)

@@ -76,6 +76,12 @@ def sparse_lower_bound(p: Any, noise: Noise, added: Any, deleted: Any) -> Any:
     References
     ----------
     Bojchevski et al. 2020.
+
+    Examples
+    --------
+    >>> noise = cc.SparseFlips(dim=3000, p_plus=0.01, p_minus=0.6)
+    >>> round(cc.sparse_lower_bound(0.99, noise, added=1, deleted=2), 4)
+    0.5974
     """
     noise = _checked(noise)
     points, more, fewer = np.broadcast_arrays(
@@ -117,6 +123,13 @@ def sparse_frontier(p: float, noise: Noise) -> Pairs:
     References
     ----------
     Bojchevski et al. 2020.
+
+    Examples
+    --------
+    >>> cc.sparse.sparse_frontier(0.99, cc.SparseFlips(dim=3000, p_plus=0.01, p_minus=0.6))
+    array([[3, 0],
+           [1, 6],
+           [0, 7]])
     """
     noise = _checked(noise)
     remedy = "pass a lower confidence bound of a class probability"

@@ -89,6 +89,14 @@ class Shift:
     `tight` says that no perturbation of the attack ball is worse and the ball holds
     this one; otherwise the shift stands for a larger ball, and bounds from it are
     sound but loose.  `reason` is the proof's place in the table.
+
+    Examples
+    --------
+    >>> shift = cc.worst_shift(cc.Gaussian(4, 1.0), "linf", 0.5)
+    >>> shift.kind, shift.size, shift.tight
+    ('diagonal', 0.5, True)
+    >>> shift.as_array(4)
+    array([0.5, 0.5, 0.5, 0.5])
     """
 
     kind: Kind
@@ -186,6 +194,11 @@ def worst_shift(noise: Noise, attack: str, radius: float) -> Shift:
     References
     ----------
     Zhang et al. 2020, Theorems 2 and 3, Proposition 4; the table of this module.
+
+    Examples
+    --------
+    >>> cc.worst_shift(cc.Laplace(4, 1.0), "l1", 0.5).as_array(4)
+    array([0.5, 0. , 0. , 0. ])
     """
     attack, radius = attack_name(attack), radius_value(radius)
     if not hasattr(noise, "level_norm"):
@@ -230,5 +243,10 @@ def is_tight(noise: Noise, attack: str) -> bool:
         No worst shift is known for the pair.
     ValueError
         Unknown attack.
+
+    Examples
+    --------
+    >>> cc.is_tight(cc.Gaussian(4, 1.0), "linf"), cc.is_tight(cc.Laplace(4, 1.0), "l2")
+    (True, False)
     """
     return law_shift(noise, attack_name(attack), 0.0).tight

@@ -19,6 +19,7 @@ from cert_core.provenance import CountedVotes, Drawn, counted
 from cert_core.rounding import nearest
 
 CLASSES = 1 << 24  # at most
+Progress = Callable[[int, int], Any]  # (done, total)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)  # arrays have no one truth
@@ -50,6 +51,15 @@ class Votes:
         What stopped the sampling; None where its size was fixed.
     drawn : tuple of Drawn
         The samples of both stages; empty where they are not known.
+    router : Votes, or None
+        Of a routed input: those of the router that chose its branch, whose the others are; none
+        at all where the router is not certified.
+
+    Examples
+    --------
+    >>> votes = cc.Votes(index=7, selection=np.array([3, 47]), estimation=np.array([30, 970]))
+    >>> votes.selected
+    1
     """
 
     index: int
@@ -64,6 +74,7 @@ class Votes:
     position: int = 0
     plan: object = None
     drawn: tuple[Drawn, ...] = field(default=(), repr=False)
+    router: Votes | None = None
 
     @property
     def selected(self) -> int:
@@ -213,9 +224,19 @@ def class_count(value: Any) -> int:
     return size("num_classes", value, 2, CLASSES, remedy="pass the number of classes")
 
 
+def labels_of(said: Any) -> np.ndarray[Any, np.dtype[Any]]:
+    """What predict returned, as numbers."""
+    if isinstance(said, np.ndarray) and said.dtype.kind in "OSTU":
+        remedy = "for classes with names return numpy.searchsorted(model.classes_, names)"
+        raise fail(
+            "predict(batch)", "class numbers", f"{said.dtype} such as {said.flat[:1]}", remedy
+        )
+    return to_numpy("predict(batch)", said)
+
+
 def check_labels(labels: Any, count: int, num_classes: int) -> Counts:
     """What predict returned, as class numbers."""
-    votes = to_numpy("predict(batch)", labels)
+    votes = labels_of(labels)
     if votes.shape != (count,) or not np.issubdtype(votes.dtype, np.integer):
         rule = f"an integer label for each of the {count} rows"
         got = f"{votes.dtype} of shape {votes.shape}"
@@ -262,6 +283,29 @@ def fail_flags(failed: Any, rows: int, sound: Lattice | None) -> Any:
     return failed[:rows]
 
 
+def checked_progress(progress: Any) -> Progress | None:
+    """progress if it is a function, or none is wanted."""
+    if progress is not None:
+        check_callable("progress", progress)
+    return progress  # type: ignore[no-any-return]
+
+
+def in_stages(progress: Progress | None, *copies: int) -> list[Progress | None]:
+    """For stages of so many copies an input, one after the other, what tells of all together."""
+    told = checked_progress(progress)
+    if told is None:
+        return [None] * len(copies)
+
+    def stage(before: int, own: int) -> Progress:
+        def tell(done: int, total: int) -> None:
+            count = total // own
+            told(count * before + done, count * sum(copies))
+
+        return tell
+
+    return [stage(sum(copies[:i]), own) for i, own in enumerate(copies)]
+
+
 class DrawAgain(Exception):
     """Raised by predict where it could not answer: the batch, which it may have changed, is
     drawn anew from its counters and given once more."""
@@ -293,6 +337,7 @@ def answers(
     start: int = 0,
     sound: Lattice | None = None,
     failed: Any = None,
+    progress: Progress | None = None,
 ) -> Iterator[tuple[list[tuple[int, int]], Any]]:
     """Yield what a classifier says of noisy copies of inputs, batch by batch.
 
@@ -301,7 +346,7 @@ def answers(
     predict : callable
         Maps a batch (m, *input_shape), which it may change, to anything.  It may raise
         DrawAgain, for want of memory say: then it gets the same rows anew.
-    x, noise, n, seed, indices, batch_size, stage, backend, buffer, start, sound, failed
+    x, noise, n, seed, indices, batch_size, stage, backend, buffer, start, sound, failed, progress
         As in noisy_batches.
 
     Yields
@@ -312,6 +357,14 @@ def answers(
     Raises
     ------
     ValueError, BackendMissing
+
+    Examples
+    --------
+    >>> predict = lambda batch: batch.sum(axis=1)
+    >>> x, noise = np.zeros((2, 4)), cc.Gaussian(4, 1.0)
+    >>> for segments, said in cc.votes.answers(predict, x, noise, 3, 0):
+    ...     print(segments, said.shape)
+    [(0, 3), (1, 3)] (6,)
     """
     check_callable("predict", predict)
     rows = input_rows(x, noise, sound)
@@ -322,6 +375,7 @@ def answers(
     keys = [kernels.input_seed(seed, index) for index in chosen]
     buffer = batch_buffer(buffer, min(batch_rows, n * len(rows)), noise.dim)
     flags, copies = fail_flags(failed, len(buffer), sound), Copies(noise, backend, sound)
+    told, done = checked_progress(progress), 0
     segments: list[tuple[int, int]] = []
     draws: list[Callable[[], Any]] = []
     filled = 0
@@ -336,7 +390,10 @@ def answers(
             last = i == len(rows) - 1 and drawn == n
             if filled == batch_rows or last:
                 batch = buffer[:filled].reshape(-1, *rows.shape[1:])
-                yield segments, answer(predict, draws, batch)
+                said, done = answer(predict, draws, batch), done + filled
+                if told is not None:
+                    told(done, n * len(rows))
+                yield segments, said
                 segments, draws, filled = [], [], 0
 
 
@@ -365,6 +422,14 @@ def noisy_batches(
     Raises
     ------
     ValueError, BackendMissing
+
+    Examples
+    --------
+    >>> x, noise = np.zeros((2, 4)), cc.Gaussian(4, 1.0)
+    >>> for segments, batch in cc.noisy_batches(x, noise, 3, 0, batch_size=5):
+    ...     print(segments, batch.shape)
+    [(0, 3), (1, 2)] (5, 4)
+    [(1, 1)] (1, 4)
     """
     return answers(lambda batch: batch, x, noise, n, seed, **options)
 
@@ -383,6 +448,7 @@ def count_votes(
     backend: str = "cpu",
     start: int = 0,
     sound: Lattice | None = None,
+    progress: Progress | None = None,
 ) -> CountedVotes:
     """Count the classes a classifier gives to noisy copies of inputs.
 
@@ -419,6 +485,9 @@ def count_votes(
         their integers), noise is rounded to it, and predict sees a function of the integer sum
         alone, so that a certificate holds for what runs, between inputs on the lattice.  The
         first batch is given to predict again among other rows: it must not tell.
+    progress : callable (done, total), optional
+        Called after every batch with the copies classified so far and those of the whole call.
+        What it raises ends the call.
 
     Returns
     -------
@@ -432,6 +501,14 @@ def count_votes(
     ------
     ValueError
         An argument is out of its domain, or predict returns no labels.
+
+    Examples
+    --------
+    >>> predict = lambda batch: (batch[:, 0] > 0).astype(int)
+    >>> x = np.array([[1.0, 0.0], [0.1, 0.0]])
+    >>> cc.count_votes(predict, x, cc.Gaussian(2, 0.5), num_classes=2, n=1000, seed=0)
+    CountedVotes([[ 23, 977],
+                  [413, 587]])
     """
     classes = class_count(num_classes)
     check_callable("predict", predict)
@@ -440,7 +517,7 @@ def count_votes(
     chosen = input_indices(indices, len(given))
     which: dict[str, Any] = {"indices": chosen, "stage": stage, "start": start, "sound": sound}
     drawn = drawn_by(noise, len(given), n, seed, **which)
-    how: dict[str, Any] = {"batch_size": batch_size, "backend": backend}
+    how: dict[str, Any] = {"batch_size": batch_size, "backend": backend, "progress": progress}
     failed = new_flags(batch_size, len(given) * sample_count("n", n, noise))
     lost = np.zeros(len(given), dtype=np.int64)
     judge = predict if sound is None else Alone(predict)
@@ -470,7 +547,7 @@ class Alone:
             return self._predict(batch)
         rows = batch.copy()  # predict may change what it is given
         said = self._predict(batch)
-        labels, kept = to_numpy("predict(batch)", said), slice(1, None, 3)
+        labels, kept = labels_of(said), slice(1, None, 3)
         if labels.shape[:1] != (len(rows),):  # no labels, as whoever counts them will say
             return said
         if self._chance and (labels.dtype.kind not in "iu" or self._random(rows, labels)):

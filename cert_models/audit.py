@@ -34,6 +34,7 @@ from cert_models.store.runs import (
     FixedPlan,
     LogPlan,
     Plan,
+    RoutedPlan,
     Run,
     ScorePlan,
     ShellPlan,
@@ -103,6 +104,9 @@ def counted_run(store: CountStore, name: str) -> Run:
     if isinstance(run.plan, LogPlan):
         got = f"the published log {name!r}"
         raise cc.errors.fail("run", "one of counts", got, "ask its publisher for the store")
+    if isinstance(run.plan, RoutedPlan):
+        remedy = "count some inputs into another store by the same command, and merge the two"
+        raise cc.errors.fail("run", "of one noise", f"the routed run {name!r}", remedy)
     return run
 
 

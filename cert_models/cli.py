@@ -17,31 +17,41 @@ import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cert_models.files.names import plain
+
+if TYPE_CHECKING:
+    from cert_models.commands.parsing import Parser
 
 TRACEBACK = "CERT_TRACEBACK"  # of the environment: errors are told with where they came from
 PACKAGES = [Path(__file__).parents[1] / name for name in ("cert_core", "cert_models")]
 
 
-def _top() -> argparse.ArgumentParser:
+def _top() -> Parser:
     """What the command line knows before any of its commands is imported."""
     import cert_core as cc
+    from cert_models.commands.parsing import Completion, Parser
 
-    top = argparse.ArgumentParser(
-        prog="cert", description="Certify classifiers by randomized smoothing."
-    )
+    top = Parser(
+        prog="cert", description="Certify classifiers by randomized smoothing.",
+        epilog="cert COMMAND --help: what a command takes, with an example",
+    )  # fmt: skip
     top.add_argument("--version", action="version", version=f"cert {cc.__version__}")
+    top.add_argument(
+        "--completion", choices=("bash", "zsh", "tcsh"), action=Completion,
+        help="print what completes commands and options in this shell",
+    )  # fmt: skip
     return top
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The whole command line."""
     from cert_models.commands import (
         audit,
         certify,
         compare,
+        config,
         demo,
         figures,
         numbers,
@@ -49,28 +59,17 @@ def parser() -> argparse.ArgumentParser:
         report,
         store,
         train,
+        tune,
     )
 
     top = _top()
     commands = top.add_subparsers(required=True, metavar="command")
-    groups = (numbers, compare, figures, certify, store, audit, prove, train, report, demo)
+    groups = (numbers, compare, figures, certify, store, audit, prove, train, tune, report, demo)
     for group in groups:
         group.add(commands)
-    _tell_defaults(top)
+    for leaf in top.leaves():
+        config.add(leaf)
     return top
-
-
-def _tell_defaults(parser: argparse.ArgumentParser) -> None:
-    """In the help of the parser and of those under it, for every option that has one."""
-    from cert_models.commands.options import Help
-
-    parser.formatter_class = Help
-    for action in parser._actions:
-        if action.option_strings and action.help is None:
-            action.help = ""
-        if isinstance(action, argparse._SubParsersAction):
-            for below in action.choices.values():
-                _tell_defaults(below)
 
 
 def _say(kind: str, text: object) -> None:
@@ -182,7 +181,8 @@ def _complaint(error: BaseException) -> str:
             text = f"{str(error.filename)!r} cannot be used ({error.strerror}): check its path"
     elif isinstance(error, ModuleNotFoundError) and not users:
         needs = f"this command needs {error.name or text}, which is not installed"
-        extra = "plots" if "matplotlib" in str(error.name) else "models"
+        extras = {"matplotlib": "plots", "shtab": "completion"}
+        extra = extras.get(str(error.name).partition(".")[0], "models")
         return f"{needs}: pip install 'smoothing-certificates[{extra}]'"
     elif not expected:
         text = f"{type(error).__name__}: {text}"
@@ -202,11 +202,22 @@ def _refused(error: BaseException) -> int:
     return 2
 
 
+def _tell_renamed() -> None:
+    """Options by old names are warned of, as of nothing else that is deprecated."""
+    from cert_models.commands.parsing import RenamedOption
+
+    warnings.simplefilter("default", RenamedOption)
+
+
 def _run(arguments: Sequence[str] | None) -> int:
     given = sys.argv[1:] if arguments is None else list(arguments)
-    options = (_top() if given[:1] == ["--version"] else parser()).parse_args(given)
+    if given[:1] == ["--version"]:
+        _top().parse_args(given)
+    from cert_models.commands import config
+
+    options = config.parse(parser(), given)
     try:
-        with _answer_alone(options):
+        with _answer_alone(options), config.saving(options):
             return int(options.run(options))
     except SystemExit as stop:
         raise RuntimeError(f"the run was ended from within, by exit({stop.code!r})") from stop
@@ -220,6 +231,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with _interruptible(arguments is None), warnings.catch_warnings():
             warnings.showwarning = _warn
+            _tell_renamed()
             try:
                 return _run(arguments)
             finally:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import chain
 from typing import Any, Generic, TypeVar
 
@@ -83,6 +84,8 @@ class Stretch:
 
 def passes(votes: Votes) -> int:
     """Noisy copies that were classified for an input."""
+    if votes.router is not None:
+        return passes(votes.router) + passes(replace(votes, router=None))
     if votes.scores is not None:
         return len(votes.scores)
     return int(votes.selection.sum() + votes.estimation.sum()) + votes.failed
@@ -149,11 +152,15 @@ class Sampler(Generic[Item]):
             return found
         return found | {"workers": self._crew.alive() if self._crew is not None else 0}
 
+    @cached_property
+    def _made(self) -> Any:
+        """What counting here needs, made when it is first asked for."""
+        return self._make()
+
     def _here(self, indices: Sequence[int]) -> Iterator[list[Item]]:
-        made = self._make()
         for low in range(0, len(indices), self._together):
             stretch = Stretch.of(self._data, indices[low : low + self._together])
-            for found in self._count(made, stretch):
+            for found in self._count(self._made, stretch):
                 yield [found]
 
     def _handed_out(self, indices: Sequence[int]) -> Iterator[list[Any]]:

@@ -28,6 +28,7 @@ LONGEST = datetime.timedelta.max.total_seconds()
 WORDS = {"true": 1, "false": 0}  # of the column correct
 SCALES = "scales"  # column of a row whose radius is a norm of delta/scales: their digest
 QUANTIZED = " quantized"  # behind the step, in the name of a mode
+BRANCH = "branch"  # column of a routed row: the branch whose noise certifies it, -1 for none
 SOUND, FAILED = "sound", "failed"  # columns of rows of sound mode: its name, and their FAILs
 
 

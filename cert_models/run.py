@@ -20,7 +20,7 @@ import numpy as np
 import cert_core as cc
 from cert_models.data.datasets import Dataset
 from cert_models.engines import TOGETHER, Sampler, Stretch
-from cert_models.networks.models import load_model
+from cert_models.networks.models import load_model, routing_by
 from cert_models.store.counts import CountStore, MemoryStore
 from cert_models.store.fingerprints import model_fingerprint
 from cert_models.store.readings import read_run, result_of
@@ -30,12 +30,14 @@ from cert_models.store.runs import (
     AllPlan,
     FixedPlan,
     Plan,
+    RoutedPlan,
     Run,
     ScorePlan,
     SequentialPlan,
     ShellPlan,
     Votes,
     bound_for,
+    was_sent,
 )
 from cert_models.store.storage import check_held
 
@@ -84,6 +86,8 @@ class Recipe:
     smooth : callable (model, run, device=..., **forward) -> Smoothed
     loading : dict, how a named model is loaded, as load_model takes it
     device, forward : as in smoothed_of
+    labels : sequence of int
+        Of a router: as of Part.
     folder : str, from which names are meant, where it is there
     """
 
@@ -93,6 +97,7 @@ class Recipe:
     loading: Mapping[str, Any] = field(default_factory=dict)
     device: str | None = None
     forward: Mapping[str, Any] = field(default_factory=dict)
+    labels: Sequence[int] = ()
     folder: str = field(default_factory=lambda: str(Path.cwd()))
 
     def __call__(self) -> tuple[cc.Smoothed, Any]:
@@ -100,6 +105,8 @@ class Recipe:
         here = Path(self.folder).is_dir()
         with contextlib.chdir(self.folder) if here else contextlib.nullcontext():
             model = self._named() if isinstance(self.model, str) else self.model
+            if self.labels:
+                model = routing_by(model, self.labels)
             return self.smooth(model, self.run, device=self.device, **self.forward), self.run
 
     def _named(self) -> Any:
@@ -114,15 +121,28 @@ class Recipe:
         return model
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RoutedRecipe:
+    """The same of a routed run: how its router and its branches are made."""
+
+    run: Run
+    parts: Sequence[Recipe]
+
+    def __call__(self) -> tuple[cc.Routed, Run]:
+        (router, _), *branches = (part() for part in self.parts)
+        return cc.Routed(router, [smoothed for smoothed, _ in branches]), self.run
+
+
 def sampler_of(
     model: Any, run: Run, data: Dataset, *, device: str | None,
-    executor: Executor | None = None, loading: Mapping[str, Any] | None = None, **forward: Any,
+    executor: Executor | None = None, loading: Any = None, **forward: Any,
 ) -> Sampler[Votes]:  # fmt: skip
     """What counts the votes of given inputs by the run's plan, as they are ready.
 
     Parameters
     ----------
-    model, run, device, forward : as in smoothed_of
+    model, run, device, forward : as in smoothed_of; of a routed run a sequence of models, as of
+        Run.parts, and of loading likewise
     data : Dataset
     executor : Executor, optional
         Whose workers count, any of concurrent.futures.
@@ -133,18 +153,37 @@ def sampler_of(
         raise ValueError(f"plan must say how to sample, got {run.plan!r}: a log has been sampled")
     if run.sound is not None and run.quantized:
         data = data.quantised(run.sound)
-    loading = {"num_classes": run.num_classes, **(loading or {})}
-    make = Recipe(model=model, run=run, loading=loading, device=device, forward=forward)
+    how: dict[str, Any] = {"device": device, "forward": forward}
+    make: Recipe | RoutedRecipe
+    if isinstance(run.plan, RoutedPlan):
+        labels = [run.plan.router.labels, *(() for _ in run.plan.branches)]
+        each = zip(model, run.parts, loading, labels, strict=True)
+        parts = [
+            Recipe(
+                model=one, run=part, labels=told,
+                loading={"num_classes": len(told) or part.num_classes, **load}, **how,
+            )
+            for one, part, load, told in each
+        ]  # fmt: skip
+        make = RoutedRecipe(run=run, parts=parts)
+    else:
+        loading = {"num_classes": run.num_classes, **(loading or {})}
+        make = Recipe(model=model, run=run, loading=loading, **how)
     samples = run.plan.n if isinstance(run.plan, FixedPlan) else None
     if isinstance(run.noise, cc.Splitting):  # its copies are all of one stretch, or wrong
         samples = None
     return Sampler(
         make, count_stretch, data, executor=executor, samples=samples,
-        together=TOGETHER if isinstance(run.plan, SequentialPlan) else 1,
+        together=TOGETHER if _stops(run) else 1,
     )  # fmt: skip
 
 
-def count_stretch(made: tuple[cc.Smoothed, Run], stretch: Stretch) -> Iterator[Votes]:
+def _stops(run: Run) -> bool:
+    """Whether some of its sampling stops by a test, which many inputs keep busy."""
+    return any(isinstance(each.plan, SequentialPlan) for each in (run, *run.parts))
+
+
+def count_stretch(made: tuple[Any, Run], stretch: Stretch) -> Iterator[Votes]:
     """The votes of a stretch of a run, each as it is ready: the same wherever it is counted."""
     smoothed, run = made
     return SAMPLERS[type(run.plan)](smoothed, run, run.plan, stretch)
@@ -252,18 +291,54 @@ def tell_inputs_apart(
         )  # fmt: skip
 
 
+def route_inputs(
+    routed: cc.Routed, run: Run, plan: RoutedPlan, stretch: Stretch
+) -> Iterator[Votes]:
+    """Count a router's votes of inputs, then those of the branches that it is certified to send
+    them to."""
+    asked, *branches = run.parts
+    sent: list[list[int]] = [[] for _ in branches]
+    kept: dict[int, Votes] = {}
+    for votes in count_stretch((routed.router, asked), stretch):
+        if certified_right(replace(votes, label=votes.selected), asked):
+            sent[votes.selected].append(stretch.indices.index(votes.index))
+            kept[votes.index] = votes
+            continue
+        none = np.zeros(run.num_classes, dtype=np.int64)
+        yield Votes(
+            index=votes.index, label=votes.label, selection=none, estimation=none,
+            seconds=votes.seconds, router=votes,
+        )  # fmt: skip
+    for number, places in enumerate(sent):
+        if not places:
+            continue
+        part = replace(
+            stretch, indices=tuple(stretch.indices[i] for i in places),
+            labels=tuple(stretch.labels[i] for i in places), x=stretch.x[places],
+        )  # fmt: skip
+        for votes in count_stretch((routed.branches[number], branches[number]), part):
+            router = kept[votes.index]
+            yield replace(votes, router=router, seconds=router.seconds + votes.seconds)
+
+
 SAMPLERS: dict[type[Plan], Callable[..., Iterator[Votes]]] = {
     FixedPlan: count_inputs,
     AllPlan: count_all,
     SequentialPlan: decide_inputs,
     ScorePlan: score_inputs,
     ShellPlan: tell_inputs_apart,
+    RoutedPlan: route_inputs,
 }
 
 
 def certified_right(votes: Votes, run: Run, bound: str | None = None) -> bool:
     """Whether an input is certified with the right label at some radius, without the radius where
     the bound of one class tells: one above 1/2 certifies it under every noise."""
+    if run.parts:
+        asked = votes.router
+        return was_sent(votes) and asked is not None and certified_right(
+            replace(votes, router=None), run.parts[1 + asked.selected], bound
+        )  # fmt: skip
     name = bound_for(run.plan, bound)
     how = cc.BOUNDS[name] if name is not None else None
     if how is None or how.reads in ("classes", "shells") or run.quantized:

@@ -41,6 +41,7 @@ def public() -> dict[str, list[tuple[str, str]]]:
             names[home].append(name)
     names["cert_core.proof"] = ["prove", "prove_votes", "discrepancy", "Proof", "VotesProof"]
     names["cert_models.smooth"] = ["SmoothedClassifier"]
+    names["cert_models.estimators"] = ["SmoothedEstimator"]
     names["cert_models.counts"] = ["CountStore"]
     return {
         home: [(_directive(home, name), name) for name in own] for home, own in names.items() if own
@@ -68,9 +69,16 @@ def write_reference(app: Any) -> None:
         (folder / f"{home}.rst").write_text("\n".join([*lines, ""]), encoding="utf-8")
 
 
+def foreign(app: Any, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
+    """A function that is the default of a field is no method, and others' have pages of theirs."""
+    own = getattr(obj, "__module__", "").startswith("cert_") and "." in obj.__qualname__
+    return True if inspect.isfunction(obj) and not own else None
+
+
 def plain(app: Any, what: str, name: str, obj: object, options: Any, lines: list[str]) -> None:
     """Docstrings are plain text: bars are norms and stars are products, not markup."""
-    for i, line in enumerate(lines):
+    code = lines.index("Examples") if "Examples" in lines else len(lines)  # the last section
+    for i, line in enumerate(lines[:code]):
         parts = re.split(r"(``.*?``|`.*?`)", line)
         parts[::2] = [re.sub(r"([|*]|(?<=\w)_(?=\W|$))", r"\\\1", part) for part in parts[::2]]
         lines[i] = "".join(parts)
@@ -79,4 +87,5 @@ def plain(app: Any, what: str, name: str, obj: object, options: Any, lines: list
 def setup(app: Any) -> None:
     """Before napoleon, which adds markup of its own."""
     app.connect("builder-inited", write_reference)
+    app.connect("autodoc-skip-member", foreign)
     app.connect("autodoc-process-docstring", plain, priority=1)

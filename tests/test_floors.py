@@ -64,15 +64,16 @@ FLOORS = [
         "cert_core.shell_votes",
     },
     {"cert_core.smoothed"},
+    {"cert_core.routing", "cert_core.tuning"},
     {"cert_core"},
     {"cert_models.files"},
     {"cert_models.importing"},
-    {"cert_models.data", "cert_models.logs", "cert_models.smooth"},
+    {"cert_models.data", "cert_models.estimators", "cert_models.logs", "cert_models.smooth"},
     {"cert_models.store"},
     {"cert_models.counts", "cert_models.networks", "cert_models.reports"},
     {"cert_models.engines"},
     {"cert_models.run"},
-    {"cert_models.audit", "cert_models.tasks"},
+    {"cert_models.audit", "cert_models.tasks", "cert_models.tuning"},
     {"cert_models.commands"},
     {"cert_models.cli"},
     {"cert_models.__main__"},
@@ -138,7 +139,7 @@ def loaded_by(statement: str) -> set[str]:
 
 def test_importing_the_core_is_light() -> None:
     assert not {"numpy", "cert_core.errors"} & loaded_by("import cert_core")
-    heavy = {"torch", "numba", "cupy", "scipy.stats", "matplotlib", "sklearn", "flint"}
+    heavy = {"torch", "numba", "cupy", "scipy.stats", "matplotlib", "sklearn", "flint", "pandas"}
     assert not heavy & loaded_by("from cert_core import *")
 
 
@@ -149,6 +150,10 @@ def test_the_version_needs_no_command() -> None:
 
 def test_the_command_starts_without_torch() -> None:
     assert not {"torch", "matplotlib"} & loaded_by("import cert_models.cli")
+
+
+def test_estimators_of_scikit_learn_need_no_torch() -> None:
+    assert "torch" not in loaded_by("import cert_models.estimators")
 
 
 def test_core_never_mentions_torch() -> None:

@@ -97,7 +97,7 @@ def test_archives(tmp_path: Path) -> None:
         "--attack l2 --n 500 --out log.tsv --quiet --json"
     )
     told(command, *run.split(), cwd=empty)
-    told(command, "report", "log.tsv", "--plot", "a.svg", "--html", "a.html", cwd=empty)
+    told(command, "report", "log.tsv", "--picture", "a.svg", "--html", "a.html", cwd=empty)
     version = "from importlib.metadata import metadata as m; import json;"
     record = told(
         python, "-c", f"{version} print(json.dumps(m('{PROJECT['name']}').json))", cwd=empty
@@ -112,7 +112,7 @@ def test_pictures_need_no_torch(tmp_path: Path) -> None:
     (tmp_path / "log.tsv").write_text(LOG, encoding="utf-8")
     program = (
         "import sys; sys.modules['torch'] = None; from cert_models.cli import main; "
-        "sys.exit(main(['report', 'log.tsv', '--plot', 'a.svg', '--html', 'a.html']))"
+        "sys.exit(main(['report', 'log.tsv', '--picture', 'a.svg', '--html', 'a.html']))"
     )
     told(sys.executable, "-c", program, cwd=tmp_path)
     assert (tmp_path / "a.svg").stat().st_size > 10_000
@@ -124,5 +124,5 @@ def test_what_is_missing_is_said_with_its_extra(
     monkeypatch.chdir(tmp_path)
     Path("log.tsv").write_text(LOG, encoding="utf-8")
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    assert main(["report", "log.tsv", "--plot", "a.svg"]) == 2
+    assert main(["report", "log.tsv", "--picture", "a.svg"]) == 2
     assert f"pip install '{PROJECT['name']}[plots]'" in capsys.readouterr().err

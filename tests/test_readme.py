@@ -160,6 +160,60 @@ def test_shells(
     assert "alpha 0.001" in capsys.readouterr().out
 
 
+def test_routing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The file and the commands as printed, with smaller n; the output is what the example says."""
+    import numpy as np
+
+    fenced = blocks("docs/guides/routing.md")
+    (route,) = [code for language, code in fenced if language == "toml"]
+    x = np.linspace(0.2, 0.8, 6, dtype=np.float32)[:, None] * np.ones(4, np.float32)
+    np.savez(tmp_path / "test.npz", x=x, y=np.array([0, 0, 0, 1, 1, 1]))
+    (tmp_path / "mymodule.py").write_text(
+        "def network(batch):\n    return (batch.sum(axis=1) > 2).astype(int)\nstrong = network\n",
+        encoding="utf-8",
+    )
+    (tmp_path / "route.toml").write_text(route.replace("20000", "400"), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "mymodule", raising=False)
+    code = next(code for _, code in fenced if code.startswith("cert certify"))
+    for line in code.replace("100000", "500").strip().splitlines():
+        assert main(shlex.split(line)[1:]) == 0
+    assert "routed to Gaussian(dim=4, sigma=0.25) | Gaussian(dim=4" in capsys.readouterr().out
+    exec(next(code for _, code in fenced if "cc.Routed(" in code), {})
+    printed = capsys.readouterr().out
+    assert printed.count("within") == 9
+    assert ("", printed) in fenced
+
+
+def test_a_noise_for_a_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The two commands as printed, with smaller numbers; the table is what the example prints."""
+    import numpy as np
+
+    x = np.random.default_rng(0).uniform(size=(30, 4)).astype(np.float32)
+    np.savez(tmp_path / "test.npz", x=x, y=(x.sum(axis=1) > 2).astype(int))
+    (tmp_path / "mymodule.py").write_text(
+        "def network(batch):\n    return (batch.sum(axis=1) > 2).astype(int)\n", encoding="utf-8"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "mymodule", raising=False)
+    lines = [code for language, code in blocks("docs/guides/tuning.md") if not language]
+    small = [["--n", "300", "--budget", "30000"],
+             ["--n", "100", "--max", "12", "--budget", "5000", "--epochs", "1"]]  # fmt: skip
+    for line, more in zip(lines, small, strict=True):
+        assert main([*shlex.split(line)[1:], *more, "--quiet"]) == 0
+        assert "certified afresh on" in capsys.readouterr().out
+    for name in ("tuned.tsv", "frontier.png", "digits.db.models/l2-k=32-rms=0.4.pth"):
+        assert Path(name).stat().st_size > 0
+    exec(next(code for code in CODES if "cc.tuning.tune" in code), {})
+    printed = capsys.readouterr().out
+    assert printed.count("|") == 12
+    assert printed in TEXT
+
+
 def test_certifying_for_days(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -209,6 +263,27 @@ def test_audited_by_a_stranger(
     assert "with confidence 0.95 at most 5 of 6 inputs" in capsys.readouterr().out
     assert wrong_at_most(50_000, 500, 0, 0.95) == 297
     assert "500 inputs\nof 50,000, all equal, leave at most 297 wrong ones (0.6 %)" in TEXT
+
+
+def test_files_of_options(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The commands as printed, with a smaller n."""
+    import numpy as np
+
+    x = np.random.default_rng(0).uniform(size=(6, 4)).astype(np.float32)
+    np.savez(tmp_path / "test.npz", x=x, y=np.array([0, 1, 0, 1, 0, 1]))
+    (tmp_path / "mymodule.py").write_text(
+        "def network(batch):\n    return (batch.sum(axis=1) > 2).astype(int)\n", encoding="utf-8"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "mymodule", raising=False)
+    code = blocks("docs/guides/command.md")[1][1].replace("10000", "500")
+    for line in code.strip().splitlines():
+        assert main(shlex.split(line)[1:]) == 0
+    told = capsys.readouterr().out
+    assert "Gaussian(dim=4, sigma=0.25)" in told
+    assert "Gaussian(dim=4, sigma=0.5)" in told
 
 
 def test_fewer_samples(

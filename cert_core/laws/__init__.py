@@ -120,6 +120,15 @@ def log_ratio_law(noise: Noise, attack: str, radius: float) -> LogRatioLaw:
     References
     ----------
     Zhang et al. 2020, Theorem 1; Corollaries 1 and 2.
+
+    Examples
+    --------
+    >>> law = cc.log_ratio_law(cc.LinfNoise(784, 1.0), "l1", 10.0)
+    >>> low, high = law.enclose(0.5)
+    >>> low <= law.cdf(0.5) <= high
+    True
+    >>> round(law.cdf(0.5), 4)
+    0.9996
     """
     shift = law_shift(checked_noise(noise), attack, radius_value(radius))
     law = PointLaw() if radius == 0 else build_law(noise.record, shift, noise.dim)

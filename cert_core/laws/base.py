@@ -28,6 +28,14 @@ class LogRatioLaw(ABC):
         Relative error to which normal score/radius is a smooth function of the radius.
     full_support : bool
         Whether L(1) = 1 without being asked; else `lower` serves p in [0, 1].
+
+    Examples
+    --------
+    >>> law = cc.log_ratio_law(cc.Laplace(784, 0.5), "l1", 0.4)
+    >>> isinstance(law, cc.laws.LogRatioLaw), law.tight
+    (True, True)
+    >>> round(law.cdf(0.0), 4), round(law.sf(0.0), 4), round(law.ppf(0.6), 4)
+    (0.6648, 0.3352, -0.3537)
     """
 
     resolution: float = 1e-11

@@ -17,6 +17,12 @@ class EmpiricalLaw(LogRatioLaw):
     Its bounds are the hinge mean's (Eq. 9), estimates without a confidence level:
     monte_carlo puts the level on them.  enclose gives the two-sided
     Dvoretzky-Kiefer-Wolfowitz band at failure probability 0.001.
+
+    Examples
+    --------
+    >>> law = cc.laws.EmpiricalLaw([-1.0, 0.0, 0.5, 1.0])
+    >>> law.cdf(0.25), law.ppf(0.5)
+    (0.5, 0.0)
     """
 
     def __init__(self, log_ratio: Any) -> None:

@@ -35,6 +35,14 @@ class SequentialCertificates(Certificates):
     decided : (N,) bool
         Whether the plan's own rule ended the sampling, not the last look.
     plan : RadiiPlan or WidthPlan
+
+    Examples
+    --------
+    >>> predict = lambda batch: (batch[:, 0] > 0).astype(int)
+    >>> smoothed = cc.Smoothed(predict, cc.Gaussian(2, 0.5), 2)
+    >>> made = smoothed.certify_at([[1.0, 0.0], [0.1, 0.0]], [0.25], 1000, 0.001, "l2", seed=0)
+    >>> made.radius, made.samples, made.decided
+    (array([0.25, 0.  ]), array([200, 607]), array([ True,  True]))
     """
 
     samples: Counts
@@ -69,6 +77,14 @@ def outcomes(
     ------
     ValueError
         An argument is out of its domain, or predict returns no labels.
+
+    Examples
+    --------
+    >>> plan = cc.sequential.plan_at(cc.Gaussian(2, 0.5), "l2", [0.25], n_max=1000)
+    >>> predict = lambda batch: (batch[:, 0] > 0).astype(int)
+    >>> votes = cc.sequential.outcomes(plan, predict, [[1.0, 0.0], [0.1, 0.0]], 2, 0)
+    >>> sorted((each.index, each.looks) for each in votes)
+    [(0, (98,)), (1, (64, 95, 134, 206, 304))]
     """
     checked_plan(plan)
     trials: dict[int, Trial] = {}
@@ -105,6 +121,14 @@ def gather(plan: Plan, results: Iterable[Votes]) -> SequentialCertificates:
         Votes of another plan, or at which this one would not have stopped, or one input's twice.
     UnsupportedPair
         No exact law for the plan's pair.
+
+    Examples
+    --------
+    >>> plan = cc.sequential.plan_at(cc.Gaussian(2, 0.5), "l2", [0.25], n_max=1000)
+    >>> predict = lambda batch: (batch[:, 0] > 0).astype(int)
+    >>> votes = list(cc.sequential.outcomes(plan, predict, [[1.0, 0.0], [0.1, 0.0]], 2, 0))
+    >>> cc.sequential.gather(plan, votes).label
+    array([ 1, -1])
     """
     checked_plan(plan)
     found = []
@@ -162,5 +186,12 @@ def certify_by(
     ------
     ValueError
         An argument is out of its domain, or predict returns no labels.
+
+    Examples
+    --------
+    >>> plan = cc.sequential.plan_at(cc.Gaussian(2, 0.5), "l2", [0.25], n_max=1000)
+    >>> predict = lambda batch: (batch[:, 0] > 0).astype(int)
+    >>> cc.sequential.certify_by(plan, predict, [[1.0, 0.0], [0.1, 0.0]], 2, 0).radius
+    array([0.25, 0.  ])
     """
     return gather(plan, outcomes(plan, predict, x, num_classes, seed, **options))

@@ -118,6 +118,12 @@ class RadiiPlan:
     ------
     ValueError
         A field out of its domain, or a threshold that does not certify its radius.
+
+    Examples
+    --------
+    >>> plan = cc.sequential.plan_at(cc.Gaussian(4, 0.5), "l2", [0.25, 0.5], n_max=1000)
+    >>> plan.radii, np.round(plan.thresholds, 4), plan.looks
+    ((0.25, 0.5), array([0.6915, 0.8413]), (100, 150, 225, 338, 507, 760, 1000))
     """
 
     noise: Noise
@@ -175,6 +181,12 @@ class WidthPlan:
     ------
     ValueError
         A field out of its domain.
+
+    Examples
+    --------
+    >>> plan = cc.sequential.plan_until(cc.Gaussian(4, 0.5), "l2", 0.2, n_max=1000)
+    >>> plan.width, plan.looks
+    (0.2, (100, 150, 225, 338, 507, 760, 1000))
     """
 
     noise: Noise
@@ -312,6 +324,12 @@ def plan_at(
     ValueError
         Also where even unanimous votes could not certify a radius.
     UnsupportedPair
+
+    Examples
+    --------
+    >>> plan = cc.sequential.plan_at(cc.Gaussian(4, 0.5), "l2", [0.25, 0.5], n_max=1000)
+    >>> plan.radii, plan.looks
+    ((0.25, 0.5), (100, 150, 225, 338, 507, 760, 1000))
     """
     levels = _ascending(radii)
     thresholds = _needed(checked_noise(noise), attack_name(attack), levels)
@@ -369,6 +387,13 @@ def plan_until(
     Raises
     ------
     ValueError, UnsupportedPair
+
+    Examples
+    --------
+    >>> plan = cc.sequential.plan_until(cc.Gaussian(4, 0.5), "l2", 0.2, n_max=1000)
+    >>> path = plan.begin()
+    >>> path.update(100, 100)  # whether to stop after 100 of 100 votes
+    False
     """
     looks = geometric_looks(n_max, first=first, ratio=ratio)
     return WidthPlan(noise=noise, attack=attack, width=width, alpha=alpha, n0=n0, looks=looks)
@@ -389,6 +414,12 @@ def plan_from_dict(values: dict[str, Any]) -> Plan:
     ------
     ValueError
         Not such a dict.
+
+    Examples
+    --------
+    >>> plan = cc.sequential.plan_at(cc.Gaussian(4, 0.5), "l2", 0.25, n_max=1000)
+    >>> cc.sequential.plan_from_dict(plan.to_dict()) == plan
+    True
     """
     remedy = "pass what to_dict of a plan returned"
     if not isinstance(values, dict) or values.get("kind") not in ("radii", "width"):

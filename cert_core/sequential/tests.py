@@ -66,6 +66,11 @@ def geometric_looks(n_max: int, *, first: int = 100, ratio: float = 1.5) -> Look
     ------
     ValueError
         An argument out of its domain.
+
+    Examples
+    --------
+    >>> cc.sequential.geometric_looks(1000, first=100, ratio=2.0)
+    (100, 200, 400, 800, 1000)
     """
     last = size_value("n_max", n_max, 1, EXACT, remedy="pass the most samples an input may use")
     remedy = "pass the sample size of the first look"
@@ -192,6 +197,15 @@ class Boundaries:
     size : float
         Probability of certifying at p = threshold if the test never gave up; at most
         alpha, and never below the truth.
+
+    Examples
+    --------
+    >>> test = cc.sequential.boundaries(0.7, 0.001, [50, 100, 200])
+    >>> test.certify, test.futility
+    ((46, 85, 162), (22, 61, 117))
+    >>> passed, samples = test.performance(0.9)
+    >>> round(passed, 3), round(samples, 1)
+    (1.0, 82.4)
     """
 
     threshold: float
@@ -270,6 +284,11 @@ def boundaries(threshold: float, alpha: float, looks: Sequence[int]) -> Boundari
     References
     ----------
     Armitage, McPherson and Rowe 1969 (the recursion); Lan and DeMets 1983 (spending).
+
+    Examples
+    --------
+    >>> cc.sequential.boundaries(0.7, 0.001, [50, 100, 200]).certify
+    (46, 85, 162)
     """
     rule, remedy = "a number in (0, 1]", "pass the probability to exceed"
     p0 = real("threshold", threshold, rule, lambda x: 0 < x <= 1, remedy=remedy)
@@ -291,6 +310,13 @@ class FixedSequence:
         together err with probability alpha at most.
     decided : bool
         Whether a boundary ended it, not the last look.
+
+    Examples
+    --------
+    >>> tests = [cc.sequential.boundaries(p, 0.001, [50, 100]) for p in (0.6, 0.7)]
+    >>> path = cc.sequential.FixedSequence(tuple(tests))
+    >>> path.update(50, 50), path.passed, path.decided
+    (True, 2, True)
     """
 
     tests: tuple[Boundaries, ...]
@@ -420,6 +446,11 @@ def mixture_lower(k: Any, n: Any, alpha: float) -> Any:
     References
     ----------
     Ville 1939; Robbins 1970; Howard et al. 2021.
+
+    Examples
+    --------
+    >>> round(cc.sequential.mixture_lower(950, 1000, 0.001), 4)
+    0.9165
     """
     level = alpha_value(alpha)
     votes, total = counts_of(k, n)
@@ -451,6 +482,11 @@ def mixture_upper(k: Any, n: Any, alpha: float) -> Any:
     ------
     ValueError
         An argument out of its domain.
+
+    Examples
+    --------
+    >>> round(cc.sequential.mixture_upper(50, 1000, 0.001), 4)
+    0.0835
     """
     level = alpha_value(alpha)
     votes, total = counts_of(k, n)

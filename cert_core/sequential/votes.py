@@ -141,6 +141,15 @@ def votes_until(
     ------
     ValueError
         An argument is out of its domain, or predict returns no labels.
+
+    Examples
+    --------
+    >>> predict = lambda batch: (batch[:, 0] > 0).astype(int)
+    >>> stop = lambda position, successes, n: successes > 0.9 * n
+    >>> noise = cc.Gaussian(2, 0.5)
+    >>> (votes,) = cc.sequential.votes_until(predict, [[1.0, 0.0]], noise, 2, [50, 100], stop, 0)
+    >>> votes.looks, votes.estimation
+    ((49,), array([ 1, 49]))
     """
     classes = class_count(num_classes)
     check_callable("predict", predict)

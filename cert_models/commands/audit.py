@@ -12,8 +12,10 @@ from typing import Any
 
 from cert_core.rounding import in_full, percent, upper
 from cert_models.audit import Audit, audit_run, check_source, counted_run
-from cert_models.commands.certify import LOADING, add_forward, add_on
+from cert_models.commands.certify import add_forward, add_on
 from cert_models.commands.options import add_data, add_model, add_output, emit
+from cert_models.commands.progress import resumable
+from cert_models.commands.routes import LOADING
 from cert_models.engines import executor_on
 from cert_models.run import keep_memory, sampler_of
 from cert_models.store.counts import CountStore
@@ -25,7 +27,10 @@ SHOWN = 20  # inputs told one by one; --json has all
 
 def add(commands: Any) -> None:
     """The parser of this group."""
-    parser = commands.add_parser("audit", help="count a share of a stored run again")
+    parser = commands.add_parser(
+        "audit", help="count a share of a stored run again",
+        example="cert audit --store runs.db --data test.npz --model mymodule:network --share 0.1",
+    )  # fmt: skip
     parser.add_argument("--store", required=True, help="file that keeps the counts; only read")
     parser.add_argument("--run", dest="run_name", metavar="NAME", help="name of the run there")
     add_data(parser)
@@ -55,6 +60,8 @@ def run_audit(options: argparse.Namespace) -> int:
 
     seed = options.seed if options.seed is not None else secrets.randbelow(2**32)
     with contextlib.ExitStack() as stack:
+        anew = f"an audit keeps nothing; with --seed {seed} the same inputs are drawn again"
+        stack.enter_context(resumable(anew))
         store = stack.enter_context(CountStore(options.store, readonly=True))
         name = store.only(options.run_name)
         run = counted_run(store, name)

@@ -5,16 +5,15 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import cert_core as cc
-from cert_core.rounding import in_full, least_above, nearest, percent, reach, samples
+from cert_core.rounding import in_full, least_above, nearest, percent, samples
 from cert_models.commands.options import (
-    FAMILIES,
     UsageError,
     add_attack,
     add_bound,
@@ -31,17 +30,20 @@ from cert_models.commands.options import (
     option,
 )
 from cert_models.commands.progress import interrupted, progress
+from cert_models.commands.routes import LOADING, add_route, categorical, check_noises, parts_of
 from cert_models.commands.tasks import add_task, check_single, run_task
 from cert_models.engines import Sampler, executor_on, visible_devices
-from cert_models.logs import FAILED, SOUND, LogWriter, check_new, scales_column, write_lines
+from cert_models.logs import BRANCH, FAILED, SOUND, LogWriter, check_new, scales_column, write_lines
 from cert_models.run import StoredRun, certified_right, keep_memory, sampler_of
 from cert_models.store.fingerprints import data_fingerprint, model_fingerprint
 from cert_models.store.readings import result_of
-from cert_models.store.results import Result, told_mode
+from cert_models.store.results import Result, default_radii, told_mode
 from cert_models.store.runs import (
     AllPlan,
     FixedPlan,
+    Part,
     Plan,
+    RoutedPlan,
     Run,
     ScorePlan,
     SequentialPlan,
@@ -50,14 +52,22 @@ from cert_models.store.runs import (
     columns_of,
 )
 
-LOADING = ("arch", "normalize", "weights")  # options of a model that is a checkpoint
+if TYPE_CHECKING:
+    from cert_models.data.datasets import Dataset
+
+ROW = ("index", "label", "predict", "radius", "correct")  # of an input, in JSON
 SAMPLING: dict[str, Any] = {"n0": 100, "n": 10_000, "alpha": 0.001}  # unless told
 
 
 def add(commands: Any) -> None:
     """The parser of this group."""
-    parser = commands.add_parser("certify", help="certify a data set")
-    add_noise(parser)
+    parser = commands.add_parser(
+        "certify", help="certify a data set",
+        example="cert certify --data test.npz --model mymodule:network --noise gaussian "
+        "--sigma 0.25 --attack l2 --n 10000 --max 100 --store runs.db",
+    )  # fmt: skip
+    add_noise(parser, required=False)
+    add_route(parser)
     add_scales(parser)
     add_attack(parser)
     add_output(parser)
@@ -233,11 +243,11 @@ def _shell_plan(options: argparse.Namespace, noise: cc.Noise) -> ShellPlan:
 def run_certify(options: argparse.Namespace) -> int:
     """cert certify."""
     check_alone()
+    check_noises(options)
     if options.task != "classification":
         return run_task(options, engine_of(options))
     check_single(options)
     from cert_models.data.datasets import load, takes_pixels
-    from cert_models.networks.models import check_accuracy, check_noise, load_model
 
     # A model may change the folder; what is written is meant from here.
     log, path = (Path(os.path.realpath(p)) if p else None for p in (options.out, options.store))
@@ -245,33 +255,25 @@ def run_certify(options: argparse.Namespace) -> int:
         raise UsageError(f"--out must be another file than --store, got {options.out!r}: name two")
     options.bound, sound = bound_of(options), sound_of(options)
     _complete_shells(options)
-    data = load(
-        options.data, categorical=FAMILIES[options.noise].categorical, pixels=takes_pixels(sound)
-    )
-    noise = noise_of(options, int(np.prod(data.x.shape[1:])), data.x)
-    if sound is not None:
-        sound.checked(noise)
-    data.check_known(noise)
+    parts = parts_of(options)
+    data = load(options.data, categorical=categorical(parts), pixels=takes_pixels(sound))
     indices = chosen_inputs(options, len(data))
     if sound is not None and not options.quantize:
         data.check_on(sound, indices)
     classes = options.classes if options.classes is not None else data.num_classes
     data.check_classes(classes)
-    plan = plan_of(options, noise)
     if options.store is None and options.run_name is not None:
         raise UsageError("--store must be given for --run: name a file")
     on = engine_of(options)
-    loading = {key: getattr(options, key) for key in LOADING}
-    # of several devices the workers' own are none of this process
-    model = load_model(options.model, classes, device=None if on else options.device, **loading)
     kept = options.store is not None or on is not None
-    # before it is called, which may change what it holds
-    fingerprint = model_fingerprint(model, options.model, options.autocast) if kept else ""
-    check_noise(model, noise)
-    check_accuracy(model, data, indices)
+    loaded = Loaded(data, indices, sound, kept, on is not None)
+    made = [loaded.made(part, labels_of(part, parts, classes)) for part in parts]
+    router, *branches = made
+    plan: Plan = RoutedPlan(router, tuple(branches)) if branches else router.plan
+    first = (branches or made)[0]
     run = Run(
-        plan=plan, noise=noise, seed=options.seed, batch_size=options.batch_size,
-        num_classes=classes, model=options.model, model_fingerprint=fingerprint,
+        plan=plan, noise=router.noise, seed=options.seed, batch_size=options.batch_size,
+        num_classes=classes, model=first.model, model_fingerprint=first.model_fingerprint,
         data=options.data, data_fingerprint=data_fingerprint(data) if kept else "",
         attack=options.attack, alpha=options.alpha, sound=sound, quantized=options.quantize,
     )  # fmt: skip
@@ -279,12 +281,86 @@ def run_certify(options: argparse.Namespace) -> int:
     stored = StoredRun(path=path, name=options.run_name or "default", run=run, indices=indices)
     with contextlib.closing(stored), contextlib.ExitStack() as stack:
         executor = stack.enter_context(executor_on(on, options.device))
+        models = [part.model if on else loaded.model(part) for part in parts]
+        loading = [loading_of(part) for part in parts]
+        single = len(parts) == 1
         sampler = sampler_of(
-            options.model if on else model, run, data, device=options.device, executor=executor,
-            loading=loading, autocast=options.autocast, channels_last=options.channels_last,
-            compiled=options.compile,
+            models[0] if single else models, run, data, device=options.device, executor=executor,
+            loading=loading[0] if single else loading, autocast=options.autocast,
+            channels_last=options.channels_last, compiled=options.compile,
         )  # fmt: skip
         return _certify(options, sampler, stored, log)
+
+
+def labels_of(part: argparse.Namespace, parts: Sequence[argparse.Namespace], classes: int) -> int:
+    """How many labels its model has: of a router that tells branches, as many as these."""
+    return (len(part.labels) or len(parts) - 1) if part.router else classes
+
+
+class Loaded:
+    """The models that a run needs, each loaded once."""
+
+    def __init__(
+        self, data: Dataset, indices: Sequence[int], sound: cc.Lattice | None, kept: bool,
+        elsewhere: bool,
+    ) -> None:  # fmt: skip
+        self._data, self._indices, self._sound = data, indices, sound
+        self._kept, self._elsewhere = kept, elsewhere
+        self._models: dict[tuple[Any, ...], tuple[Any, str]] = {}
+
+    def model(self, part: argparse.Namespace) -> Any:
+        """That of a part that was made."""
+        return self._models[_key(part)][0]
+
+    def made(self, part: argparse.Namespace, classes: int) -> Part:
+        """What the options of a part describe, if it can be."""
+        try:
+            return self._made(part, classes)
+        except (UsageError, ValueError) as error:
+            if not part.where:
+                raise
+            raise UsageError(f"{part.where}: {error}") from error
+
+    def _made(self, part: argparse.Namespace, classes: int) -> Part:
+        from cert_models.networks.models import check_noise
+
+        noise = noise_of(part, int(np.prod(self._data.x.shape[1:])), self._data.x)
+        if self._sound is not None:
+            self._sound.checked(noise)
+        self._data.check_known(noise)
+        plan = plan_of(part, noise)
+        if part.where and isinstance(plan, AllPlan):
+            raise UsageError("noise must be drawn where it is one of several: choose another")
+        if _key(part) not in self._models:
+            self._models[_key(part)] = self._load(part, classes)
+        model, fingerprint = self._models[_key(part)]
+        check_noise(model, noise)
+        return Part(
+            plan=plan, noise=noise, model=part.model, model_fingerprint=fingerprint,
+            labels=part.labels,
+        )  # fmt: skip
+
+    def _load(self, part: argparse.Namespace, classes: int) -> tuple[Any, str]:
+        """The model and its fingerprint, taken before it is called, which may change it."""
+        from cert_models.networks.models import check_accuracy, load_model
+
+        # of several devices the workers' own are none of this process
+        place = None if self._elsewhere else part.device
+        model = load_model(part.model, classes, device=place, **loading_of(part))
+        kept = self._kept
+        fingerprint = model_fingerprint(model, part.model, part.autocast) if kept else ""
+        if part.labels or not part.router:
+            check_accuracy(model, self._data, self._indices)
+        return model, fingerprint
+
+
+def loading_of(part: argparse.Namespace) -> dict[str, Any]:
+    """What loads its model where that is a checkpoint."""
+    return {key: getattr(part, key) for key in LOADING}
+
+
+def _key(part: argparse.Namespace) -> tuple[Any, ...]:
+    return part.model, *loading_of(part).values()
 
 
 def _complete_shells(options: argparse.Namespace) -> None:
@@ -348,6 +424,7 @@ def _certify(
 def _log_each(counted: Iterable[Votes], log: Path, options: argparse.Namespace, run: Run) -> None:
     """Write the row of each input as it is done."""
     extra = tuple(columns_of(options.bound, run.alpha) | scales_column(run.noise))
+    extra += (BRANCH,) if run.parts else ()
     extra += (SOUND, FAILED) if run.mode else ()
     with contextlib.closing(LogWriter(log, extra)) as writer:
         for votes in counted:
@@ -357,31 +434,36 @@ def _log_each(counted: Iterable[Votes], log: Path, options: argparse.Namespace, 
 
 def _report(options: argparse.Namespace, result: Result) -> None:
     certificates, labels = result.certified_by, result.labels
-    drawn = float(certificates.n0 + certificates.n)
-    if isinstance(certificates, cc.sequential.SequentialCertificates):
-        drawn = float(certificates.samples.mean())
-    top = float(certificates.radius.max(initial=0.0))
-    radii = sorted({float(reach(options.attack, top * i / 8, 3)) for i in range(9)})
-    if options.at is not None:
-        radii = sorted(listed("--at", options.at))
+    drawn = float(np.mean(getattr(certificates, "samples", certificates.n0 + certificates.n)))
+    radii = default_radii([result]) if options.at is None else sorted(listed("--at", options.at))
     shares = cc.certified_accuracy(certificates, labels, radii)
     abstained = int((certificates.label == cc.ABSTAIN).sum())
     heads = result.measure, "certified accuracy"
     width = max(map(len, heads))
-    lines = [heads[0].ljust(width) + "".join(f"{in_full(r):>8}" for r in radii)]
-    cells = (percent(round(len(labels) * s), len(labels)) for s in shares)
-    lines.append(heads[1].ljust(width) + "".join(f"{cell:>8}" for cell in cells))
+    cells = [percent(round(len(labels) * s), len(labels)) for s in shares]
+    column = max(8, *(len(in_full(r)) + 1 for r in radii))
+    lines = [
+        head.ljust(width) + "".join(f"{cell:>{column}}" for cell in row)
+        for head, row in zip(heads, (map(in_full, radii), cells), strict=True)
+    ]
     lines.append(
         f"{len(labels)} inputs, {abstained} abstained; alpha {in_full(certificates.alpha)} "
         f"an input, n {certificates.n}; abstentions count as wrong"
     )
     if certificates.alpha == 0:
         lines[-1] = f"{len(labels)} inputs, alpha 0: all {certificates.n} copies of each counted"
-    if options.at is not None or options.until is not None:
+    if options.at is not None or options.until is not None or options.route is not None:
         lines[-1] += f"; {samples(drawn)} samples an input on average"
     values_of_mode: dict[str, Any] = {"sound": result.mode or None}
+    if isinstance(certificates, cc.RoutedCertificates):
+        sent = [int((certificates.branch == i).sum()) for i in range(len(certificates.noises))]
+        told = (f"{k} to {noise!r}" for k, noise in zip(sent, certificates.noises, strict=True))
+        lines.append(f"routed: {', '.join(told)}; {len(labels) - sum(sent)} to none")
+        noises = [noise.to_dict() for noise in certificates.noises]
+        values_of_mode |= {"routed": sent, "noises": noises}
     if certificates.sound is not None and certificates.failed is not None:
-        chance = certificates.sound.failure_bound(certificates.noise)
+        every = (certificates.noise, *getattr(certificates, "noises", ()))
+        chance = max(map(certificates.sound.failure_bound, every))
         lines.append(f"{told_mode(result)} (each with a chance of {least_above(chance)} at most)")
         values_of_mode |= {"cost": result.cost, "failed": int(certificates.failed.sum())}
         values_of_mode["failure_bound"] = chance
@@ -397,5 +479,8 @@ def _report(options: argparse.Namespace, result: Result) -> None:
         "measure": result.measure,
         "tight": certificates.tight, "out": options.out,
         "store": options.store, **values_of_mode,
+        "rows": [
+            {name: getattr(row, name) for name in ROW} | dict(row.extra) for row in result.rows()
+        ],
     }  # fmt: skip
     emit(options, values, "\n".join(lines))

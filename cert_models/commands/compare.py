@@ -10,14 +10,13 @@ import cert_core as cc
 from cert_core.rounding import in_full, nearest, reach, upper
 from cert_models.commands import compare_runs
 from cert_models.commands.options import (
-    FAMILIES,
     UsageError,
     add_attack,
     add_table,
     check_targets,
     emit_table,
     listed,
-    noise_from,
+    noise_at,
     rms_of,
     target,
 )
@@ -34,8 +33,9 @@ Named = list[tuple[str, cc.Noise]]
 def add(commands: Any) -> None:
     """The parser of this command."""
     parser = commands.add_parser(
-        "compare", help="noise families at one noise level, or runs of stores, side by side"
-    )
+        "compare", help="noise families at one noise level, or runs of stores, side by side",
+        example="cert compare --dim 3072 --rms 0.25 --attack l1 --noises laplace,l1:0.5,uniform",
+    )  # fmt: skip
     add_attack(parser)
     group = parser.add_argument_group("noise families, by their exact laws")
     group.add_argument("--dim", type=int, help="number of input coordinates")
@@ -162,25 +162,14 @@ def _table(
 
 def _noise(item: str, options: argparse.Namespace) -> tuple[str, cc.Noise]:
     """A family at the level asked for, from "name" or "name:k/dim"."""
-    name, colon, share = item.partition(":")
-    if name not in FAMILIES or name == "radial":
-        known = ", ".join(sorted(set(FAMILIES) - {"radial"}))
-        raise UsageError(f"--noises must name families of {known}, got {name!r}: choose from them")
     dim = cc.errors.size("dim", options.dim, 1, cc.errors.EXACT, remedy="pass the coordinates")
-    if name in cc.CHANNELS and (colon or name != "uniform"):
-        return item, noise_from(item, dim)
-    try:
-        k = float(share or 0) * dim
-    except ValueError:
-        raise UsageError(
-            f"--noises must have a number after the colon, got {item!r}: pass k/dim"
-        ) from None
-    label = f"{name} k={in_full(k)}" if k else name
     level, value = _level(options)
     if level == "rms":
-        return label, FAMILIES[name].with_rms(options.dim, value, k)
+        return noise_at(item, dim, value)
     value = cc.errors.positive("--mean-norm", value, remedy="pass input units")
-    noise = FAMILIES[name].with_rms(options.dim, 1.0, k)
+    label, noise = noise_at(item, dim, 1.0)
+    if (":" in item and item.partition(":")[0] in cc.CHANNELS) or rms_of(noise) is None:
+        return label, noise  # its own parameters, no level
     return label, noise.rescaled(value / cc.moments.norm_moments(noise, NORM[options.attack])[0])
 
 

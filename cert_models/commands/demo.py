@@ -14,7 +14,7 @@ import cert_core as cc
 from cert_core.rounding import in_full, radius
 from cert_models.commands.certify import add_run
 from cert_models.commands.options import UsageError, add_force, chosen_inputs
-from cert_models.commands.progress import progress
+from cert_models.commands.progress import progress, resumable
 from cert_models.store.results import named_mode
 
 if TYPE_CHECKING:
@@ -55,7 +55,10 @@ def sound_entry() -> tuple[str, str, cc.Noise]:
 
 def add(commands: Any) -> None:
     """The parser of this group."""
-    parser = commands.add_parser("demo", help="certify a digits network under several noises")
+    parser = commands.add_parser(
+        "demo", help="certify a digits network under several noises",
+        example="cert demo --max 20 --n 1000 --out demo",
+    )  # fmt: skip
     add_run(parser)
     parser.set_defaults(run=run_demo, max=100)
     parser.add_argument("--out", default="demo", help="folder to write")
@@ -88,6 +91,7 @@ def run_demo(options: argparse.Namespace) -> int:
     results = []
     counted: dict[tuple[cc.Noise, str], StoredRun] = {}
     with contextlib.ExitStack() as stack:
+        stack.enter_context(resumable("a demo goes on from nothing; the same command begins anew"))
         for (attack, name, noise, mode), log in zip(chosen, logs, strict=True):
             cc.certificates.check_sampling(noise, attack, options.n, options.alpha)
             if (noise, mode) not in counted:  # votes are the same whatever the attack

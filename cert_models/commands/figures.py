@@ -33,7 +33,10 @@ def add(commands: Any) -> None:
     """The parsers of this group."""
     parser = commands.add_parser("figures", help="figures and trade-offs of the paper, in numbers")
     figures = parser.add_subparsers(required=True, metavar="figure", dest="figure")
-    parsers = {name: figures.add_parser(name, help=text) for name, text in HELP.items()}
+    parsers = {
+        name: figures.add_parser(name, help=text, example=f"cert figures {name} --format markdown")
+        for name, text in HELP.items()
+    }
     for each in parsers.values():
         each.add_argument("--picture", help="write it to this .png, .svg or .pdf")
         add_table(each)

@@ -23,8 +23,14 @@ MONTE_CARLO = ("hoeffding", "dkw", "clopper-pearson")
 
 def add(commands: Any) -> None:
     """The parsers of this group."""
-    radius = commands.add_parser("radius", help="certified radius of a probability")
-    bound = commands.add_parser("bound", help="lower bound at a radius, and the p it needs")
+    radius = commands.add_parser(
+        "radius", help="certified radius of a probability",
+        example="cert radius --noise l2 --dim 3072 --rms 0.25 --k 1500 --attack l2 --p 0.99",
+    )  # fmt: skip
+    bound = commands.add_parser(
+        "bound", help="lower bound at a radius, and the p it needs",
+        example="cert bound --noise laplace --dim 3072 --b 0.2 --attack l1 --p 0.9 --radius 0.2",
+    )  # fmt: skip
     for parser in (radius, bound):
         add_noise(parser)
         add_attack(parser)
@@ -36,8 +42,9 @@ def add(commands: Any) -> None:
     add_sampling(bound)
     bound.set_defaults(run=run_bound)
     verify = commands.add_parser(
-        "verify", help="closed forms, exact laws, Monte Carlo side by side"
-    )
+        "verify", help="closed forms, exact laws, Monte Carlo side by side",
+        example="cert verify --dims 1,64 --n 20000",
+    )  # fmt: skip
     add_output(verify)
     add_sampling(verify)
     verify.add_argument("--dims", default="1,2,5,64,784,3072", help="dimensions, comma-separated")

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import cert_core as cc
+from cert_core.rounding import in_full
 from cert_models.files.names import plain
 from cert_models.files.outputs import refused, written
-from cert_models.logs import Row
+from cert_models.logs import BRANCH, Row
 
 FAMILIES: dict[str, type[cc.Noise]] = {**cc.NOISES, **cc.CHANNELS}
+SCALES = {"b", "sigma", "scale"}  # the field of a noise that is one
 ATTACKS = (*cc.ATTACKS, cc.threats.COUNT)
 
 
@@ -25,7 +27,7 @@ class UsageError(Exception):
 
 
 def add_noise(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
-    """--noise and one option for every field of every noise."""
+    """--noise, one option for every field of every noise, and --rms, which noise_of reads."""
     parser.add_argument("--noise", required=required, choices=sorted(FAMILIES), help="noise family")
     helps = {
         "dim": "number of input coordinates",
@@ -39,10 +41,14 @@ def add_noise(parser: argparse.ArgumentParser, *, required: bool = True) -> None
         "null": "of ablation: what a hidden entry shows (default -1)",
         "levels": "of splitting: steps of an input from 0 to 1 (default 255)",
     }
-    for name in sorted({name for family in FAMILIES.values() for name in _fields(family)}):
+    for name in sorted({name for family in FAMILIES.values() for name in fields_of(family)}):
         kind = int if name == "dim" else float
         text = helps.get(name, "scale, input units")
         parser.add_argument(option(name), type=kind, dest=name, help=text)
+    parser.add_argument(
+        "--rms", type=float, help="in place of a scale: root mean square of a coordinate of the "
+        "noise, which makes families comparable",
+    )  # fmt: skip
 
 
 def option(name: str) -> str:
@@ -50,7 +56,7 @@ def option(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _fields(family: type[cc.Noise]) -> dict[str, dataclasses.Field[Any]]:
+def fields_of(family: type[cc.Noise]) -> dict[str, dataclasses.Field[Any]]:
     """The parameters of a family by name, in their order."""
     return {field.name: field for field in dataclasses.fields(family)}  # type: ignore[arg-type]
 
@@ -88,8 +94,10 @@ def noise_of(options: argparse.Namespace, dim: int | None = None, x: Any = None)
 
 
 def _unscaled(options: argparse.Namespace, dim: int | None) -> cc.Noise:
-    fields = _fields(FAMILIES[options.noise])
+    fields, rms = fields_of(FAMILIES[options.noise]), getattr(options, "rms", None)
     values: dict[str, Any] = {"noise": options.noise}
+    if rms is not None:
+        fields = _without_scale(fields, options)
     for name, field in fields.items():
         given = getattr(options, name)
         if name == "dim" and dim is not None:
@@ -102,19 +110,38 @@ def _unscaled(options: argparse.Namespace, dim: int | None) -> cc.Noise:
             values[name] = in_kind(field, given)
         elif field.default is dataclasses.MISSING:
             raise UsageError(f"{option(name)} must be given for --noise {options.noise}: add it")
-    others = {name for family in FAMILIES.values() for name in _fields(family)} - set(fields)
+    others = {name for family in FAMILIES.values() for name in fields_of(family)} - set(fields)
     for name in sorted(others):
         if getattr(options, name, None) is not None:
             raise UsageError(
                 f"{option(name)} must not be given for --noise {options.noise}: drop it"
             )
+    if rms is not None:
+        del values["noise"]
+        return FAMILIES[options.noise].with_rms(rms=rms, **values)
     return cc.noise_from_dict(values)
+
+
+def _without_scale(
+    fields: dict[str, dataclasses.Field[Any]], options: argparse.Namespace
+) -> dict[str, dataclasses.Field[Any]]:
+    """The fields of a noise but the one that --rms is in place of."""
+    if issubclass(FAMILIES[options.noise], cc.channels.Channel):
+        raise UsageError(
+            f"--rms must not be given for --noise {options.noise}, which adds nothing: drop it"
+        )
+    for name in SCALES & set(fields):
+        if (given := getattr(options, name)) is not None:
+            raise UsageError(
+                f"--rms must come without {option(name)}, got {options.rms} and {given}: drop one"
+            )
+    return {name: field for name, field in fields.items() if name not in SCALES}
 
 
 def noise_from(item: str, dim: int) -> cc.Noise:
     """The noise that NAME:VALUE:... describes, its parameters in their order after dim."""
     name, *texts = item.split(":")
-    fields = [field for key, field in _fields(FAMILIES[name]).items() if key != "dim"]
+    fields = [field for key, field in fields_of(FAMILIES[name]).items() if key != "dim"]
     needed = [field.name for field in fields if field.default is dataclasses.MISSING]
     try:
         values = [float(text) for text in texts]
@@ -126,6 +153,25 @@ def noise_from(item: str, dim: int) -> cc.Noise:
         raise UsageError(f"--noises must have numbers as in {form}, got {item!r}: pass them")
     given = {f.name: in_kind(f, v) for f, v in zip(fields, values, strict=False)}
     return cc.noise_from_dict({"noise": name, "dim": dim, **given})
+
+
+def noise_at(item: str, dim: int, rms: float) -> tuple[str, cc.Noise]:
+    """What NAME or NAME:SHARE (k is SHARE of dim) names, at this level, and its label; a noise
+    without a level by its own parameters."""
+    name, colon, share = item.partition(":")
+    if name not in FAMILIES or name == "radial":
+        known = ", ".join(sorted(set(FAMILIES) - {"radial"}))
+        raise UsageError(f"--noises must name families of {known}, got {name!r}: choose from them")
+    if name in cc.CHANNELS and (colon or name != "uniform"):
+        return item, noise_from(item, dim)
+    try:
+        k = float(share or 0) * dim
+    except ValueError:
+        raise UsageError(
+            f"--noises must have a number after the colon, got {item!r}: pass k/dim"
+        ) from None
+    label = f"{name} k={in_full(k)}" if k else name
+    return label, FAMILIES[name].with_rms(dim, rms, k)
 
 
 def rms_of(noise: cc.Noise) -> float | None:
@@ -161,6 +207,10 @@ def add_bound(parser: argparse._ActionsContainer) -> None:
 
 def check_invertible(path: str, rows: Sequence[Row], remedy: str) -> None:
     """Refuse a log whose radii say nothing of the probability of a class by itself."""
+    if any(BRANCH in row.extra for row in rows):
+        raise UsageError(
+            f"log must hold radii of one noise, got those of a routed run in {path!r}: {remedy}"
+        )
     apart = {name for name, how in cc.BOUNDS.items() if how.reads in ("classes", "shells")}
     for name in sorted(apart & {row.extra.get("bound") for row in rows}):
         raise UsageError(
@@ -188,15 +238,17 @@ def add_data(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
     )  # fmt: skip
 
 
-def add_model(parser: argparse.ArgumentParser) -> None:
+def add_model(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
     """--model, and what a checkpoint does not say of itself."""
     parser.add_argument(
-        "--model", required=True,
+        "--model", required=required,
         help="digits-cnn, a checkpoint (.pth, .pth.tar, .safetensors, ...), FILE.onnx, or "
         "module:name of a torch module or of a function from arrays to labels",
     )  # fmt: skip
     parser.add_argument(
-        "--arch", help="of a checkpoint: cifar_resnet20, cifar_resnet110, resnet50, module:function"
+        "--arch",
+        help="of a checkpoint: cifar_resnet20, cifar_resnet110, resnet50, timm:NAME, "
+        "torchvision:NAME, module:function",
     )
     parser.add_argument(
         "--normalize", metavar="HOW",
@@ -312,7 +364,7 @@ def check_targets(options: argparse.Namespace) -> None:
     read = [path for _, path in _named(options, "sources", "store", "data", "proved")]
     read += [path.rpartition("=")[2] for path in read]  # NAME=PATH
     taken = {Path(path).resolve(): path for path in read if Path(path).is_file()}
-    for name, path in _named(options, "out", "picture", "html", "plot"):
+    for name, path in _named(options, "out", "picture", "html"):
         place = Path(path).resolve()
         if not place.parent.is_dir():
             raise UsageError(f"--{name} must be in a folder that exists, got {path!r}: make it")
@@ -337,7 +389,7 @@ def check_targets(options: argparse.Namespace) -> None:
                 f"--{name} must be a new file, got {path!r}, which exists: choose another name, "
                 "or pass --force to write in its place"
             )
-        if name in ("picture", "plot") and place.suffix.lower() not in (".png", ".svg", ".pdf"):
+        if name == "picture" and place.suffix.lower() not in (".png", ".svg", ".pdf"):
             raise UsageError(f"--{name} must be a .png, .svg or .pdf file, got {path!r}: rename it")
 
 
@@ -355,14 +407,3 @@ def _standard(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_standard(item) for item in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
-
-
-class Help(argparse.HelpFormatter):
-    """Help that tells the defaults."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        text = action.help or ""
-        told = "default" in text or not action.option_strings
-        if told or action.default in (None, False, argparse.SUPPRESS, [], ""):
-            return text
-        return f"{text} (default: %(default)s)".strip()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
@@ -27,28 +28,32 @@ def progress(
     done: int = 0,
     correct: int = 0,
     beside: Callable[[], Mapping[str, float]] = dict,
-    said: tuple[str, str] = RIGHT,
-) -> Iterator[Item]:
+    said: tuple[str, str] | None = RIGHT,
+    weigh: Callable[[Item], int] = lambda _: 1,
+    unit: str = "images",
+) -> Generator[Item]:
     """Pass the items on, showing progress on stderr.
 
     Parameters
     ----------
     items : as they are done
-    total : int, inputs when all is done
+    total : int, units when all is done
     label : str
     right : whether an item is certified, with the right label
     quiet : bool, show nothing
     form : "bar", or "json" for one object a line
     done, correct : int
-        Inputs done before, and how many of them were certified with the right label.
+        Units done before, and how many of them were certified with the right label.
     beside : what else is shown, by name
-    said : what right means, in words and as a name of JSON
+    said : what right means, in words and as a name of JSON; None does not tell it
+    weigh : how many units an item is
+    unit : str, what is counted
     """
     if quiet:
         yield from items
         return
     show = _json_lines if form == "json" else _bar
-    yield from show(items, total, label, right, done, correct, said, beside)
+    yield from show(items, total, label, right, done, correct, said, beside, weigh, unit)
 
 
 def interrupted(kept: int, total: int, file: object, option: str) -> str:
@@ -68,25 +73,30 @@ def _bar(
     right: Callable[[Item], bool],
     done: int,
     correct: int,
-    said: tuple[str, str],
+    said: tuple[str, str] | None,
     beside: Callable[[], Mapping[str, float]],
-) -> Iterator[Item]:
+    weigh: Callable[[Item], int],
+    unit: str,
+) -> Generator[Item]:
     """A bar (a line every ten seconds where stderr is a file)."""
     from tqdm import tqdm
 
     pause = 0.1 if sys.stderr.isatty() else PAUSE
     with tqdm(
-        total=total, initial=done, desc=label, unit=" images", file=sys.stderr, mininterval=pause,
+        total=total, initial=done, desc=label, unit=f" {unit}", file=sys.stderr, mininterval=pause,
     ) as bar:  # fmt: skip
         for item in items:
-            done, correct = done + 1, correct + right(item)
-            bar.set_postfix_str(_words(correct, done, said[0], beside()), refresh=False)
-            bar.update()
+            new = weigh(item)
+            done, correct = done + new, correct + right(item)
+            bar.set_postfix_str(_words(correct, done, said, beside()), refresh=False)
+            bar.update(new)
             yield item
 
 
-def _words(correct: int, done: int, said: str, beside: Mapping[str, float]) -> str:
-    told = [f"{percent(correct, done)} {said}"]
+def _words(
+    correct: int, done: int, said: tuple[str, str] | None, beside: Mapping[str, float]
+) -> str:
+    told = [f"{percent(correct, done)} {said[0]}"] if said is not None else []
     told += [
         f"{nearest(value, 4)} {name.replace('_per_second', '/s')}" for name, value in beside.items()
     ]
@@ -100,16 +110,19 @@ def _json_lines(
     right: Callable[[Item], bool],
     done: int,
     correct: int,
-    said: tuple[str, str],
+    said: tuple[str, str] | None,
     beside: Callable[[], Mapping[str, float]],
-) -> Iterator[Item]:
+    weigh: Callable[[Item], int],
+    unit: str,
+) -> Generator[Item]:
     """One object now, every ten seconds, and at the end."""
     begun, before = time.monotonic(), done
     shown = begun
-    state = partial(_state, label, total, said[1])
+    state = partial(_state, label, total, said, unit)
     _line(state(done, correct, 0, 0.0) | dict(beside()))
     for item in items:
-        done, correct = done + 1, correct + right(item)
+        new = weigh(item)
+        done, correct = done + new, correct + right(item)
         now = time.monotonic()
         if now - shown >= PAUSE or done == total:
             _line(state(done, correct, done - before, now - begun) | dict(beside()))
@@ -118,13 +131,14 @@ def _json_lines(
 
 
 def _state(
-    label: str, total: int, said: str, done: int, correct: int, new: int, seconds: float
-) -> dict[str, Any]:
+    label: str, total: int, said: tuple[str, str] | None, unit: str, done: int, correct: int,
+    new: int, seconds: float,
+) -> dict[str, Any]:  # fmt: skip
     rate = new / seconds if new and seconds else None
     return {
-        "progress": label, "done": done, "total": total, "images_per_second": rate,
+        "progress": label, "done": done, "total": total, f"{unit}_per_second": rate,
         "seconds_left": (total - done) / rate if rate else None,
-        said: correct / done if done else None,
+        **({} if said is None else {said[1]: correct / done if done else None}),
     }  # fmt: skip
 
 
@@ -132,3 +146,12 @@ def _line(values: dict[str, Any]) -> None:
     """Written at once, so that lines of several workers do not mix."""
     sys.stderr.write(json.dumps(values) + "\n")
     sys.stderr.flush()
+
+
+@contextlib.contextmanager
+def resumable(how: str) -> Iterator[None]:
+    """Say, where the work within is interrupted, how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(str(stop) or f"interrupted: {how}") from None

@@ -22,6 +22,7 @@ from cert_core import rounding
 from cert_models.commands.options import (
     ATTACKS,
     UsageError,
+    add_bound,
     add_noise,
     add_output,
     add_scales,
@@ -31,9 +32,10 @@ from cert_models.commands.options import (
     noise_of,
     numbers_of,
 )
+from cert_models.commands.progress import resumable
 from cert_models.commands.sources import run_names
 from cert_models.logs import check_scales, check_stated, read_log
-from cert_models.store.claims import COLUMNS, HEAD, ONE_CLASS, Claim, Key, claims_of, read_proofs
+from cert_models.store.claims import COLUMNS, HEAD, Claim, Key, claims_of, read_proofs
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,13 @@ class Checked:
 def check(claim: Claim) -> Checked:
     """Prove a claim, or not."""
     start = time.perf_counter()
-    found = cc.proof.prove(claim.p, claim.noise, claim.attack, claim.radius)
+    pair, shells = (claim.noise, claim.attack, claim.radius), claim.shells
+    if shells is not None:
+        found = cc.proof.prove_shells(shells.masses, shells.thresholds, *pair)
+        votes = shells.votes, shells.samples, claim.alpha, shells.masses, shells.thresholds
+        proved = found.holds and cc.proof.prove_shell_votes(*votes, claim.noise).holds
+        return Checked(claim, found.required, proved, time.perf_counter() - start)
+    found = cc.proof.prove(claim.p, *pair)
     proved = found.holds
     if claim.votes is not None and claim.n is not None:
         proved &= cc.proof.prove_votes(claim.votes, claim.n, claim.alpha, claim.p).holds
@@ -65,7 +73,10 @@ def check(claim: Claim) -> Checked:
 
 def add(commands: Any) -> None:
     """The parser of this group."""
-    parser = commands.add_parser("prove", help="prove certificates in ball arithmetic")
+    parser = commands.add_parser(
+        "prove", help="prove certificates in ball arithmetic",
+        example="cert prove --store runs.db --out proofs.tsv",
+    )  # fmt: skip
     add_noise(parser, required=False)
     add_scales(parser)
     parser.add_argument("--attack", choices=ATTACKS, help="norm of the radii (a run's: its own)")
@@ -77,6 +88,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--log", help="the radii of a log, by the fewest votes that give them")
     parser.add_argument("--store", help="the certificates of a run in this store")
     parser.add_argument("--run", dest="run_name", metavar="NAME", help="name of the run there")
+    add_bound(parser)
     parser.add_argument("--out", help="table to write, one line a proof; it goes on from there")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes")
     parser.add_argument("--quiet", action="store_true", help="no progress")
@@ -93,13 +105,15 @@ def run_prove(options: argparse.Namespace) -> int:
             return _emit_counted(*counted, options)
     claims = sorted(set(_claims(options)), key=Claim.key)
     done = _Table(options.out) if options.out else None
-    if done is None:
-        results = [(*checked.cells(),) for checked in _checked(claims, options)]
-    else:
-        new = [claim for claim in claims if claim.key() not in done.rows]
-        for checked in _checked(new, options):
-            done.add(checked)
-        results = [done.rows[claim.key()] for claim in claims]
+    kept = f"what is proved is kept in {options.out}; the same command goes on from there"
+    with resumable(kept if options.out else "nothing is kept without --out"):
+        if done is None:
+            results = [(*checked.cells(),) for checked in _checked(claims, options)]
+        else:
+            new = [claim for claim in claims if claim.key() not in done.rows]
+            for checked in _checked(new, options):
+                done.add(checked)
+            results = [done.rows[claim.key()] for claim in claims]
     failed = [row for row in results if row[-1] != "yes"]
     rows = [dict(zip(COLUMNS, row, strict=True)) for row in results]
     values = {"proved": len(rows) - len(failed), "not_proved": len(failed), "rows": rows}
@@ -158,6 +172,8 @@ def _claims(options: argparse.Namespace) -> Iterator[Claim]:
     if len(given) != 1:
         found = ", ".join(f"--{name}" for name in given) or "none"
         raise UsageError(f"one of --radius, --log, --store must be given, got {found}: choose one")
+    if options.bound is not None and given != ["store"]:
+        raise UsageError(f"--bound must come with --store, got --{given[0]}: leave it out")
     return {"radius": _of_numbers, "log": _of_log, "store": _of_store}[given[0]](options)
 
 
@@ -205,17 +221,22 @@ def _of_log(options: argparse.Namespace) -> Iterator[Claim]:
 def _of_store(options: argparse.Namespace) -> Iterator[Claim]:
     from cert_models.store.counts import CountStore
     from cert_models.store.readings import read_run
-    from cert_models.store.runs import LogPlan, ShellPlan
+    from cert_models.store.runs import LogPlan
 
+    if options.bound is not None and cc.BOUNDS[options.bound].reads == "classes":
+        raise UsageError(
+            f"--bound must be of one class to be proved, got {options.bound!r}, whose two "
+            "probabilities certify together: no proof is written for it"
+        )
     run_names(options.store)
     with CountStore(options.store, readonly=True) as store:
         name = store.only(options.run_name)
         plan = store.runs()[name].plan
         if isinstance(plan, LogPlan):
             raise UsageError(f"--run must be one of counts, got the log {name!r}: pass it as --log")
-        # what one p certifies can be proved: of votes told apart by shells, all of them together
-        bound = ONE_CLASS if isinstance(plan, ShellPlan) else None
-        read = read_run(store, name, attack=options.attack, alpha=options.alpha, bound=bound)
+        read = read_run(
+            store, name, attack=options.attack, alpha=options.alpha, bound=options.bound
+        )
         yield from claims_of(store, name, read.certified_by, read.indices)
 
 

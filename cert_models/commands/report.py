@@ -27,6 +27,7 @@ from cert_models.commands.options import (
     target,
     write_text,
 )
+from cert_models.commands.parsing import Renamed
 from cert_models.commands.sources import (
     accuracies,
     named_apart,
@@ -44,7 +45,10 @@ if TYPE_CHECKING:
 
 def add(commands: Any) -> None:
     """The parser of this group."""
-    parser = commands.add_parser("report", help="tables and curves of logs and runs")
+    parser = commands.add_parser(
+        "report", help="tables and curves of logs and runs",
+        example="cert report log.tsv runs.db --at 0,0.25,0.5 --picture curves.png",
+    )  # fmt: skip
     parser.add_argument(
         "sources", nargs="+", metavar="[NAME=]LOG_OR_STORE",
         help="logs (idx label predict radius correct time) and count stores",
@@ -67,8 +71,9 @@ def add(commands: Any) -> None:
                         "fixed n")  # fmt: skip
     parser.add_argument("--common", action="store_true", help="only inputs that all have")
     add_table(parser)
-    parser.add_argument("--plot", action="append", default=[], metavar="FILE",
+    parser.add_argument("--picture", action="append", default=[], metavar="FILE",
                         help="curves as .png, .svg or .pdf; may be repeated")  # fmt: skip
+    parser.add_argument("--plot", action=Renamed, dest="picture", help=argparse.SUPPRESS)
     parser.add_argument("--html", metavar="FILE", help="one page with curves, tables and inputs")
     parser.add_argument("--title", default="Certified accuracy")
     parser.add_argument("--images", type=int, default=5, help="inputs on the page, with --data")
@@ -94,7 +99,7 @@ def run_report(options: argparse.Namespace) -> int:
     text = "\n\n".join(report.FORMATS[options.format](table) for table in made)
     written = []
     page = _page(options, results, made)
-    for path in options.plot:
+    for path in options.picture:
         with target(path, options) as new:
             report.curves(results, new, options.title, rho=options.rho)
         written.append(path)

@@ -1,4 +1,4 @@
-"""cert export, cert import, cert merge: count stores, and the logs of Cohen et al."""
+"""cert runs, cert export, cert import, cert merge: count stores, and the logs of Cohen et al."""
 
 from __future__ import annotations
 
@@ -21,12 +21,16 @@ from cert_models.commands.options import (
     add_noise,
     add_output,
     add_scales,
+    add_table,
     bound_of,
     check_invertible,
+    check_targets,
     emit,
+    emit_table,
     noise_of,
     numbers_of,
 )
+from cert_models.commands.progress import resumable
 from cert_models.commands.sources import run_names
 from cert_models.logs import (
     Row,
@@ -43,19 +47,32 @@ from cert_models.logs import (
 from cert_models.store.counts import CountStore
 from cert_models.store.readings import read_run
 from cert_models.store.results import named_mode
-from cert_models.store.runs import LogPlan, Run
+from cert_models.store.runs import LogPlan, Run, SequentialPlan
 
 
 def add(commands: Any) -> None:
     """The parsers of this group."""
-    export = commands.add_parser("export", help="write a run of a store as a log")
+    runs = commands.add_parser(
+        "runs", help="what runs stores keep", example="cert runs runs.db --format markdown"
+    )
+    runs.add_argument("sources", nargs="+", metavar="STORE", help="files that keep counts")
+    add_table(runs)
+    runs.set_defaults(run=run_runs)
+    export = commands.add_parser(
+        "export", help="write a run of a store as a log",
+        example="cert export --store runs.db --run default --out exported.tsv",
+    )  # fmt: skip
     export.add_argument("--out", required=True, help="log to write")
     export.add_argument("--attack", choices=ATTACKS, help="default: the run's")
     export.add_argument("--alpha", type=float, help="default: the run's")
     add_bound(export)
     export.add_argument("--runner-up", action="store_true", help=argparse.SUPPRESS)
     export.set_defaults(run=run_export)
-    log = commands.add_parser("import", help="keep a published log in a store")
+    log = commands.add_parser(
+        "import", help="keep a published log in a store",
+        example="cert import log.tsv --noise gaussian --dim 3072 --sigma 0.25 --attack l2 "
+        "--alpha 0.001 --n 100000 --store published.db",
+    )  # fmt: skip
     log.add_argument(
         "logs", nargs="+", metavar="LOG",
         help="file: idx label predict radius correct time; several, with --run: parts of one run",
@@ -67,7 +84,10 @@ def add(commands: Any) -> None:
     log.add_argument("--n0", type=int, default=100, help="as published")
     log.add_argument("--n", type=int, required=True, help="as published")
     log.set_defaults(run=run_import)
-    merge = commands.add_parser("merge", help="add all runs of other stores to a store")
+    merge = commands.add_parser(
+        "merge", help="add all runs of other stores to a store",
+        example="cert merge first.db second.db --store all.db",
+    )  # fmt: skip
     merge.add_argument("sources", nargs="+", metavar="FILE", help="stores to add")
     merge.set_defaults(run=run_merge)
     for parser in (export, log, merge):
@@ -75,6 +95,42 @@ def add(commands: Any) -> None:
         add_output(parser)
     for parser in (export, log):
         parser.add_argument("--run", dest="run_name", metavar="NAME", help="name of the run there")
+
+
+def run_runs(options: argparse.Namespace) -> int:
+    """cert runs."""
+    from cert_models.reports.tables import FORMATS, Table
+
+    check_targets(options)
+    found = [_about(source, name) for source in options.sources for name in run_names(source)]
+    header = ("store", "run", "inputs", "noise", "attack", "alpha", "samples", "model", "data")
+    first = int(len(options.sources) == 1)  # of one store its name says nothing
+    rows = tuple(cells[first:] for cells, _ in found)
+    caption = f"{len(found)} runs of {', '.join(options.sources)}"
+    text = FORMATS[options.format](Table(caption, header[first:], rows, ())).rstrip()
+    emit_table(options, text, [], {"runs": [values for _, values in found]})
+    return 0
+
+
+def _about(path: str, name: str) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """What a store says of one of its runs: the cells of a table, and values."""
+    with CountStore(path, readonly=True) as store:
+        run, inputs = store.runs()[name], len(store.indices(name))
+    rule: Any = getattr(run.plan, "rule", run.plan)
+    most = rule.looks[-1] if isinstance(run.plan, SequentialPlan) else rule.n
+    samples = f"{rule.n0} + {most}"
+    kinds = {"fixed": "", "sequential": " at most", "all": ", all copies", "log": ", a log"}
+    samples += kinds.get(run.plan.kind, f", {run.plan.kind}")
+    noises = " | ".join(repr(part.noise) for part in run.parts or (run,))
+    cells = (
+        path, name, str(inputs), noises, run.attack, in_full(run.alpha), samples, run.model,
+        run.data,
+    )  # fmt: skip
+    return cells, {
+        "store": path, "run": name, "inputs": inputs, "noise": run.noise.to_dict(),
+        "attack": run.attack, "alpha": run.alpha, "plan": run.plan.to_dict(), "seed": run.seed,
+        "sound": run.mode or None, "model": run.model, "data": run.data,
+    }  # fmt: skip
 
 
 def run_export(options: argparse.Namespace) -> int:
@@ -128,7 +184,8 @@ def run_import(options: argparse.Namespace) -> int:
         attack=options.attack, alpha=options.alpha, sound=sound, quantized=quantized,
     )  # fmt: skip
     _check_claims(options, noise, max(row.radius for row in rows))
-    with CountStore(options.store) as store, store.transaction():
+    none = resumable(f"nothing was added to {options.store}")
+    with none, CountStore(options.store) as store, store.transaction():
         known = store.runs().get(name)
         if options.run_name and known:  # a further part of the run that was named
             run = replace(run, model=known.model, model_fingerprint=known.model_fingerprint)
@@ -192,7 +249,8 @@ def run_merge(options: argparse.Namespace) -> int:
     for source in options.sources:
         run_names(source)  # refused before a new store is made
     with CountStore(options.store) as store:
-        new = store.merge(*options.sources)
+        with resumable(f"nothing was added to {options.store}"):
+            new = store.merge(*options.sources)
         done = {name: len(store.indices(name)) for name in store.runs()}
     lines = [f"{new} new inputs in {options.store}"]
     lines += [f"run {name!r}: {count} inputs" for name, count in done.items()]

@@ -29,6 +29,7 @@ from cert_models.files.reading import first_line, reading
 from cert_models.importing import import_object
 
 BLOCK = 256  # inputs looked at at a time
+DARK = 64  # uint8 images without this value may be bits, or of fewer grey levels than 256
 SPOTS = 8  # items of a torch data set that are looked at when it is loaded
 
 
@@ -41,13 +42,14 @@ class Dataset:
     name : str
     x : (N, *input_shape), in [0, 1] by convention
         float32, or float64 where float32 does not hold it.  An array, or a LazyArray that
-        makes the rows that are asked for.
+        makes the rows that are asked for.  uint8 images (N, rows, columns, or more axes) that
+        reach a quarter of 255 are taken as k / 255; with less they may be of another scale.
     y : (N,) int64, below num_classes
     num_classes : int
     categorical : bool
         Whether whole numbers are categories, and stay int64, for noises on these.
     pixels : bool
-        Whether uint8 images are taken, k as k / 255: on the lattice of step 1/255 they are the
+        Whether any uint8 are taken as k / 255: on the lattice of step 1/255 they are the
         integers themselves.
 
     Raises
@@ -92,6 +94,31 @@ class Dataset:
                 "not [0, 1]: the noise's scale and every radius are in these units",
                 stacklevel=3,
             )
+
+    def of(self, places: Any) -> Dataset:
+        """The inputs at these places, in that order, read when they are asked for."""
+        x, places = self.x, np.asarray(places)
+        found = copy.copy(self)  # whose inputs are checked
+        shape = (len(places), *x.shape[1:])
+        lazy = LazyArray(shape, lambda rows: x[places[rows]]) if isinstance(x, LazyArray) else None
+        object.__setattr__(found, "x", x[places] if lazy is None else lazy)
+        object.__setattr__(found, "y", self.y[places])
+        return found
+
+    def apart(self, share: float, seed: int) -> tuple[Dataset, Dataset]:
+        """Two parts without a common input, the second a share of all, drawn by the seed.
+
+        Raises
+        ------
+        ValueError
+            The share is not in (0, 1), or leaves one of them without an input.
+        """
+        rule = f"in (0, 1), of which each part of the {len(self)} inputs has one"
+        count = round(share * len(self)) if 0 < share < 1 else 0
+        if not 0 < count < len(self):
+            raise cc.errors.fail("held_out", rule, share, "pass another share")
+        order = np.random.default_rng([seed, 1]).permutation(len(self))
+        return self.of(np.sort(order[count:])), self.of(np.sort(order[:count]))
 
     def quantised(self, lattice: cc.Lattice) -> Dataset:
         """The same with every input moved to the nearest point of a lattice, as it is read."""
@@ -149,14 +176,15 @@ class Dataset:
 
 def _inputs(data: Dataset) -> np.ndarray[Any, np.dtype[Any]]:
     x, name = np.asarray(data.x), data.name
-    if data.pixels and x.dtype == np.uint8:
-        return cc.errors.to_numpy("x", x, np.float32) / np.float32(255)
     if data.categorical and x.dtype.kind in "iu":
         return cc.errors.to_numpy("x", x, np.int64)
-    if x.dtype.kind == "u":  # images of 0..255, with a noise meant for [0, 1]
+    if x.dtype == np.uint8 and (data.pixels or (x.ndim > 2 and x.max(initial=0) >= DARK)):
+        return cc.errors.to_numpy("x", x, np.float32) / np.float32(255)
+    if x.dtype.kind == "u":  # of no known scale, with a noise meant for [0, 1]
         raise ValueError(
-            f"inputs must be floats, in the units of the noise, got {x.dtype}: save x / 255 in "
-            f"{name}, or x.astype(float) where the noise's scale is in these units"
+            "inputs must be floats, in the units of the noise, or uint8 images of 0..255, got "
+            f"{x.dtype} {x.shape} up to {x.max(initial=0)}: save x / 255 in {name}, or "
+            "x.astype(float) where the noise's scale is in these units"
         )
     if x.dtype.kind not in "bif":
         raise ValueError(f"inputs must be numbers, got {x.dtype}: check {name}")
@@ -379,7 +407,7 @@ def load(
     categorical : bool
         Whether whole numbers, of an archive, are categories: noise.categorical.
     pixels : bool
-        Whether uint8 images, of an archive, are taken as multiples of 1/255.
+        Whether any uint8, of an archive, are taken as multiples of 1/255.
 
     Raises
     ------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,6 +81,29 @@ def load_model(
     )
 
 
+def routing_by(model: Any, labels: Sequence[int]) -> Any:
+    """A router: the model, each of whose labels stands for a branch."""
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(model, torch.nn.Module):
+        from cert_models.networks.routers import Grouped
+
+        return Grouped(model, labels).eval()
+    return Relabelled(model, tuple(labels))
+
+
+@dataclass(frozen=True)
+class Relabelled:
+    """A function from arrays to labels with other labels in their place."""
+
+    function: Any
+    labels: tuple[int, ...]
+
+    def __call__(self, batch: Any) -> Any:
+        rows = len(batch)
+        said = cc.votes.check_labels(self.function(batch), rows, len(self.labels))
+        return np.array(self.labels, dtype=np.int64)[said]
+
+
 def _classifier(found: Any, name: str) -> Any:
     """What an import path names, which must be there to be called."""
     if isinstance(found, type):
@@ -88,7 +112,8 @@ def _classifier(found: Any, name: str) -> Any:
             f"{name!r}: name an instance, e.g. net = {found.__name__}(...)"
         )
     if not callable(found):
-        raise cc.errors.fail("model", "a torch module or a function", found, "name one")
+        remedy = f"name its method, {name}.predict" if hasattr(found, "predict") else "name one"
+        raise cc.errors.fail("model", "a torch module or a function", found, remedy)
     return found
 
 

@@ -33,6 +33,7 @@ from cert_models.smooth.forward import scores_of
 from cert_models.store.fingerprints import data_fingerprint
 
 Progress = Callable[[int, float, float], None]
+Tried = dict[str, int]  # after which epoch, and how many inputs held out were then right
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,6 +251,30 @@ def shifted_and_mirrored(x: Any, rng: np.random.Generator) -> Any:
     return padded[image, channel, rows[:, None, :, None], columns[:, None, None, :]]
 
 
+def right_of(
+    module: nn.Module, data: Dataset, noise: cc.Noise, *, seed: int, start: int, batch_size: int
+) -> tuple[int, int]:
+    """How many inputs a network gives their label, as they are and each with one draw of the
+    noise: start, start + 1, ... of this seed; the network is as it was afterwards."""
+    place, training = next(module.parameters()).device, module.training
+    module.eval()
+    clean = noisy = 0
+    with torch.inference_mode():
+        for low in range(0, len(data), batch_size):
+            rows = np.arange(low, min(low + batch_size, len(data)))
+            x, y = data.x[rows], torch.from_numpy(data.y[rows]).to(place)
+            copies = one_copy_each(noise, x, seed, start + low).reshape(x.shape)
+            clean, noisy = (
+                right + int((scores_of(module(seen.to(place))).argmax(dim=1) == y).sum())
+                for right, seen in (
+                    (clean, torch.from_numpy(np.array(x, np.float32))),
+                    (noisy, torch.from_numpy(copies)),
+                )
+            )
+    module.train(training)
+    return clean, noisy
+
+
 def train_checkpoint(
     path: str | Path,
     data: Dataset,
@@ -258,6 +283,9 @@ def train_checkpoint(
     resume: bool = False,
     device: str | None = None,
     progress: Progress | None = None,
+    held_out: Dataset | None = None,
+    check_every: int = 5,
+    tried: Callable[[Tried], None] | None = None,
 ) -> NormalizedNetwork:
     """Train a network by a recipe and keep it in a checkpoint, written after every epoch.
 
@@ -272,14 +300,22 @@ def train_checkpoint(
     resume : bool
         Go on from the file if it exists.
     device, progress : as in train_under_noise
+    held_out : Dataset, optional
+        Inputs that are not trained on: after every check_every epochs, and the last, the file is
+        told how many of them are right, as they are and each with one draw of the noise, always
+        the same (entry held_out: inputs, data, and a row a trial).
+    check_every : int >= 1
+    tried : callable ({epoch, clean, noisy}), optional
+        Called after every trial.
 
     Raises
     ------
     ValueError
         The file exists and resume is false, or it is of another recipe.
     """
+    integer("check_every", check_every, 1)
     target = Path(path).resolve()  # whatever folder the network's code goes to
-    state = _saved_state(target, recipe, data) if resume and target.exists() else None
+    state = _saved_state(target, recipe, data, held_out) if resume and target.exists() else None
     if state is None and (target.exists() or not target.parent.is_dir()):
         raise ValueError(
             "out must be a file that does not exist yet, in a folder that does, "
@@ -300,11 +336,29 @@ def train_checkpoint(
         "arch": recipe.arch, "normalize": recipe.normalize, "data": data.name,
         "recipe": recipe.to_dict(), "data_fingerprint": _digest(data),
     }  # fmt: skip
+    trials: list[Tried] = []
+    if held_out is not None:
+        _check_held_out(held_out, data, recipe)
+        trials += state["held_out"]["tried"] if state is not None else []
+        described["held_out"] = {
+            "data": held_out.name, "inputs": len(held_out), "fingerprint": _digest(held_out),
+            "tried": trials,
+        }  # fmt: skip
 
     own = state is not None  # the file: else another training wrote it since
+    checked = {*range(check_every, recipe.epochs, check_every), recipe.epochs}
 
     def save(state: dict[str, Any]) -> None:
         nonlocal own
+        if held_out is not None and state["epoch"] in checked:
+            clean, noisy = right_of(
+                module, held_out, recipe.noise, seed=recipe.seed, batch_size=recipe.batch_size,
+                start=recipe.epochs * len(data),  # behind what is trained on
+            )  # fmt: skip
+            found = {"epoch": state["epoch"], "clean": clean, "noisy": noisy}
+            trials.append(found)
+            if tried is not None:
+                tried(found)
         try:
             with written(target, over=own) as new:
                 torch.save({**described, **state}, new)
@@ -320,12 +374,27 @@ def train_checkpoint(
     return module
 
 
-def _saved_state(path: Path, recipe: Recipe, data: Dataset) -> dict[str, Any]:
+def _check_held_out(held_out: Dataset, data: Dataset, recipe: Recipe) -> None:
+    """Refuse what says nothing of a training: its own inputs, or those of another network."""
+    rule, remedy = "inputs that are not trained on", "name others, or a share of them"
+    if _digest(held_out) == _digest(data):
+        raise cc.errors.fail("held_out", rule, f"{held_out.name}, all of the data", remedy)
+    if held_out.x.shape[1:] != data.x.shape[1:]:
+        rule = f"inputs of shape {data.x.shape[1:]}, as those that are trained on"
+        raise cc.errors.fail("held_out", rule, held_out.x.shape[1:], "name others")
+    held_out.check_known(recipe.noise)
+    held_out.check_classes(recipe.num_classes)
+
+
+def _saved_state(
+    path: Path, recipe: Recipe, data: Dataset, held_out: Dataset | None
+) -> dict[str, Any]:
     """The state in a checkpoint of this recipe and data."""
     with reading("out", "a checkpoint of cert train to resume", path, "choose another file"):
         state = dict(torch.load(path, map_location="cpu", weights_only=True))
         saved = {**state["recipe"], "data": state["data"]}
         digest = state.get("data_fingerprint", "")  # files written before do not say
+        kept = dict(state.get("held_out") or {}).get("fingerprint")
     for name, value in {**recipe.to_dict(), "data": data.name}.items():
         if saved.get(name) != value:
             raise cc.errors.fail(
@@ -339,6 +408,10 @@ def _saved_state(path: Path, recipe: Recipe, data: Dataset) -> dict[str, Any]:
             f"data must be that of the run to resume, got others under the name {data.name!r}: "
             "restore them, or write to another file"
         )
+    if kept != (None if held_out is None else _digest(held_out)):
+        had = "none" if kept is None else f"the {state['held_out']['inputs']} inputs held out"
+        got = "none" if held_out is None else f"{len(held_out)} others of {held_out.name}"
+        raise cc.errors.fail("held_out", f"{had}, as in the run to resume", got, "pass the same")
     return {**state, "file": str(path)}
 
 

@@ -15,7 +15,7 @@ import cert_core as cc
 from cert_core.rounding import confidence, reach
 from cert_models.data.datasets import Dataset
 from cert_models.files.names import markup
-from cert_models.reports.tables import Table, curves, modes
+from cert_models.reports.tables import Table, curves, listing, modes, origins
 from cert_models.store.results import Result
 
 STYLE = """
@@ -25,7 +25,7 @@ h1 { font-size: 1.6rem; margin-bottom: .2rem; }
 h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; }
 figure { margin: 0; }
 figure svg { max-width: 100%; height: auto; }
-.wide { overflow-x: auto; }
+.wide { overflow-x: auto; margin-bottom: 1rem; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .6rem; text-align: right; white-space: nowrap; }
 th:nth-child(-n+2), td:nth-child(-n+2) { text-align: left; }
@@ -35,12 +35,16 @@ tbody tr:nth-child(even) { background: #f4f4f6; }
 ul.notes { padding-left: 1.2rem; }
 .inputs { display: grid; gap: 1rem .8rem; align-items: start; width: max-content; }
 .inputs figure { width: 9rem; }
-.inputs img { width: 9rem; height: 9rem; object-fit: contain; background: #e8e8ea;
-              image-rendering: pixelated; display: block; }
+.inputs img { image-rendering: pixelated; display: block; }
+summary { cursor: pointer; font-size: 1.15rem; font-weight: 600; margin: 2rem 0 .5rem; }
 .inputs figcaption, .inputs .head { font-size: .85rem; line-height: 1.3; }
 .inputs .head { font-weight: 600; overflow-wrap: anywhere; }
 .wrong { color: #a3261b; }
+table.about th, table.about td { text-align: left; vertical-align: top; white-space: normal; }
+table.about td { min-width: 14rem; max-width: 24rem; overflow-wrap: anywhere; }
+table.about th { white-space: nowrap; }
 """
+SIDE = 9  # rem, of the longer side of a picture
 
 
 @dataclass(frozen=True)
@@ -134,6 +138,13 @@ def _pixels(x: Any) -> np.ndarray[Any, np.dtype[np.uint8]]:
     return image if image.ndim == 2 else image.transpose(1, 2, 0).squeeze()
 
 
+def _size(image: np.ndarray[Any, np.dtype[np.uint8]]) -> str:
+    """The size of an image on the page, by its own proportions."""
+    rows, columns = image.shape[:2]
+    unit = SIDE / max(rows, columns)
+    return f"width: {columns * unit:.4g}rem; height: {rows * unit:.4g}rem"
+
+
 def _png(image: np.ndarray[Any, np.dtype[np.uint8]]) -> str:
     from PIL import Image
 
@@ -165,25 +176,18 @@ def page(
     curves(results, drawing, "", rho=rho, kind="svg")
     svg = drawing.getvalue().decode()
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
-    body = [f"<h1>{text(title)}</h1>", f"<figure>{svg}</figure>"]
+    head, inputs = origins(results), listing(results)
+    body = [f"<h1>{text(title)}</h1>", _turned(head), f"<figure>{svg}</figure>"]
     if rho is not None:
         body.append(f'<p class="notes">Dotted: with probability {confidence(rho)}.</p>')
     for table in made:
-        body.append(f"<h2>{text(table.caption)}</h2>")
-        head = "".join(f"<th>{text(cell)}</th>" for cell in table.header)
-        rows = "".join(
-            "<tr>" + "".join(f"<td>{text(cell)}</td>" for cell in row) + "</tr>\n"
-            for row in table.rows
-        )
-        body.append(
-            f'<div class="wide"><table><thead><tr>{head}</tr></thead>\n'
-            f"<tbody>{rows}</tbody></table></div>"
-        )
-        body.append(_list(table.notes))
+        body += [f"<h2>{text(table.caption)}</h2>", _cells(table), _list(table.notes)]
     if not any(r.mode for r in results):  # else the tables tell
         body.append(_list(modes(results)))
     if pictures:
         body += _gallery(pictures, [r for r in results if r.noise is not None])
+    body.append(f"<details><summary>{text(inputs.caption)}</summary>{_cells(inputs)}</details>")
+    body.append(_list(inputs.notes))
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width">\n'
@@ -191,6 +195,30 @@ def page(
         + "\n".join(body)
         + f'\n<p class="notes">cert {text(cc.__version__)}</p>\n</body>\n</html>\n'
     )
+
+
+def _cells(table: Table) -> str:
+    """A table, a row a line."""
+    head = "".join(f"<th>{markup(cell)}</th>" for cell in table.header)
+    rows = "".join(
+        "<tr>" + "".join(f"<td>{markup(cell)}</td>" for cell in row) + "</tr>\n"
+        for row in table.rows
+    )
+    return (
+        f'<div class="wide"><table><thead><tr>{head}</tr></thead>\n'
+        f"<tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _turned(table: Table) -> str:
+    """A table of long cells: a column a row of it, which may wrap."""
+    lines = (
+        f"<tr><th>{markup(name)}</th>"
+        + "".join(f"<td>{markup(cell)}</td>" for cell in cells)
+        + "</tr>\n"
+        for name, *cells in zip(table.header, *table.rows, strict=True)
+    )
+    return f'<div class="wide"><table class="about"><tbody>{"".join(lines)}</tbody></table></div>'
 
 
 def _list(notes: Sequence[str]) -> str:
@@ -208,7 +236,8 @@ def _gallery(pictures: Sequence[Sequence[Picture]], shown: Sequence[Result]) -> 
             kind = ' class="wrong"' if picture.wrong else ""
             caption = markup(picture.caption)
             cells.append(
-                f'<figure><img src="{_png(picture.image)}" alt="{caption}">'
+                f'<figure><img src="{_png(picture.image)}" alt="{caption}" '
+                f'style="{_size(picture.image)}">'
                 f"<figcaption{kind}>{caption}</figcaption></figure>"
             )
     columns = f"grid-template-columns: 7rem repeat({len(pictures)}, 9rem)"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cert_core.rounding import confidence, in_full, percent, radius
+from cert_core.rounding import confidence, in_full, percent, radius, reach
 from cert_models.files.names import cell, latex, markdown, plain
 from cert_models.reports.settings import settings
 from cert_models.store.results import Floats, Result, default_radii, subset, told_mode
@@ -30,6 +30,8 @@ class Table:
 
 DRAWN = 1e300  # the largest radius that an axis can hold
 LABEL = 60  # characters of a name in a picture
+LISTED = 1000  # inputs of a page
+UNKNOWN = "not stated"
 UNTESTED = "\N{EN DASH}"  # in the place of a number that a run did not ask for
 
 
@@ -68,8 +70,70 @@ def tables(
     return made
 
 
+def origins(results: Sequence[Result]) -> Table:
+    """What each result is of: model, data, noise, samples, seed, dates, versions."""
+    header = (
+        "run", "model", "data", "noise", "attack", "alpha", "samples", "seed", "date", "versions"
+    )  # fmt: skip
+    rows = [
+        (
+            r.name, r.model or UNKNOWN, r.data or UNKNOWN, repr(r.noise) if r.noise else UNKNOWN,
+            r.attack, _alpha(r), r.note or UNKNOWN, UNKNOWN if r.seed is None else str(r.seed),
+            _dates(r), _made_by(r),
+        )
+        for r in results
+    ]  # fmt: skip
+    return Table("What was certified", header, tuple(rows), ())
+
+
+def _alpha(result: Result) -> str:
+    return UNKNOWN if result.alpha is None else in_full(result.alpha)
+
+
+def _dates(result: Result) -> str:
+    """When a run was begun, and last continued."""
+    days = [str(start["begun"]) for start in result.starts if "begun" in start]
+    return " to ".join(dict.fromkeys([days[0], days[-1]])) if days else UNKNOWN
+
+
+def _made_by(result: Result) -> str:
+    """The versions of every start of a run."""
+    told = (
+        ", ".join(f"{key} {value}" for key, value in start.items() if key != "begun")
+        for start in result.starts
+    )
+    return "; ".join(dict.fromkeys(told)) or UNKNOWN
+
+
+def listing(results: Sequence[Result]) -> Table:
+    """Every input, and what each result says of it."""
+    header = ("input", "class", *(word for r in results for word in (r.name, r.measure)))
+    labels: dict[int, int] = {}
+    for r in results:
+        labels |= dict(zip(r.indices.tolist(), r.labels.tolist(), strict=True))
+    shown = sorted(labels)[:LISTED]
+    said = [_said(r, set(shown)) for r in results]
+    rows = [
+        (str(i), str(labels[i]), *(cell for cells in said for cell in cells.get(i, ("", ""))))
+        for i in shown
+    ]
+    left = (f"The first {LISTED} of them; cert export writes all.",)
+    notes = left if len(labels) > LISTED else ()
+    return Table(f"The {len(labels)} inputs", header, tuple(rows), notes)
+
+
+def _said(result: Result, shown: set[int]) -> dict[int, tuple[str, str]]:
+    """The class and the radius of the inputs that are shown."""
+    each = zip(result.indices.tolist(), result.predict.tolist(), result.radius, strict=True)
+    return {
+        i: ("abstains", "") if label < 0 else (str(label), reach(result.attack, float(size)))
+        for i, label, size in each
+        if i in shown
+    }
+
+
 def _row(result: Result, radii: Sequence[float], rho: float | None) -> tuple[str, ...]:
-    alpha = "not stated" if result.alpha is None else in_full(result.alpha)
+    alpha = _alpha(result)
     name = result.name if rho is None else f"{result.name}, with probability {confidence(rho)}"
     average = radius(result.average_radius(rho)) if result.tested is None else UNTESTED
     cells = (
@@ -261,7 +325,7 @@ def _curves(results: Sequence[Result], title: str, rho: float | None, best: bool
                 _draw(axis, r, reach, rho, {"linestyle": ":", "fillstyle": "none", **style})
         free = [r for r in group if r.tested is None]
         if best and free:
-            x = np.unique(np.concatenate([_steps(r, reach, None)[0] for r in free]))
+            x = np.unique(np.concatenate([steps_of(r, reach, None)[0] for r in free]))
             y = [max(r.accuracy(radius) for r in free) for radius in x]
             broad: dict[str, Any] = {"color": "black", "linewidth": 5, "alpha": 0.2, "zorder": 1}
             axis.step(x, y, where="pre", label="best at each radius", **broad)
@@ -288,13 +352,13 @@ def _draw(
     """A curve, or a point at each of the radii that alone were tested."""
     if result.tested is None:
         steps = {key: value for key, value in style.items() if key != "fillstyle"}
-        axis.step(*_steps(result, reach, rho), where="pre", **steps)
+        axis.step(*steps_of(result, reach, rho), where="pre", **steps)
         return
     shares = [result.accuracy(r, rho) for r in result.tested]
     axis.plot(result.tested, shares, **style | {"linestyle": "none", "marker": "o"})
 
 
-def _steps(result: Result, reach: float, rho: float | None) -> tuple[Floats, Floats]:
+def steps_of(result: Result, reach: float, rho: float | None) -> tuple[Floats, Floats]:
     """Radii at which the curve steps down, and the accuracy up to each."""
     radii = np.unique(np.clip(result.certified, 0.0, reach))
     radii = np.unique(np.concatenate([[0.0], radii, [reach]]))

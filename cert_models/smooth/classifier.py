@@ -50,6 +50,16 @@ class SmoothedClassifier(cc.Smoothed):
     sound : Lattice, optional
         Draw in sound mode, as of cc.Smoothed; what happens in a lower precision is then part of
         the classifier.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from cert_models.smooth import SmoothedClassifier
+    >>> network = torch.nn.Linear(4, 2).eval()  # yours
+    >>> smoothed = SmoothedClassifier(network, cc.Gaussian(4, 0.5), num_classes=2)
+    >>> made = smoothed.certify(torch.ones(3, 4), 100, 1000, 0.001, "l2", seed=0)
+    >>> len(made), made.attack
+    (3, 'l2')
     """
 
     _counts_classes: ClassVar[bool] = True  # and needs to know how many
@@ -131,11 +141,12 @@ class SmoothedClassifier(cc.Smoothed):
         stage: str = "estimation",
         start: int = 0,
         executor: Executor | None = None,
+        progress: cc.votes.Progress | None = None,
     ) -> cc.provenance.CountedVotes:
         """As of cc.Smoothed, counted on the device."""
         if executor is not None:
             how: dict[str, Any] = {"indices": indices, "stage": stage, "start": start}
-            return super().counts(x, n, seed, executor=executor, **how)
+            return super().counts(x, n, seed, executor=executor, progress=progress, **how)
         inputs = self.inputs(x)
         which: dict[str, Any] = {"indices": indices, "stage": stage, "start": start}
         which["sound"], how = self.sound, self.filling(inputs)
@@ -148,7 +159,7 @@ class SmoothedClassifier(cc.Smoothed):
         with self.drawing():
             for segments, parts in cc.votes.answers(
                 self._classify, inputs, self.noise, n, seed,
-                failed=failed, **which, **how,
+                failed=failed, progress=progress, **which, **how,
             ):  # fmt: skip
                 done = 0
                 for votes in parts:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from operator import le
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import cert_core as cc
 from cert_models.files.reading import reading
-from cert_models.store.counts import CountStore
-from cert_models.store.runs import FixedPlan, ShellPlan, bound_for
+from cert_models.store.counts import CountStore, parts_of
+from cert_models.store.runs import FixedPlan, RoutedPlan, Run, ShellPlan, Votes, bound_for
 
 COLUMNS = (
     "radius", "attack", "noise", "p", "votes", "n", "alpha",
@@ -25,9 +28,50 @@ ONE_CLASS = bound_for(FixedPlan(1, 1))  # of the votes of one class, which alone
 
 
 @dataclass(frozen=True, kw_only=True)
+class Shells:
+    """Votes told apart by shells, and the masses within each threshold that they bound."""
+
+    thresholds: tuple[float, ...]
+    masses: tuple[float, ...]
+    votes: tuple[int, ...]
+    samples: tuple[int, ...]
+
+    def cells(self) -> tuple[str, str, str]:
+        """The columns p, votes and n: masses with their thresholds, and p; votes; samples."""
+        ends = *(f"@{edge!r}" for edge in self.thresholds), ""
+        p = (f"{mass!r}{end}" for mass, end in zip(self.masses, ends, strict=True))
+        return " ".join(p), " ".join(map(str, self.votes)), " ".join(map(str, self.samples))
+
+    @classmethod
+    def of_cells(cls, p: str, votes: str, n: str) -> Shells | None:
+        """What cells wrote; None of p alone."""
+        *inner, last = (each.split("@") for each in p.split(" "))
+        if not inner:
+            return None
+        return cls(
+            thresholds=tuple(float(edge) for _, edge in inner),
+            masses=(*(float(mass) for mass, _ in inner), float(*last)),
+            votes=tuple(map(int, votes.split(" "))), samples=tuple(map(int, n.split(" "))),
+        )  # fmt: skip
+
+    def bounded(self, noise: cc.Noise, alpha: float) -> bool:
+        """Whether the votes bound the masses at alpha."""
+        most = _masses(self.votes, self.samples, self.thresholds, noise, alpha)
+        return len(self.masses) == len(most) and all(map(le, self.masses, most))
+
+
+def _masses(
+    votes: Sequence[int], samples: Sequence[int], edges: Sequence[float], noise: cc.Noise,
+    alpha: float,
+) -> tuple[float, ...]:  # fmt: skip
+    cast, drawn = (np.array([each], dtype=np.int64) for each in (votes, samples))
+    return tuple(cc.shell_votes.lower_masses(cast, drawn, edges, noise, alpha)[0].tolist())
+
+
+@dataclass(frozen=True, kw_only=True)
 class Claim:
     """A certificate: p certifies the radius, and is what votes of n bound at alpha
-    (None: p is given, and only the noise's side is to be proved)."""
+    (None: p is given, and only the noise's side is to be proved), or what their shells do."""
 
     radius: float
     attack: str
@@ -36,12 +80,15 @@ class Claim:
     votes: int | None = None
     n: int | None = None
     alpha: float | None = None
+    shells: Shells | None = None
 
     def key(self) -> Key:
         """The claim as the first columns of its row."""
         noise = json.dumps(self.noise.to_dict(), sort_keys=True)
-        rest = ("" if x is None else repr(x) for x in (self.votes, self.n, self.alpha))
-        return (repr(self.radius), self.attack, noise, repr(self.p), *rest)
+        told = ("" if x is None else repr(x) for x in (self.p, self.votes, self.n))
+        p, votes, n = told if self.shells is None else self.shells.cells()
+        alpha = "" if self.alpha is None else repr(self.alpha)
+        return (repr(self.radius), self.attack, noise, p, votes, n, alpha)
 
 
 def claims_of(
@@ -49,21 +96,54 @@ def claims_of(
 ) -> Iterator[Claim]:
     """What the certificates of these inputs of a run of counts claim.
 
-    Of votes of fixed n both sides are to be proved, where their bound is the first one: of one
-    class's votes at alpha.
+    Of votes of fixed n both sides are to be proved, where their bound is the first one, of one
+    class's votes at alpha, or that of their shells.  Of a routed run the router and the branch are
+    to certify the radius, each at half of alpha.
     """
-    plan = store.runs()[name].plan
-    cast: dict[int, dict[str, Any]] = {}
-    if isinstance(plan, FixedPlan | ShellPlan) and found.bound in (None, ONE_CLASS):
-        cast = {
-            v.index: {"votes": int(v.estimation[v.selected]), "n": plan.n, "alpha": found.alpha}
-            for v in store.votes(name, type(plan))
-        }
+    run = store.runs()[name]
+    if isinstance(found, cc.RoutedCertificates):
+        yield from _routed(store, name, found, list(indices))
+        return
+    cast = {}
+    if isinstance(run.plan, FixedPlan | ShellPlan):
+        cast = {v.index: _cast(run, v, found) for v in store.votes(name, type(run.plan))}
     for index, radius, p in zip(indices, found.radius, found.p_lower, strict=True):
         if radius > 0:
             yield Claim(
                 radius=float(radius), attack=found.attack, noise=found.noise, p=float(p),
                 **cast.get(int(index), {}),
+            )  # fmt: skip
+
+
+def _cast(run: Run, votes: Votes, found: cc.Certificates) -> dict[str, Any]:
+    """The votes behind a bound, where they are to be proved as well."""
+    plan = run.plan
+    if isinstance(plan, FixedPlan | ShellPlan) and found.bound in (None, ONE_CLASS):
+        return {"votes": int(votes.estimation[votes.selected]), "n": plan.n, "alpha": found.alpha}
+    if not isinstance(plan, ShellPlan) or found.bound != cc.shell_votes.BOUND:
+        return {}
+    cast, drawn = plan.by_shell(votes)
+    masses = _masses(cast, drawn, plan.thresholds, run.noise, found.alpha)
+    shells = Shells(thresholds=plan.thresholds, masses=masses, votes=cast, samples=drawn)
+    return {"votes": sum(cast), "n": plan.n, "alpha": found.alpha, "shells": shells}
+
+
+def _routed(
+    store: CountStore, name: str, found: cc.RoutedCertificates, indices: list[int]
+) -> Iterator[Claim]:
+    """The same of a routed run: two claims an input."""
+    run, places = store.runs()[name], {index: place for place, index in enumerate(indices)}
+    halves = replace(found, alpha=cc.routing.halves(found.alpha))
+    sides = [replace(halves, bound=ONE_CLASS), halves]
+    for votes in store.votes(name, RoutedPlan):
+        row = places.get(votes.index)
+        if row is None or not found.radius[row] > 0:
+            continue
+        of_each = (found.noise, found.p_router), (found.noises[found.branch[row]], found.p_lower)
+        for (part, cast), (noise, p), by in zip(parts_of(run, votes), of_each, sides, strict=True):
+            yield Claim(
+                radius=float(found.radius[row]), attack=found.attack, noise=noise, p=float(p[row]),
+                **_cast(part, cast, by),
             )  # fmt: skip
 
 
@@ -134,7 +214,7 @@ class Proofs:
         proved: dict[int, set[str]] = {}
         for key, row in self.rows.items():
             same = (key[1], key[2], key[6]) == (own[1], own[2], own[6])
-            if same and key[5] and n in (None, int(key[5])) and row[-1] == "yes":
+            if same and key[5].isdigit() and n in (None, int(key[5])) and row[-1] == "yes":
                 proved.setdefault(int(key[5]), set()).add(key[0])
         held = {votes: len(wanted & found) for votes, found in proved.items()}
         best = max(held, key=lambda votes: held[votes], default=n)
@@ -167,12 +247,17 @@ def _check(row: tuple[str, ...], path: str | Path) -> None:
     cells = dict(zip(COLUMNS, row, strict=True))
     try:
         proved = {"yes": True, "no": False}[cells["proved"]]
-        p, required = float(cells["p"]), float(cells["required"])
+        shells = Shells.of_cells(cells["p"], cells["votes"], cells["n"])
+        p = float(cells["p"]) if shells is None else shells.masses[-1]
+        required = float(cells["required"])
         right = required <= p if proved else required == required  # rounded up, maybe to p
-        if cells["votes"]:
+        if shells is not None:
+            noise = cc.noise_from_dict(json.loads(cells["noise"]))
+            right = right and (not proved or shells.bounded(noise, float(cells["alpha"])))
+        elif cells["votes"]:
             given = int(cells["votes"]), int(cells["n"]), float(cells["alpha"])
             right = right and (not proved or p <= cc.binomial_lower(*given))
-    except (KeyError, ValueError):
+    except (KeyError, TypeError, ValueError):
         right = False
     if not right:
         rule = "a table of proofs whose rows agree with themselves"

@@ -32,10 +32,12 @@ from cert_models.store.runs import (
     FixedPlan,
     LogPlan,
     Plan,
+    RoutedPlan,
     Run,
     ScorePlan,
     Votes,
     check_numbers,
+    was_sent,
 )
 from cert_models.store.storage import (
     SCHEMA_VERSION,
@@ -67,12 +69,12 @@ def _run_of(record: str, attack: str, alpha: float) -> Run:
 
 
 def _sparse(counts: Counts) -> str:
-    return json.dumps({str(i): int(counts[i]) for i in np.flatnonzero(counts)})
+    return json.dumps(_numbers(counts))
 
 
-def _dense(text: str, num_classes: int) -> Counts:
+def _dense(record: dict[str, Any], num_classes: int) -> Counts:
     counts = np.zeros(num_classes, dtype=np.int64)
-    for label, votes in _record(text).items():
+    for label, votes in record.items():
         counts[integer("class", int(label), 0, num_classes - 1)] = integer("votes", votes, 0)
     return counts
 
@@ -118,12 +120,27 @@ def _digest(table: str, about: tuple[Any, ...], row: tuple[Any, ...]) -> str:
 
 def _check(run: Run, votes: Votes) -> None:
     """Refuse votes that the run's plan cannot have cast, or of another number of classes."""
-    run.plan.check(votes if run.sound is None else _completed(run, votes))
+    if isinstance(run.plan, RoutedPlan):
+        run.plan.check(votes)
+        for part, cast in parts_of(run, votes):
+            _check(part, cast)
+    else:
+        run.plan.check(votes if run.sound is None else _completed(run, votes))
     integer("failed", votes.failed, 0, 0 if run.sound is None else None)
     found = len(votes.selection), len(votes.estimation)
     if found != (run.num_classes, run.num_classes):
         rule, remedy = f"for the {run.num_classes} classes of the run", "count them for all classes"
         raise cc.errors.fail("votes", rule, found, remedy)
+
+
+def parts_of(run: Run, votes: Votes) -> Iterator[tuple[Run, Votes]]:
+    """Of a routed input: the router's run and votes, and those of the branch that was asked."""
+    router, *branches = run.parts
+    assert votes.router is not None
+    yield router, votes.router
+    if was_sent(votes):
+        chosen = integer("selected", votes.router.selected, 0, len(branches) - 1)
+        yield branches[chosen], replace(votes, router=None)
 
 
 def _completed(run: Run, votes: Votes) -> Votes:
@@ -145,30 +162,60 @@ def _completed(run: Run, votes: Votes) -> Votes:
     return replace(votes, selection=selection, estimation=estimation)
 
 
-def _steps_of(run: Run, votes: Votes) -> str | None:
-    """What is kept beside the two stages: looks or scores, in sound mode with the FAILs."""
+def _steps_of(run: Run, votes: Votes) -> Any:
+    """What is kept beside the two stages: looks or scores, in sound mode with the FAILs, of a
+    routed input those of its branch with all of its router's."""
+    if isinstance(run.plan, RoutedPlan):
+        (router, asked), *branch = parts_of(run, votes)
+        cast = [_numbers(asked.selection), _numbers(asked.estimation), _steps_of(router, asked)]
+        return {"router": cast, "branch": [_steps_of(*each) for each in branch]}
     steps = getattr(votes, run.plan.steps)
     listed = [int(v) for v in steps] if steps is not None else None
-    if run.sound is not None:
-        return json.dumps({"failed": int(votes.failed), "steps": listed})
-    return json.dumps(listed) if listed is not None else None
+    return listed if run.sound is None else {"failed": int(votes.failed), "steps": listed}
+
+
+def _path_of(run: Run, votes: Votes) -> str | None:
+    """The same as text; None where there is nothing."""
+    kept = _steps_of(run, votes)
+    return None if kept is None else json.dumps(kept)
+
+
+def _numbers(counts: Counts) -> dict[str, int]:
+    """A table of votes without its zeros."""
+    return {str(i): int(counts[i]) for i in np.flatnonzero(counts)}
 
 
 def _votes_of(run: Run, row: tuple[Any, ...]) -> Votes:
     index, label, selection, estimation, path, seconds = row
-    steps: dict[str, Any] = {}
     listed: Any = json.loads(path) if path is not None else None
+    about = {"index": index, "position": index, "label": label, "seconds": seconds}
+    votes = _cast(run, about, _record(selection), _record(estimation), listed)
+    _check(run, votes)
+    return votes
+
+
+def _cast(
+    run: Run, about: dict[str, Any], selection: Any, estimation: Any, listed: Any
+) -> Votes:  # fmt: skip
+    """The votes that were kept so, in JSON."""
+    tables: dict[str, Any] = {
+        "selection": _dense(selection, run.num_classes),
+        "estimation": _dense(estimation, run.num_classes),
+    }
+    steps: dict[str, Any] = {}
+    if isinstance(run.plan, RoutedPlan):
+        router, *branches = run.parts
+        asked = _cast(router, about, *listed["router"])
+        votes = Votes(**about, **tables, router=asked)
+        for inner in listed["branch"]:
+            part = branches[integer("selected", asked.selected, 0, len(branches) - 1)]
+            votes = replace(_cast(part, about, selection, estimation, inner), router=asked)
+        return votes
     if run.sound is not None:
         steps["failed"], listed = listed["failed"], listed["steps"]
     if listed is not None:
         steps[run.plan.steps] = tuple(listed)
-    votes = Votes(
-        index=index, position=index, label=label, seconds=seconds,
-        plan=getattr(run.plan, "rule", None), selection=_dense(selection, run.num_classes),
-        estimation=_dense(estimation, run.num_classes), **steps,
-    )  # fmt: skip
-    _check(run, votes)
-    return votes
+    return Votes(**about, **tables, **steps, plan=getattr(run.plan, "rule", None))
 
 
 def _row_of(run: Run, row: tuple[Any, ...]) -> Row:
@@ -203,6 +250,21 @@ class CountStore(StoreFile):
     StoreError
         Here and in every method: no store, damaged, locked, full, of another schema
         version, or asked for something that it does not hold.
+
+    Examples
+    --------
+    >>> from cert_models.counts import CountStore
+    >>> from cert_models.store.runs import FixedPlan, Run
+    >>> plan = FixedPlan(n0=10, n=100)
+    >>> sampling = {"plan": plan, "seed": 0, "batch_size": 1000, "num_classes": 2}
+    >>> names = {"model": "mine", "model_fingerprint": "", "data": "mine", "data_fingerprint": ""}
+    >>> run = Run(noise=cc.Gaussian(4, 0.5), attack="l2", alpha=0.001, **sampling, **names)
+    >>> table = {"selection": np.array([1, 9]), "estimation": np.array([5, 95])}
+    >>> with CountStore("runs.db") as store:
+    ...     store.begin("first", run)
+    ...     store.add("first", cc.Votes(index=0, label=1, **table))
+    ...     [each.selected for each in store.votes("first", FixedPlan)]
+    [1]
     """
 
     def __init__(self, path: str | Path, *, readonly: bool = False, timeout: float = 30.0) -> None:
@@ -337,7 +399,7 @@ class CountStore(StoreFile):
             _check(run, votes)
         row = (
             int(votes.index), integer("label", votes.label, 0), _sparse(votes.selection),
-            _sparse(votes.estimation), _steps_of(run, votes), float(votes.seconds),
+            _sparse(votes.estimation), _path_of(run, votes), float(votes.seconds),
         )  # fmt: skip
         with self.transaction():
             self._insert("counts", name, row, self._starts.get(name))

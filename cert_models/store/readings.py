@@ -16,13 +16,14 @@ from cert_core.rounding import in_full
 from cert_models.logs import FAILED, Row
 from cert_models.store.casts import KIND
 from cert_models.store.counts import CountStore
-from cert_models.store.results import Ints, Result
+from cert_models.store.results import Ints, Result, tested_by
 from cert_models.store.runs import (
     SCORE_UNIT,
     AllPlan,
     FixedPlan,
     LogPlan,
     Plan,
+    RoutedPlan,
     Run,
     ScorePlan,
     SequentialPlan,
@@ -30,6 +31,7 @@ from cert_models.store.runs import (
     Votes,
     bound_for,
     check_alpha,
+    was_sent,
 )
 from cert_models.store.storage import StoreError, as_store_errors
 
@@ -131,7 +133,8 @@ def read_run(
             f"indices must be inputs that run {name!r} has done, got {min(missing)}, which it "
             f"has not ({len(missing)} in all): continue the run first"
         )
-    return result
+    seed = None if isinstance(run.plan, LogPlan) else run.seed
+    return replace(result, seed=seed, starts=tuple(store.starts(store.only(name))))
 
 
 def result_of(
@@ -148,7 +151,7 @@ def result_of(
     indices, labels, seconds = zip(*places, strict=True) if places else ((),) * 3
     return Result.of(
         cc.certificates.join_certificates(parts), name=name, model=run.model, data=run.data,
-        mode=run.mode, cost=run.cost(attack),
+        mode=run.mode, cost=run.cost(attack), tested=_tested(run),
         data_fingerprint=run.data_fingerprint, indices=np.array(indices, dtype=np.int64),
         labels=np.array(labels, dtype=np.int64), seconds=np.array(seconds, dtype=np.float64),
     )  # fmt: skip
@@ -181,6 +184,11 @@ def _result_of_casts(
     )  # fmt: skip
 
 
+def _tested(run: Run) -> tuple[float, ...] | None:
+    """The radii that a run tests, where it tests no other."""
+    return tested_by(getattr((run.parts or (run,))[-1].plan, "rule", None))
+
+
 def _check_reading(run: Run, name: str, attack: str, alpha: float, bound: str | None) -> None:
     """Refuse what the plan of a run says nothing of."""
     plan = run.plan
@@ -197,6 +205,8 @@ def _check_reading(run: Run, name: str, attack: str, alpha: float, bound: str | 
                     f"{key} must be {own!r}, that of the sequential run {name!r}, got {given!r}: "
                     "its sampling stopped for that test alone"
                 )
+    for i, part in enumerate(run.parts):
+        _check_reading(part, name, attack, cc.routing.halves(alpha), bound if i else None)
     if isinstance(plan, LogPlan) and alpha != plan.alpha:
         raise StoreError(
             f"alpha must be {in_full(plan.alpha)}, that of the published log {name!r}, "
@@ -231,6 +241,8 @@ def _of_votes(
     """The same, of counts, of inputs on the lattice in sound mode."""
     plan = run.plan
     how: dict[str, Any] = {"alpha": alpha, "bound": bound_for(plan, bound)}
+    if isinstance(plan, RoutedPlan):
+        return _of_routed(votes, run, plan, attack, **how)
     if isinstance(plan, SequentialPlan):
         return cc.sequential.gather(plan.rule, votes)
     if isinstance(plan, AllPlan):
@@ -249,6 +261,27 @@ def _of_votes(
     if run.sound is not None:
         stages = tuple(map(partial(_sound_votes, run, votes), STAGES, stages))
     return cc.certify(*stages, run.noise, attack, **how)
+
+
+def _of_routed(
+    votes: Sequence[Votes], run: Run, plan: RoutedPlan, attack: str, *, alpha: float,
+    bound: str | None,
+) -> cc.Certificates:  # fmt: skip
+    """Certificates of inputs of which a branch was asked where the router was certified."""
+    router, *branches = run.parts
+    share, asked = cc.routing.halves(alpha), [each.router for each in votes]
+    sends = _of_votes([one for one in asked if one is not None], router, attack, share, None)
+    sent = np.where([was_sent(each) for each in votes], sends.label, cc.ABSTAIN)
+    made = [
+        _of_votes(
+            [replace(v, router=None) for v, i in zip(votes, sent, strict=True) if i == number],
+            branch, attack, share, bound,
+        )
+        for number, branch in enumerate(branches)
+    ]  # fmt: skip
+    noises = [branch.noise for branch in branches]
+    joined = cc.routing.join_routed(replace(sends, label=sent), made, noises)
+    return replace(joined, alpha=alpha, n0=plan.n0, n=plan.n)
 
 
 STAGES = ("selection", "estimation")

@@ -13,6 +13,7 @@ import numpy as np
 import cert_core as cc
 from cert_core.rounding import confidence, in_full, least_above, samples
 from cert_models.logs import (
+    BRANCH,
     COLUMNS,
     FAILED,
     QUANTIZED,
@@ -90,6 +91,10 @@ class Result:
         What was taken off each radius there, in the attack's norm.
     failed : (N,) int64, or None
         Copies of each input that FAILed there.
+    seed : int or None
+        Of a run; None of a log, which does not say.
+    starts : tuple of dict
+        When a run was begun and continued, and with what versions; as CountStore.starts.
 
     Raises
     ------
@@ -117,6 +122,8 @@ class Result:
     mode: str = ""
     cost: float = 0.0
     failed: Ints | None = None
+    seed: int | None = None
+    starts: tuple[Mapping[str, Any], ...] = ()
 
     @classmethod
     def of(cls, certificates: cc.Certificates, **about: Any) -> Result:
@@ -124,8 +131,8 @@ class Result:
         c = certificates
         return cls(
             predict=c.label, radius=c.radius, attack=c.attack, alpha=c.alpha, noise=c.noise,
-            note=_sampling(c), tested=_tested(c), certificates=c,
-            failed=c.failed, **about,
+            note=_sampling(c), certificates=c, failed=c.failed,
+            **{"tested": tested_by(getattr(c, "plan", None)), **about},
         )  # fmt: skip
 
     def __post_init__(self) -> None:
@@ -192,10 +199,15 @@ class Result:
     def _extras(self, extra: dict[str, str], low: int) -> list[dict[str, str]]:
         """The further columns of a block of rows."""
         count = min(BLOCK, len(self) - low)
+        rows = [extra] * count
+        if isinstance(self.certificates, cc.RoutedCertificates):
+            sent = self.certificates.branch[low : low + BLOCK].tolist()
+            rows = [row | {BRANCH: str(i)} for row, i in zip(rows, sent, strict=True)]
         if not self.mode:
-            return [extra] * count
+            return rows
         fails = [0] * count if self.failed is None else self.failed[low : low + BLOCK].tolist()
-        return [extra | {SOUND: self.mode, FAILED: str(k)} for k in fails]
+        modes = [{SOUND: self.mode, FAILED: str(k)} for k in fails]
+        return [row | more for row, more in zip(rows, modes, strict=True)]
 
     @cached_property
     def measure(self) -> str:
@@ -282,10 +294,9 @@ def _with(line: str, more: Mapping[str, str]) -> str:
     return "\t".join((line, *more.values()))
 
 
-def _tested(certificates: cc.Certificates) -> tuple[float, ...] | None:
-    """The radii that were tested, where no other was."""
-    plan = getattr(certificates, "plan", None)
-    return tuple(plan.radii) if isinstance(plan, cc.sequential.RadiiPlan) else None
+def tested_by(rule: object) -> tuple[float, ...] | None:
+    """The radii that a plan of sampling tests, where it tests no other."""
+    return tuple(rule.radii) if isinstance(rule, cc.sequential.RadiiPlan) else None
 
 
 def _sampling(certificates: cc.Certificates) -> str:
@@ -299,6 +310,10 @@ def _sampling(certificates: cc.Certificates) -> str:
             f" at most, decided by a sequential test, {samples(mean)} samples an input on average"
         )
     text += "".join(f", bound {name}" for name in bound_column(certificates.bound).values())
+    if isinstance(certificates, cc.RoutedCertificates):
+        text += f", the router's noise; routed to {' | '.join(map(repr, certificates.noises))}"
+        if len(certificates):
+            text += f"; {samples(certificates.samples.mean())} samples an input on average"
     return text + ("" if certificates.tight else ", bound sound but not tight")
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -46,7 +47,7 @@ def _total(name: str, counts: Counts, expected: int, votes: Votes) -> None:
 
 def _absent(votes: Votes, *kept: str) -> None:
     """Refuse what is kept of plans that keep something else than this one."""
-    for name in STEPS:
+    for name in (*STEPS, "router"):
         if name not in kept and (given := getattr(votes, name)) is not None:
             raise cc.errors.fail(name, "absent from a run of this plan", given, "drop it")
 
@@ -253,6 +254,123 @@ class SequentialPlan:
             raise cc.errors.fail("looks", rule, looks, "pass the running votes")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """The router of a routed run, or one of its branches.
+
+    Attributes
+    ----------
+    plan : SampledPlan
+    noise : Noise
+    model, model_fingerprint : str, as of a Run
+    labels : tuple of int
+        Of a router: the branch of each label of its model; empty where the labels are branches.
+    """
+
+    plan: Plan
+    noise: cc.Noise
+    model: str
+    model_fingerprint: str
+    labels: tuple[int, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able; from_dict reads it."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return values | {"plan": self.plan.to_dict(), "noise": self.noise.to_dict()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The part whose to_dict this was."""
+        plan, noise = plan_from_dict(values["plan"]), cc.noise_from_dict(values["noise"])
+        rest = {**values, "plan": plan, "noise": noise, "labels": tuple(values["labels"])}
+        return cls(**rest)
+
+
+@dataclass(frozen=True)
+class RoutedPlan:
+    """A router by its plan, then its branch by that one's, each at half of alpha.
+
+    The branch is asked where the router is certified at the run's own alpha; read at a larger
+    one, inputs without its votes abstain.
+
+    Attributes
+    ----------
+    router : Part
+    branches : tuple of Part
+    """
+
+    router: Part
+    branches: tuple[Part, ...]
+    kind: ClassVar[str] = "routed"
+    steps: ClassVar[str] = "looks"  # of its parts: theirs
+
+    def __post_init__(self) -> None:
+        remedy = "give each a noise and as many samples as it needs"
+        for part in (self.router, *self.branches):
+            if not isinstance(part, Part) or not isinstance(part.plan, SampledPlan):
+                raise cc.errors.fail("plan", "of parts that sample", part, remedy)
+        if len(self.branches) < 2 or len({part.plan.kind for part in self.branches}) > 1:
+            got = [part.plan.kind for part in self.branches]
+            raise cc.errors.fail("branches", "two or more, of one kind of plan", got, remedy)
+        count, labels = len(self.branches), self.router.labels
+        if labels and set(_whole(labels, count)) != {*range(count)}:
+            rule = f"the branch of each label, all of 0 to {count - 1} among them"
+            raise cc.errors.fail("labels", rule, list(labels), "drop a branch that nothing gets")
+
+    @property
+    def counts(self) -> tuple[str, ...]:
+        """What of the branches' votes bounds read."""
+        return self.branches[0].plan.counts
+
+    @property
+    def n0(self) -> int:
+        """Selection samples of an input, router and branch together, at most."""
+        return _sizes(self.router)[0] + max(_sizes(part)[0] for part in self.branches)
+
+    @property
+    def n(self) -> int:
+        """Estimation samples, the same."""
+        return _sizes(self.router)[1] + max(_sizes(part)[1] for part in self.branches)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able; from_dict reads it."""
+        branches = [part.to_dict() for part in self.branches]
+        return {"kind": self.kind, "router": self.router.to_dict(), "branches": branches}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The plan whose to_dict this was."""
+        branches = tuple(map(Part.from_dict, values["branches"]))
+        return cls(Part.from_dict(values["router"]), branches)
+
+    def check(self, votes: Votes) -> None:
+        """Refuse votes that this plan cannot have cast."""
+        if not isinstance(votes.router, Votes):
+            remedy = f"input {votes.index} was not counted by the run's plan"
+            raise cc.errors.fail("router", "votes of the router", votes.router, remedy)
+        if not was_sent(votes):
+            check_numbers(votes)
+            _absent(votes, "router")
+
+
+def _whole(labels: tuple[int, ...], count: int) -> list[int]:
+    """The labels as numbers of branches."""
+    remedy = "list the branch of each label"
+    return cc.errors.integers("labels", labels, 0, count - 1, remedy=remedy)
+
+
+def was_sent(votes: Votes) -> bool:
+    """Whether a branch was asked of a routed input."""
+    return bool(np.any(votes.selection) or np.any(votes.estimation) or votes.failed)
+
+
+def _sizes(part: Part) -> tuple[int, int]:
+    plan = part.plan
+    return (plan.rule.n0, plan.rule.looks[-1]) if isinstance(plan, SequentialPlan) else (
+        plan.n0, plan.n
+    )  # fmt: skip
+
+
 @dataclass(frozen=True)
 class LogPlan(_Fields):
     """A published log: certificates without counts, as somebody stated them.
@@ -287,15 +405,34 @@ class LogPlan(_Fields):
 
 CODE = "-code-"  # in the fingerprint of a model, between the digests of its content and its code
 
-Plan = FixedPlan | ScorePlan | ShellPlan | AllPlan | SequentialPlan | LogPlan
+SampledPlan = FixedPlan | ScorePlan | ShellPlan | SequentialPlan
+Plan = SampledPlan | AllPlan | RoutedPlan | LogPlan
 PLANS: dict[str, type[Plan]] = {
     "fixed": FixedPlan,
     "scores": ScorePlan,
     "shells": ShellPlan,
     "all": AllPlan,
     "sequential": SequentialPlan,
+    "routed": RoutedPlan,
     "log": LogPlan,
 }
+
+
+def plan_from_dict(values: dict[str, Any]) -> Any:
+    """The plan whose to_dict this was.
+
+    Raises
+    ------
+    ValueError
+        A kind of plan that this version does not know.
+    """
+    kind = values.get("kind")
+    if kind not in PLANS:
+        known = ", ".join(PLANS)
+        raise cc.errors.fail(
+            "plan", f"of kind {known}", kind, "read it with the version that wrote it"
+        )
+    return PLANS[kind].from_dict(values)
 
 
 def all_copies(noise: cc.Noise) -> int | None:
@@ -345,8 +482,9 @@ class Run:
 
     Attributes
     ----------
-    plan : FixedPlan, ScorePlan, ShellPlan, AllPlan, SequentialPlan or LogPlan
+    plan : FixedPlan, ScorePlan, ShellPlan, AllPlan, SequentialPlan, RoutedPlan or LogPlan
     noise : Noise
+        Of a routed run the router's.
     seed, batch_size, num_classes : int
         batch_size 0: found by trial (no vote depends on it).
     model, data : str
@@ -393,8 +531,33 @@ class Run:
                 remedy = "count votes, or drop the lattice"
                 rule = "None where samples are told apart by |z|, which no copy of a lattice has"
                 raise cc.errors.fail("sound", rule, self.sound, remedy)
+        if isinstance(self.plan, RoutedPlan):
+            if self.plan.router.noise != self.noise:
+                rule = f"the router's, {self.plan.router.noise!r}"
+                raise cc.errors.fail("noise", rule, self.noise, "pass that")
+            cc.routing.check_one_measure(self.noise, [each.noise for each in self.plan.branches])
+            len(self.parts)  # which are checked as they are made
         if cc.errors.flag("quantized", self.quantized) and self.sound is None:
             raise cc.errors.fail("quantized", "False in float mode", True, "name the lattice")
+
+    @cached_property
+    def parts(self) -> tuple[Run, ...]:
+        """Of a routed run those of its router and of its branches, each at half of alpha."""
+        plan = self.plan
+        if not isinstance(plan, RoutedPlan):
+            return ()
+        router = dataclasses.replace(
+            self._of(plan.router), num_classes=len(plan.branches),
+            seed=cc.routing.router_seed(self.seed),
+        )  # fmt: skip
+        return router, *map(self._of, plan.branches)
+
+    def _of(self, part: Part) -> Run:
+        """The run of one part, as if it were alone."""
+        return dataclasses.replace(
+            self, plan=part.plan, noise=part.noise, model=part.model,
+            model_fingerprint=part.model_fingerprint, alpha=cc.routing.halves(self.alpha),
+        )  # fmt: skip
 
     @property
     def mode(self) -> str:
@@ -432,19 +595,13 @@ class Run:
         if not isinstance(values, dict) or not isinstance(values.get("plan"), dict):
             raise cc.errors.fail("run", "a record of a plan", values, "restore it from a copy")
         plan = values.pop("plan")
-        kind = plan.get("kind")
-        if kind not in PLANS:
-            known = ", ".join(PLANS)
-            raise cc.errors.fail(
-                "plan", f"of kind {known}", kind, "read it with the version that wrote it"
-            )
         values["noise"] = cc.noise_from_dict(values.get("noise", {}))
         try:
             if "sound" in values:
                 mode = dict(values.pop("sound"))
                 values["quantized"] = mode.pop("quantized")
                 values["sound"] = cc.Lattice(**mode)
-            return cls(plan=PLANS[kind].from_dict(plan), attack=attack, alpha=alpha, **values)
+            return cls(plan=plan_from_dict(plan), attack=attack, alpha=alpha, **values)
         except (TypeError, KeyError) as error:  # fields that are missing, or too many
             raise cc.errors.fail("run", "a record of a run", str(error), "restore it") from None
 
@@ -463,8 +620,11 @@ class Run:
             )
         if self.plan.kind != other.plan.kind:
             return [f"plan.kind {other.plan.kind!r} instead of {self.plan.kind!r}"]
-        for name in ("data",) if ":" in self.model + other.model else ("data", "model"):
-            if mine[f"{name}_fingerprint"] == theirs[f"{name}_fingerprint"] != "":
+        for name in ("data", *(key for key in mine if key.rpartition(".")[2] == "model")):
+            both = mine[name], theirs.get(name, "")
+            if name != "data" and ":" in "".join(both):
+                continue
+            if mine[f"{name}_fingerprint"] == theirs.get(f"{name}_fingerprint") != "":
                 del mine[name], theirs[name]
         return [
             f"{name} {theirs.get(name)!r} instead of {mine.get(name)!r}"
@@ -477,6 +637,8 @@ def _flat(values: dict[str, Any]) -> dict[str, Any]:
     """Nested records as one, by dotted names."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
-        inner = value.items() if isinstance(value, dict) else ()
+        records = isinstance(value, list) and any(isinstance(item, dict) for item in value)
+        within = dict(enumerate(value)) if records else value
+        inner = _flat(within).items() if isinstance(within, dict) else ()
         flat.update({f"{name}.{key}": item for key, item in inner} or {name: value})
     return flat

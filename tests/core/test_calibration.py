@@ -95,3 +95,5 @@ def test_many_with_one_too_near_a_half() -> None:
     radii = cc.certified_radius(p, noise, "linf")
     assert radii[0] == radii[1] == 0.0 < radii[2]
     np.testing.assert_allclose(radii[2], cc.certified_radius(0.6, noise, "linf"), rtol=3e-5)
+    # nor where the search's start rounds to radius 0
+    assert cc.certified_radius(0.5 + 2.0**-45, cc.MixedNoise(4, 1.0, 1.5), "linf") == 0.0

@@ -80,6 +80,17 @@ def test_certificates() -> None:
     accuracy = cc.certified_accuracy(result, [0, 1, 2], [0.0, 2.0, 3.0, 9.0])
     np.testing.assert_allclose(accuracy, [2 / 3, 2 / 3, 1 / 3, 0.0])
     assert cc.certified_accuracy(result, [0, 0, 0], 0.0) == pytest.approx(1 / 3)
+    # an input has its own radius
+    assert cc.certified_accuracy(result, [0, 1, 2], result.radius[0]) == 2 / 3
+
+
+def test_no_label_without_a_radius() -> None:
+    """A class can be ahead by less than the mixed law tells: then there is nothing to claim."""
+    noise, n, more = cc.MixedNoise(4, 1.0, 1.5), 2**50, 52_000_000
+    votes = table([n // 2 + more, n // 2 - more])
+    result = cc.certify(chosen([0], 2), votes, noise, "linf")
+    assert 0.5 < result.p_lower[0] < 0.5 + 1e-9
+    assert (result.label[0], result.radius[0]) == (cc.ABSTAIN, 0.0)
 
 
 def test_a_radius_is_never_above_the_truth_too_often() -> None:

@@ -361,6 +361,18 @@ def test_a_radius_is_the_last_certified_number(noise: cc.Noise) -> None:
     np.testing.assert_array_equal(cc.certified_radius(p, noise, "l0"), alone.sum(axis=0) - 1)
 
 
+@pytest.mark.parametrize("noise", [cc.Flips(60, 2, 0.55), cc.Ablation(60, 2)], ids=str)
+def test_classes_are_apart_while_their_bounds_are(noise: cc.Noise) -> None:
+    """L(p, 4) + L(q, 4) a hair above 1, and a hair below."""
+    p, reach = 0.55, 4
+    for other, expected in ((1e-9, True), (-1e-9, False)):
+        needed = 1.0 - cc.lower_bound(p, noise, "l0", reach) + other
+        q = cc.bounds.inverse_bound(needed, noise, "l0", reach)
+        radius = cc.separation.separation_radius(p, 1.0 - q, noise, "l0")
+        assert (radius >= reach) is expected
+        assert q > needed > p
+
+
 def test_ablation_of_images() -> None:
     """Levine and Feizi 2020: C(d - r, k)/C(d, k)."""
     for dim, keep, r in ((784, 45, 8), (3072, 75, 20), (150528, 2000, 10)):

@@ -138,6 +138,20 @@ def test_streaming_agrees_with_keeping(
         assert needed <= streamed.required_probability() <= needed + 2e-5
 
 
+@pytest.mark.parametrize("threat", [GAUSSIAN, LAPLACE], ids=["l2", "l1"])
+def test_hinges_of_chunks_are_those_of_all_draws(
+    threat: tuple[cc.Noise, str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also at the lowest lam, which other chunks than the first have no draw below."""
+    monkeypatch.setattr(samples, "KEEP", 10)
+    monkeypatch.setattr(samples, "CHUNK", 7)
+    source, _ = samples.source_of(*threat, backend="reference")
+    lam, hinges = samples.Sample(source, 60, 1, PI0).hinge()
+    draws = np.concatenate(list(source.chunks(60, 1, PI0, False)))
+    exact = np.maximum(lam[:, None] - np.exp(draws), 0.0).mean(axis=1)
+    np.testing.assert_allclose(hinges, exact, rtol=1e-12, atol=1e-14)
+
+
 def test_radius_on_a_grid() -> None:
     """The last grid point before the first failure; nested, so never above the truth."""
     noise = cc.Gaussian(5, 1.0)

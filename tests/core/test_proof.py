@@ -154,11 +154,11 @@ def test_caps_of_spheres(dim: int) -> None:
 
         for c in (-0.999, -0.8, -0.1, -1e-3, 0.0, 1e-9, 0.03, 0.2, 0.72, 0.9, 0.9999):
             truth = share(c)
-            found = cap(acb(c), acb(0), acb(0), False, True)
+            found = cap(acb(c), acb(0), acb(0), True)
             assert found.real.overlaps(truth)
             assert found.real.rad() < 1e-25
             for wide in (1e-6, 1e-5, 0.5):
-                held = cap(acb(arb(c, wide)), acb(0), acb(0), False, False).real
+                held = cap(acb(arb(c, wide)), acb(0), acb(0), False).real
                 for end in (max(c - wide, -1.0), min(c + wide, 1.0)):
                     assert held.overlaps(share(end))
 
@@ -178,8 +178,8 @@ def test_proofs_share_nothing_with_the_engine() -> None:
         for noise in (*cc.NOISES.values(), *cc.CHANNELS.values(), cc.noises.Scaled)
     }
     names = {("cert_core.threats", name) for name in ("ORDER", "Shift", "law_shift")}
-    guess = {("cert_core.laws", "log_ratio_law")}
-    checks = {("cert_core.noises", "Noise"), ("cert_core.noises", "checked_noise")}
+    guess = {("cert_core.laws", "log_ratio_law"), ("cert_core.shells", "multipliers")}
+    checks = {("cert_core.noises", name) for name in ("Noise", "checked_noise", "level_record")}
     assert taken == families | names | guess | checks | {
         ("cert_core", "balls"), ("cert_core", "exact"), ("cert_core.channels", "Finite"),
     }  # fmt: skip

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import json
+import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 
 import cert_core as cc
+from cert_core.certificates import join_certificates
 from cert_core.sequential import SequentialCertificates
 
 
@@ -115,3 +118,85 @@ def test_text_and_page_say_what_is_certified(name: str) -> None:
         assert 0 <= made.radius[i] - float(row[2]) < 1e-4
         assert 0 <= made.p_lower[i] - float(row[3]) < 1e-6
     assert page.count("<tr>") == len(rows) + 1
+
+
+@pytest.mark.parametrize("name", [name for name in MADE if name != "none"])
+def test_rows_are_those_of_every_array(name: str) -> None:
+    made = made_by(name)
+    mask = made.label >= 0
+    for rows, places in (
+        (3, [3]), (slice(2, 5), [2, 3, 4]), ([7, -1, 0], [7, 11, 0]), (mask, np.flatnonzero(mask)),
+        (slice(0, 0), []),
+    ):  # fmt: skip
+        some = made[rows]
+        assert type(some) is type(made)
+        assert len(some) == len(places)
+        for each in fields(made):
+            one, other = getattr(made, each.name), getattr(some, each.name)
+            if isinstance(one, np.ndarray):
+                np.testing.assert_array_equal(other, one[places])
+            elif each.name != "drawn":
+                assert one == other
+        assert list(some.to_pandas().index) == list(places)
+    assert [each.label[0] for each in made] == made.label.tolist()
+    assert [line.split()[0] for line in repr(made[[11, 5]]).splitlines()[2:4]] == ["11", "5"]
+    again = join_certificates(list(made))
+    np.testing.assert_array_equal(again.radius, made.radius)
+
+
+@pytest.mark.parametrize("name", ["votes", "sequential", "sound"])
+def test_rows_remember_their_samples(name: str) -> None:
+    """Those of parts joined, in any order: each input's own, and no other's."""
+    made = made_by(name)
+    parts = join_certificates([made[6:], made[:3]])
+    for rows in ([7, 0], [1, 8, 2], [3]):
+        for place, each in zip(rows, parts[rows], strict=True):
+            index = place + 6 if place < 6 else place - 6
+            assert each.drawn == made[index].drawn
+            assert {i for drawn in each.drawn for i in drawn.indices} == {index}
+    with pytest.raises(ValueError, match="inputs with samples of their own"):
+        join_certificates([parts[[7, 0]], made[6]])
+    join_certificates([parts[[7, 0]], made[5]])
+
+
+def test_samples_that_no_row_is_known_of() -> None:
+    """Selection and estimation of other places: printed all the same, and not taken apart."""
+    counts = [
+        cc.count_votes(predict, X[:2], cc.Gaussian(4, 0.5), 2, n, 0, stage=stage, indices=places)
+        for n, stage, places in ((50, "selection", [0, 1]), (500, "estimation", [2, 3]))
+    ]
+    one = cc.certify(*counts, cc.Gaussian(4, 0.5), "l2")
+    other = cc.Smoothed(predict, cc.Gaussian(4, 0.5), 2).certify(X[:1], 50, 500, 0.001, "l2", 1)
+    both = join_certificates([one, other])
+    assert "abstain" in repr(both)
+    assert list(both.to_pandas().index) == [0, 1, 2]
+    with pytest.raises(ValueError, match="choose rows before joining"):
+        both[0]
+
+
+@pytest.mark.parametrize("rows", [12, -13, "a", [1, 1], None, 1.5, [True], (1, 2), [[1]], True])
+def test_rows_that_there_are_not(rows: Any) -> None:
+    with pytest.raises(IndexError, match=r"^rows must be places in \[0, 12\)"):
+        made_by("votes")[rows]
+
+
+def test_certificates_are_no_array() -> None:
+    with pytest.raises(TypeError, match=r"pass .label, .radius or .p_lower"):
+        np.asarray(made_by("votes"))
+
+
+def test_a_table_of_pandas() -> None:
+    made = made_by("sequential")
+    table = made.to_pandas()
+    for name in ("label", "radius", "p_lower", "samples", "decided"):
+        np.testing.assert_array_equal(table[name], getattr(made, name))
+    assert json.loads(json.dumps(table.attrs))["attack"] == "l2"
+    assert cc.noise_from_dict(table.attrs["noise"]) == made.noise
+    places = SMOOTHED.certify(X, 50, 500, 0.001, "l2", 0, indices=range(20, 32)).to_pandas().index
+    assert list(places) == list(range(20, 32))
+
+
+def test_a_table_without_pandas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(cc.errors.BackendMissing, match="pip install pandas"):
+        made_by("votes").to_pandas()

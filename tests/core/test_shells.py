@@ -127,8 +127,7 @@ class Hinge:
 
 def multipliers(noise: Any, attack: str, r: float, thresholds: Any, masses: Any) -> list[float]:
     """log lam of each shell, as the module chose it."""
-    found = shells._Shells(noise, attack, r, thresholds).pooled(list(masses), {})
-    return [shell.t for shell in found for _ in range(shell.first, shell.last)]
+    return shells.multipliers(list(masses), thresholds, noise, attack, r)
 
 
 def steps(ts: list[float], h: float) -> Any:

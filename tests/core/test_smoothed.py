@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
+import io
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
+from tqdm import tqdm
 
 import cert_core as cc
 
@@ -46,6 +50,89 @@ def test_votes_are_those_of_the_functions() -> None:
         np.testing.assert_array_equal(ours.label, theirs.label)
         assert ours.drawn == theirs.drawn
         assert [each.stage for each in ours.drawn] == ["selection", "estimation"]
+
+
+def test_a_model_of_names_and_a_model_itself_are_told_how() -> None:
+    class Model:
+        def predict(self, batch: Any) -> Any:
+            return np.array(["cat", "dog"])[labels(batch)]
+
+    with pytest.raises(ValueError, match=r"searchsorted\(model.classes_, names\)"):
+        cc.Smoothed(Model().predict, NOISE, 2).counts(X, 10, 0)
+    with pytest.raises(ValueError, match=r"searchsorted\(model.classes_, names\)"):
+        cc.count_votes(Model().predict, X, NOISE, 2, 10, 0)
+    with pytest.raises(ValueError, match=r"predict=model\.predict"):
+        cc.Smoothed(Model(), NOISE, 2)  # type: ignore[arg-type]
+
+
+VERBS: dict[str, tuple[Any, ...]] = {
+    "counts": (X, 100, 0),
+    "shell_counts": (X, 100, 0, [0.9]),
+    "probabilities": (X, 100, 0),
+    "mean_scores": (X, 100, 0),
+    "label_scores": (X, [0, 1, 1], 100, 0),
+    "values": (X, 100, 0),
+    "selected_labels": (X, 100, 0),
+    "label_votes": (X, [0, 1, 1], 100, 0),
+    "predict": (X, 100, 0.1, 0),
+    "certify": (X, 30, 100, 0.1, "l2", 0),
+    "certify_top_k": (X, 30, 100, 0.1, "l2", 0),
+    "certify_shells": (X, 30, 100, 0.1, "l2", 0),
+    "certify_scores": (X, 30, 100, 0.1, "l2", 0),
+    "certify_at": (X, [0.1], 200, 0.1, "l2", 0),
+    "certify_until": (X, 0.5, 200, 0.1, "l2", 0),
+}
+
+
+def test_every_verb_is_there() -> None:
+    members = inspect.getmembers(cc.Smoothed, inspect.isfunction)
+    takes = {name: set(inspect.signature(verb).parameters) for name, verb in members}
+    told = {name for name, names in takes.items() if name[0] != "_" and "progress" in names}
+    drawn = {name for name, names in takes.items() if name[0] != "_" and "seed" in names}
+    assert told == set(VERBS) == drawn - {"outcomes"}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("verb", VERBS)
+def test_progress_rises_to_all_of_it(verb: str, workers: int) -> None:
+    """In steps of a batch, or of a part; and what it raises ends the call at once."""
+    calls: list[tuple[int, int]] = []
+    with ThreadPoolExecutor(2) as pool:
+        options: dict[str, Any] = {"executor": pool} if workers else {}
+        run = getattr(smoothed(), verb)
+        run(*VERBS[verb], progress=lambda *told: calls.append(told), **options)
+        inputs = verb in ("certify_at", "certify_until")
+        copies = 1 if inputs else 130 if verb.startswith("certify") else 100
+        done, total = zip(*calls, strict=True)
+        assert set(total) == {3 * copies}
+        assert done[-1] == 3 * copies
+        assert sorted(set(done)) == list(done)
+        assert len(done) >= 3
+
+        class Enough(Exception):
+            pass
+
+        def stop(*told: int) -> None:
+            calls.append(told)
+            raise Enough
+
+        calls.clear()
+        with pytest.raises(Enough):
+            run(*VERBS[verb], progress=stop, **options)
+        assert len(calls) == 1
+        assert run(*VERBS[verb], **options) is not None
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_progress_is_a_function(verb: str) -> None:
+    with pytest.raises(ValueError, match="progress must be callable"):
+        getattr(smoothed(), verb)(*VERBS[verb], progress="bar")
+
+
+def test_a_bar_of_tqdm() -> None:
+    with tqdm(total=3 * 130, file=io.StringIO()) as bar:
+        smoothed().certify(*VERBS["certify"], progress=lambda done, _: bar.update(done - bar.n))
+        assert bar.n == bar.total
 
 
 def test_counting_goes_on_from_a_start() -> None:

@@ -38,6 +38,7 @@ TEXTS = [
     "empty", "garbage", "test.npz", "log.tsv", "runs.db", "net.pth", "toy:predict", "toy:raises",
     "toy:nothing", "toy:absent", "toy", "absent:f", "0,1", "1,0", "0-1", "1-0", ",", "0.1,0.2",
     "0.2,-0.1", "nan,1", "1,1", "l1", "l2", "mixed", "new.db", "new.txt", "new.png", "new.html",
+    "run.toml", "new.toml", "timm:x",
 ]  # fmt: skip
 
 SMALL = "--n0 10 --n 200 --max 2 --data test.npz --quiet"
@@ -57,12 +58,21 @@ LEGAL = [
     "certify {} --attack l1 --model toy:network --at 0.05,0.1 --store new.db " + SMALL,
     "certify {} --attack l2 --model toy:predict --store new.db --run again --out new.tsv " + SMALL,
     "certify {} --attack l2 --model net.pth --arch toy:small --normalize none --until 0.3 " + SMALL,
+    "certify --route route.toml --attack l2 --model toy:predict --store new.db " + SMALL,
+    "certify --config run.toml {} --max 1 --save-config new.toml", "runs runs.db --json",
+    "radius --noise gaussian --rms 0.25 --dim 4 --attack l2 --p 0.9 --save-config new.toml",
     "export --store runs.db --out new.tsv --attack l1 --alpha 0.01",
     "import log.tsv {} --dim 4 --attack l2 --alpha 0.001 --n 1000 --store new.db --run log",
+    "tune --noises gaussian,l2:0.5 --rms 0.1,0.3 --attack l2 --at 0.05 --budget 9000 --model "
+    "toy:predict --store new.db --picture new.png " + SMALL,
+    "tune --noises gaussian --rms 0.1,0.3 --attack l1 --average --rho 0.1 --budget 9000 --model "
+    "toy:predict --tuning 0 --fresh 1 --out new.txt " + SMALL,
     "merge runs.db --store new.db",
     "train {} --data test.npz --arch toy:small --epochs 1 --quiet --out new.pth --classes 3",
+    "train {} --data test.npz --arch toy:small --epochs 2 --held-out 0.5 --check-every 1 --quiet "
+    "--out new.pth --classes 3",
     "report log.tsv --at 0.05,0.1 --rho 0.01", "report runs.db --attack l2 --format latex",
-    "report runs.db --run counted --plot new.png --html new.html --json",
+    "report runs.db --run counted --picture new.png --html new.html --json",
 ]  # fmt: skip
 NOISES = [
     "--noise gaussian --sigma 0.25", "--noise laplace --b 0.2", "--noise l1 --b 0.2 --k 0.5",
@@ -112,6 +122,14 @@ def call(choose: random.Random, legal: str) -> list[str]:
     return line
 
 
+CONFIG = """
+data = "test.npz"
+model = "toy:predict"
+attack = "l2"
+n0 = 10
+n = 200
+quiet = true
+"""
 TOY = """
 import numpy as np
 import torch
@@ -138,8 +156,12 @@ def files(folder: Path) -> None:
     x, y = rng.uniform(size=(4, 4)).astype(np.float32), np.array([0, 1, 2, 1])
     np.savez(folder / "test.npz", x=x, y=y)
     (folder / "toy.py").write_text(TOY)
+    branch = '[[branch]]\nnoise = "gaussian"\nsigma = 0.25\n'
+    router = branch.replace("[[branch]]", "[router]\nlabels = [0, 1, 1]")
+    (folder / "route.toml").write_text(router + 2 * branch)
     (folder / "empty").write_bytes(b"")
     (folder / "garbage").write_bytes(rng.bytes(300))
+    (folder / "run.toml").write_text(CONFIG)
     rows = ["idx\tlabel\tpredict\tradius\tcorrect\ttime", "0\t1\t1\t0.12\t1\t0:00:01"]
     (folder / "log.tsv").write_text("\n".join(rows) + "\n")
     torch.manual_seed(0)

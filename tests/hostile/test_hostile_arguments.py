@@ -64,15 +64,17 @@ def drained(function: Callable[..., Any]) -> Callable[..., Any]:
 VOTING = {
     "predict": predict, "x": X, "noise": NOISE, "num_classes": 2, "n": 20, "seed": 0,
     "indices": [0, 1], "batch_size": 10, "stage": "estimation", "backend": "cpu", "start": 0,
-    "sound": None,
+    "sound": None, "progress": None,
 }  # fmt: skip
-UNTIL = {k: v for k, v in VOTING.items() if k not in ("n", "stage", "start")}
+UNTIL = {k: v for k, v in VOTING.items() if k not in ("n", "stage", "start", "progress")}
 BY = {k: v for k, v in UNTIL.items() if k != "noise"} | {"plan": PLAN, "buffer": None}
 PAIR = {"noise": NOISE, "attack": "l2"}
 LABELLING = {k: v for k, v in VOTING.items() if k != "stage"}
 SAMPLED = {k: v for k, v in VOTING.items() if k not in ("predict", "num_classes")}
 SPARSE = cc.SparseFlips(4, 0.1, 0.2)
 AT = {**PAIR, "radius": 0.1}
+BRANCHES = [(COUNTS[:1] + 1, COUNTS[:1] * 10), (COUNTS + 0, COUNTS * 20)]
+SENT = cc.certify(COUNTS, COUNTS * 10, NOISE, "l2")  # one input to each branch
 STAGED = {"counts_selection": COUNTS, "counts_estimation": COUNTS * 10, **PAIR, "alpha": 0.01}
 
 Call = tuple[Callable[..., Any], dict[str, Any]]
@@ -83,6 +85,12 @@ def both_smoothed(predict: Any, scores: Any, **options: Any) -> Any:
     first = cc.Smoothed(predict, **options).counts(X, 5, 0)
     return first, cc.Smoothed(None, scores=scores, **options).counts(X, 5, 0)
 
+
+def both_ways(router: Any, branches: Any) -> Any:
+    return cc.Routed(router, branches).predict(X, 20, 0.01, 0)
+
+
+UNDER = cc.Smoothed(predict, NOISE, 2)
 
 CALLS: dict[str, Call] = {
     "Ablation": (cc.Ablation, {"dim": 4, "keep": 2, "null": -1.0}),
@@ -139,6 +147,24 @@ CALLS: dict[str, Call] = {
     "certify_labels_jointly": (
         cc.joint.certify_labels_jointly,
         {"labels": [0, 1], "votes": [90, 80], "n": 100, **AT, "alpha": 0.01},
+    ),
+    "Routed": (both_ways, {"router": UNDER, "branches": [UNDER, UNDER]}),
+    "certify_routed": (
+        cc.certify_routed,
+        {
+            "router_votes": (COUNTS, COUNTS * 10),
+            "branch_votes": BRANCHES,
+            "router_noise": NOISE,
+            "branch_noises": [NOISE, NOISE],
+            "attack": "l2",
+            "alpha": 0.01,
+            "bound": "runner-up",
+            "router_bound": "clopper-pearson",
+        },
+    ),
+    "join_routed": (
+        cc.routing.join_routed,
+        {"router": SENT, "branches": [SENT, SENT], "noises": [NOISE, NOISE]},
     ),
     "certify_scores": (
         cc.certificates.certify_scores,
@@ -319,11 +345,63 @@ CALLS: dict[str, Call] = {
         drained(cc.sequential.votes_until),
         {**UNTIL, "looks": [10, 20], "stop": lambda *_: True, "n0": 5, "buffer": None},
     ),
+    "search": (
+        cc.tuning.search,
+        {
+            "judge": lambda candidate, inputs: ([0.5] * len(inputs), [1] * len(inputs)),
+            "most": [2, 2],
+            "inputs": range(6),
+            "objectives": [0.25, "average"],
+            "budget": 20,
+            "top": 1.0,
+            "rho": 0.05,
+        },
+    ),
+    "split": (
+        cc.tuning.split,
+        {"inputs": range(6), "seed": 0, "share": 0.5, "tuning": [0, 1], "fresh": [2, 3]},
+    ),
+    "tune": (
+        cc.tuning.tune,
+        {
+            "smooth": lambda noise: cc.Smoothed(predict, noise, 2),
+            "noises": [NOISE, cc.Gaussian(4, 0.5)],
+            "x": np.full((4, 4), 0.9, np.float32),
+            "labels": [1] * 4,
+            "attack": "l2",
+            "budget": 2000,
+            "seed": 0,
+            "radii": [0.1],
+            "average": False,
+            "n0": 5,
+            "n": 20,
+            "n_max": 20,
+            "alpha": 0.01,
+            "rho": 0.05,
+            "tuning": [0, 1],
+            "fresh": [2, 3],
+        },
+    ),
     "worst_shift": (cc.worst_shift, {**PAIR, "radius": 0.5}),
 }
 # Numbers there may be text as well: fractions, decimals.
 PROOFS: dict[str, Call] = {
     "prove": (cc.proof.prove, {"p": 0.9, **PAIR, "radius": 0.5, "tau": 0.1}),
+    "prove_shells": (
+        cc.proof.prove_shells,
+        {"a": [0.4, 0.9], "thresholds": [2.0], **PAIR, "radius": 0.5},
+    ),
+    "prove_shell_votes": (
+        cc.proof.prove_shell_votes,
+        {
+            "votes": [40, 50],
+            "samples": [45, 55],
+            "alpha": 0.01,
+            "a": [0.2, 0.8],
+            "thresholds": [2.0],
+            "noise": NOISE,
+        },
+    ),
     "prove_votes": (cc.proof.prove_votes, {"votes": 90, "n": 100, "alpha": 0.01, "p_lower": 0.8}),
     "discrepancy": (
         cc.proof.discrepancy,
@@ -333,7 +411,8 @@ PROOFS: dict[str, Call] = {
 # What functions return, not what they take; and what is no function.
 RECORDS = {
     "Bound", "Boundaries", "Certificates", "LogRatioLaw", "MonteCarloBound", "Noise",
-    "SequentialCertificates", "Shift", "Votes",
+    "RoutedCertificates", "SequentialCertificates", "Shift", "Votes", "Fresh", "Round", "Search",
+    "Tuned",
 }  # fmt: skip
 OTHERS = {
     "ABSTAIN", "ATTACKS", "BOUNDS", "CHANNELS", "NOISES", "BackendMissing", "DrawAgain",
@@ -383,9 +462,9 @@ VALUES: dict[str, Any] = NEVER | {
 TAKES = {
     "None": {
         "indices", "buffer", "k", "labels", "center", "out", "batch_size", "device", "autocast",
-        "rho", "start", "tau", "sound", "failed",
+        "rho", "start", "tau", "sound", "failed", "n_max", "tuning", "fresh", "progress",
     },
-    "True": {"symmetric", "channels_last", "compiled", "readonly"},
+    "True": {"average", "symmetric", "channels_last", "compiled", "readonly"},
     "dict": {"start"},
     "text": {
         "path", "name", "note", "model", "model_fingerprint", "data", "data_fingerprint",
@@ -444,9 +523,10 @@ class Net(torch.nn.Module):
 
 
 SMOOTHED = SmoothedClassifier(Net().eval(), NOISE, 2)
-COUNTING = {"x": X, "n": 20, "seed": 0, "indices": [0, 1]}
+COUNTING = {"x": X, "n": 20, "seed": 0, "indices": [0, 1], "progress": None}
 CERTIFYING = {
     "x": X, "n0": 5, "n": 20, "alpha": 0.01, "attack": "l2", "seed": 0, "indices": [0, 1],
+    "progress": None,
 }  # fmt: skip
 SEQUENTIAL = {k: v for k, v in CERTIFYING.items() if k != "n"} | {"n_max": 100}
 RUN = Run(
@@ -521,6 +601,19 @@ CLASSIFIER: dict[str, Call] = {
         drained(SMOOTHED.outcomes), {"plan": PLAN, "x": X, "seed": 0, "indices": [0, 1]},
     ),
 }  # fmt: skip
+
+
+ROUTED = cc.Routed(UNDER, [UNDER, SMOOTHED])
+ROUTING: dict[str, Call] = {
+    "predict": (ROUTED.predict, {**COUNTING, "alpha": 0.01}),
+    "certify": (
+        ROUTED.certify, {**CERTIFYING, "bound": "runner-up", "router_bound": "clopper-pearson"},
+    ),
+    "certify_at": (ROUTED.certify_at, {**SEQUENTIAL, "radii": [0.25]}),
+    "certify_until": (ROUTED.certify_until, {**SEQUENTIAL, "width": 0.5}),
+}  # fmt: skip
+for _, legal in ROUTING.values():
+    legal.pop("progress")
 
 
 def new_store() -> str:
@@ -600,10 +693,16 @@ def test_classifier(name: str, argument: str) -> None:
     assert not faults(CLASSIFIER[name], argument)
 
 
+@pytest.mark.parametrize(("name", "argument"), places(ROUTING))
+def test_routed(name: str, argument: str) -> None:
+    assert not faults(ROUTING[name], argument)
+
+
 @pytest.mark.parametrize(("name", "argument"), places(PROOFS))
 def test_proofs(name: str, argument: str) -> None:
     found = faults(PROOFS[name], argument)
-    assert not [fault for fault in found if not fault.startswith(f"{argument} = text: taken")]
+    as_text = tuple(f"{argument} = {kind}: taken" for kind in ("text", "texts"))
+    assert not [fault for fault in found if not fault.startswith(as_text)]
 
 
 @pytest.mark.parametrize(("name", "argument"), places(STORE))
@@ -630,6 +729,7 @@ def test_every_public_name_is_in_a_table() -> None:
     ("kind", "calls", "left"),
     [
         (SmoothedClassifier, CLASSIFIER, {"drawing", "filling", "inputs", "labels", "scores"}),
+        (cc.Routed, ROUTING, set()),
         (CountStore, STORE, {
             "casts", "check_held", "close", "done", "indices", "logged", "merge", "only", "plan",
             "runs", "starts", "transaction", "votes",

@@ -526,7 +526,7 @@ def told(name: str) -> Said:
     Path("log.tsv").write_text(HEAD + "0\t1\t1\t0.5\t1\t0\n")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")
-        return cert("report", f"{name}=log.tsv", "--html", "a.html", "--plot", "a.png",
+        return cert("report", f"{name}=log.tsv", "--html", "a.html", "--picture", "a.png",
                     "--title", name)  # fmt: skip
 
 
@@ -736,7 +736,7 @@ READERS = [
 def told_of_bytes(name: bytes) -> Said:
     path = os.fsdecode(name)
     Path(path).write_text(HEAD + "0\t1\t1\t0.5\t1\t0\n")
-    return cert("report", path, "--html", "a.html", "--plot", "a.png")
+    return cert("report", path, "--html", "a.html", "--picture", "a.png")
 
 
 CASES = [

@@ -143,7 +143,7 @@ def pictured(*more: str) -> bool:
     """Whether curves and page of both kinds of run, and of an endless radius, can be drawn."""
     stored("at", "fixed")
     out("report", "s.db", log(1e25, 1.7e308, math.inf), "--alpha", "0.001", "--rho", "0.01",
-        "--plot", "c.png", "--html", "c.html", *more)  # fmt: skip
+        "--picture", "c.png", "--html", "c.html", *more)  # fmt: skip
     out("compare", "--store", "s.db", "--attack", "l2", "--picture", "d.png")
     out("compare", "--store", "s.db", "--attack", "l2", "--run", "at", "--picture", "e.png")
     return all(Path(name).stat().st_size > 1000 for name in ("c.png", "c.html", "d.png", "e.png"))

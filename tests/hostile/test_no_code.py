@@ -164,7 +164,9 @@ def log(extra: str = "") -> str:
 def settings(text: str) -> Said:
     """matplotlib reads its settings in the present folder."""
     Path("matplotlibrc").write_text(text)
-    return cert("report", log(), "--plot", "a.png", "--html", "a.html", "--title", r"\write18{$x$}")
+    return cert(
+        "report", log(), "--picture", "a.png", "--html", "a.html", "--title", r"\write18{$x$}"
+    )
 
 
 TRAIN = ["--arch", "digits", "--noise", "gaussian", "--sigma", "0.5", "--quiet", "--resume"]
@@ -208,7 +210,7 @@ ACTS: dict[str, Callable[[], Any]] = {
     "a log, imported": lambda: cert(
         "import", log("evil:net"), "--store", "s.db", *TAKEN[:6], "--dim", "4", "--alpha", "0.1",
         "--n", "100"),
-    "a store, names": lambda: cert("report", store(), "--html", "a.html", "--plot", "a.svg"),
+    "a store, names": lambda: cert("report", store(), "--html", "a.html", "--picture", "a.svg"),
     "a store, names, exported": lambda: cert("export", "--store", store(), "--out", "l.tsv"),
     "a store, names, compared": lambda: cert("compare", "--store", store(), "--picture", "a.png"),
     "a store, a trigger": lambda: certify(

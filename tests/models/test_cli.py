@@ -110,7 +110,8 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "mymodel.py").write_text(
         "def predict(batch):\n    return (batch.mean(axis=(1, 2)) > 0.5).astype(int)\n"
         "def wrong(batch):\n    return batch.sum()\n"
-        "number = 3\n",
+        "number = 3\n"
+        "from sklearn.dummy import DummyClassifier\nestimator = DummyClassifier()\n",
         encoding="utf-8",
     )
     (tmp_path / "mytorch.py").write_text(
@@ -201,6 +202,7 @@ WRONG = [
     ([*CERTIFY, "--model", "nowhere:predict"], "model must be an importable module:name"),
     ([*CERTIFY, "--model", "resnet"], "model must be digits-cnn or module:function"),
     ([*CERTIFY, "--model", "mymodel:number"], "model must be a torch module or a function"),
+    ([*CERTIFY, "--model", "mymodel:estimator"], "name its method, mymodel:estimator.predict"),
     ([*CERTIFY, "--model", "mymodel:wrong"], "predict(batch) must be an integer label"),
     ([*CERTIFY, "--model", "mymodel:predict", "--n", "5"], "n must be at least 10 for alpha"),
     ([*CERTIFY, "--model", "mymodel:predict", "--dim", "5"], "--dim must be 6"),

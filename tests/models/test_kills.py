@@ -131,6 +131,27 @@ def test_one_process_killed(whole: list[Any]) -> None:
 
 
 @pytest.mark.slow
+def test_a_search_killed() -> None:
+    """It ends as if it had not been, and each input was counted once."""
+    command = [
+        "tune", "--data", "data.npz", "--model", "killed:predict", "--noises", "laplace", "--rms",
+        "0.02,0.05,0.1,0.3", "--attack", "l1", "--at", "0.02", "--average", "--budget", "20000",
+        "--classes", "3", "--n0", "20", "--n", "100", "--quiet", "--json",
+    ]  # fmt: skip
+    whole = cert(*command, "--store", "whole.db")
+    assert whole.status == 0
+    killed([[*command, "--store", "s.db"]], 0.3, 25, [*command, "--store", "warm.db"])
+    after = cert(*command, "--store", "s.db")
+    told, again = ({**json.loads(said.out), "store": ""} for said in (whole, after))
+    assert told == again
+    stores = [CountStore(path, readonly=True) for path in ("whole.db", "s.db")]
+    runs = [{name: store.indices(name) for name in store.runs()} for store in stores]
+    for store in stores:
+        store.close()
+    assert runs[0] == runs[1]
+
+
+@pytest.mark.slow
 def test_merges_killed(whole: list[Any]) -> None:
     parts = []
     for i in range(3):

@@ -36,6 +36,14 @@ def test_names_and_shapes_are_the_published_ones(name: str) -> None:
     assert sum(p.numel() for p in network.parameters()) == total
 
 
+def test_images_need_no_axis_of_channels() -> None:
+    torch.manual_seed(0)
+    network, x = architectures.ARCHITECTURES["mnist"](7).eval(), torch.rand(3, 28, 28)
+    assert network(x).shape == (3, 7)
+    assert torch.equal(network(x), network(x[:, None]))
+    assert sum(p.numel() for p in network.parameters()) == 52_071
+
+
 def block_by_hand(state: dict[str, torch.Tensor], name: str, x: Any, stride: int) -> Any:
     """A residual block from its parameters, by nn.functional alone."""
     f = nn.functional

@@ -37,6 +37,16 @@ def test_a_transaction_holds_the_file_from_its_beginning(tmp_path: Path) -> None
         assert one.indices("a") == [0, 1]
 
 
+def test_nothing_is_written_into_a_file_that_was_moved(tmp_path: Path) -> None:
+    path, moved = filled(tmp_path / "s.db", [0]), tmp_path / "moved.db"
+    with CountStore(path) as store:
+        path.rename(moved)
+        with pytest.raises(StoreError, match="it is gone"):
+            store.add("a", votes_of(1))
+        moved.rename(path)
+        assert store.indices("a") == [0]
+
+
 SEQUENTIAL_RUN = dataclasses.replace(RUN, plan=SEQUENTIAL)
 BEFORE = Votes(
     index=0, label=1, selection=np.array([1, 9, 0, 0]), estimation=np.array([20, 150, 20, 10]),

@@ -19,7 +19,7 @@ from cert_models.logs import Row, write_log
 from cert_models.store.claims import COLUMNS
 from cert_models.store.counts import CountStore
 from cert_models.store.readings import read_run
-from cert_models.store.runs import Votes
+from cert_models.store.runs import ShellPlan, Votes
 
 NOISE = ("--noise", "l2", "--dim", "64", "--sigma", "0.5", "--k", "8", "--attack", "l2")
 SERIAL = ("--workers", "1", "--quiet")
@@ -75,7 +75,7 @@ def test_a_store_is_proved_whole_and_once(tmp_path: Path) -> None:
     assert rows(table)[: len(again)] == again
 
 
-def row(index: int, radius: float) -> Row:
+def row_of(index: int, radius: float) -> Row:
     return Row(index=index, label=0, predict=0, radius=radius, seconds=0.1)
 
 
@@ -120,7 +120,7 @@ def test_a_report_of_a_log_says_what_is_proved(
     monkeypatch.chdir(tmp_path)
     noise = cc.L2Noise(64, 0.5, 8.0)
     radii = [cc.certified_radius(cc.binomial_lower(k, 500, 0.001), noise, "l2") for k in (480, 499)]
-    write_log("log", [row(i, radius) for i, radius in enumerate([*radii, 0.0])])
+    write_log("log", [row_of(i, radius) for i, radius in enumerate([*radii, 0.0])])
     said = ("--alpha", "0.001")
     assert cert("prove", *NOISE, *said, "--n", "500", "--log", "log", "--out", "t.tsv", *SERIAL
                 ).status == 0  # fmt: skip
@@ -141,6 +141,95 @@ def test_a_report_of_a_log_says_what_is_proved(
     for n in ("500", "501"):
         assert cert("import", "log", "--store", f"{n}.db", *stated, n).status == 0
         assert report(f"{n}.db", "--proved", "t.tsv")["proved"] is (n == "500")
+
+
+SHELLED = cc.L2Noise(64, 0.5, 56.0)
+
+
+def shelled(path: Path) -> str:
+    """A run of votes by shell: two inputs alike, another, and one that abstains."""
+    edges = cc.shell_thresholds(SHELLED, [0.3, 0.7])
+    plan = ShellPlan(20, 1000, tuple(edges.tolist()))
+    drawn = (300, 400, 300)
+    with CountStore(path) as store:
+        store.begin("a", dataclasses.replace(RUN, plan=plan, noise=SHELLED, num_classes=2))
+        for i, cast in enumerate(((298, 390, 260),) * 2 + ((295, 380, 200), (200, 200, 100))):
+            store.add("a", Votes(
+                index=i, label=0, selection=np.array([20, 0]), seconds=0.1,
+                estimation=np.array([sum(cast), 1000 - sum(cast)]), shells=(*cast, *drawn),
+            ))  # fmt: skip
+    return str(path)
+
+
+def test_certificates_by_shells_are_proved_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = shelled(Path("s.db"))
+    given = ("prove", "--store", store, "--out", "t.tsv", *SERIAL)
+    said = cert(*given)
+    assert said.status == 0, said.err
+    first, second = rows(Path("t.tsv"))
+    assert {first["votes"], second["votes"]} == {"298 390 260", "295 380 200"}
+    for row in (first, second):
+        masses = [float(each.split("@")[0]) for each in row["p"].split()]
+        assert (row["n"], row["proved"], len(masses)) == ("300 400 300", "yes", 3)
+        assert float(row["radius"]) > 1.0001 * cc.certified_radius(masses[-1], SHELLED, "l2")
+        assert 0 < float(row["margin"]) < 1e-6
+    found = report(store, "--proved", "t.tsv")
+    assert found["proofs"] == {"proved": 2, "certificates": 2, "votes": True, "n": None}
+    table = Path("t.tsv").read_text()
+    assert cert(*given).status == 0
+    assert Path("t.tsv").read_text() == table  # each once
+    # all shells together certify less, and are other certificates
+    whole = ("--bound", "clopper-pearson")
+    assert not report(store, *whole, "--proved", "t.tsv")["proved"]
+    assert cert(*given, *whole).status == 0
+    assert len(rows(Path("t.tsv"))) == 4
+    assert report(store, *whole, "--proved", "t.tsv")["proved"]
+    # a table of such rows proves nothing of a log
+    log = ("--noise", "l2", "--dim", "64", "--sigma", "0.5", "--k", "56", "--attack", "l2",
+           "--alpha", "0.001")  # fmt: skip
+    write_log("log", [row_of(0, float(first["radius"]))])
+    assert not report("log", *log, "--proved", "t.tsv")["proved"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("298 390", "290 390"),
+        ("300 400", "310 400"),
+        ("@", "@0."),
+        ("@", "#"),
+        (" 260", ""),
+        ("\t0.001\t", "\t2\t"),
+        ("\tyes", "\tmaybe"),
+    ],
+    ids=str.strip,
+)
+def test_a_row_by_shells_that_contradicts_itself_is_refused(
+    old: str, new: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = shelled(Path("s.db"))
+    assert cert("prove", "--store", store, "--out", "t.tsv", *SERIAL).status == 0
+    head, *lines = Path("t.tsv").read_text().splitlines(keepends=True)
+    (line,) = [line for line in lines if "298 390" in line]
+    Path("t.tsv").write_text(head + line.replace(old, new, 1))
+    said = cert("report", store, "--proved", "t.tsv")
+    assert (said.status, said.err.count("\n")) == (2, 1)
+    assert "table must be a table of proofs whose rows agree" in said.err
+
+
+def test_radii_by_shells_that_are_too_large_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, right = shelled(tmp_path / "s.db"), cc.shell_votes.shell_radius
+    wrong = lambda *given: np.asarray(right(*given)) * (1 + 1e-5)  # noqa: E731
+    monkeypatch.setattr(cc.shell_votes, "shell_radius", wrong)
+    said = cert("prove", "--store", store, *SERIAL)
+    assert said.status == 1
+    assert said.out.count("NOT PROVED") == 2
 
 
 @pytest.mark.parametrize(
@@ -182,12 +271,13 @@ def test_a_run_of_the_digits_is_proved_and_audited_whole(
         "    return np.linalg.norm(z[:, None] - centres, axis=2).argmin(axis=1)\n"
     )
     source = ("--data", "digits", "--model", "means:predict", "--store", "s.db", "--quiet")
-    for i, (attack, _, noise) in enumerate(entries()):
+    plain = [(attack, noise, ()) for attack, _, noise in entries()]
+    for i, (attack, noise, how) in enumerate([*plain, ("l2", SHELLED, ("--shells",))]):
         values = {key: str(value) for key, value in noise.to_dict().items() if key != "dim"}
         given = [word for key, value in values.items() for word in (f"--{key}", value)]
         said = cert(
             "certify", *source, *given, "--attack", attack, "--n", "500", "--indices", "0-39",
-            "--run", str(i),
+            "--run", str(i), *how,
         )  # fmt: skip
         assert said.status == 0, said.err
         run = ("--run", str(i))
@@ -273,6 +363,9 @@ def test_a_log_by_the_fewest_votes(tmp_path: Path) -> None:
         (("--radius", "1", "--p", "0.9"), "--noise must be given"),
         ((*NOISE, "--log", "none", "--n", "10", "--alpha", "0.1"), "log must be"),
         (("--store", "none"), "none"),
+        ((*NOISE, "--radius", "1", "--p", "0.9", "--bound", "shells"), "--bound must come with"),
+        (("--store", "s.db", "--bound", "runner-up"), "--bound must be of one class to be proved"),
+        (("--store", "s.db", "--bound", "shells"), "bound must be one that reads counts"),
         ((*NOISE, "--radius", "1", "--p", "0.9", "--workers", "0"), "--workers must be"),
         ((*NOISE, "--radius", "1", "--p", "0.9", "--out", "data.txt"), "table of proofs"),
         ((*NOISE, "--radius", "1", "--p", "0.9", "--out", "no/t.tsv"), "folder that exists"),
@@ -283,6 +376,7 @@ def test_one_line_says_what_is_wrong(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("data.txt").write_text("mine\n")
+    filled(Path("s.db"), range(1))
     said = cert("prove", *given)
     assert said.status == 2
     assert words in said.err

@@ -27,7 +27,7 @@ import cert_core as cc
 from cert_models.cli import main
 from cert_models.data.datasets import digits
 from cert_models.reports import tables as report
-from cert_models.reports.page import gallery, page
+from cert_models.reports.page import Picture, gallery, page
 from cert_models.store.counts import CountStore
 from cert_models.store.results import Result, default_radii, subset
 from cert_models.store.runs import FixedPlan, Run, Votes
@@ -283,7 +283,7 @@ def test_radii_in_other_scales_make_tables_of_their_own(tmp_path: Path) -> None:
 
 def test_curves_are_exact_steps(tmp_path: Path) -> None:
     r = RESULTS[0]
-    x, y = report._steps(r, 1.0, None)
+    x, y = report.steps_of(r, 1.0, None)
     for radius in np.linspace(0, 1, 333):
         assert y[np.searchsorted(x, radius)] == r.accuracy(radius)
     for suffix, magic in ((".png", b"\x89PNG"), (".svg", b"<?xml"), (".pdf", b"%PDF")):
@@ -368,8 +368,60 @@ def test_pictures_are_the_inputs_and_noisy_copies() -> None:
         expected = np.round(np.clip(noisy, 0, 1) * 255).reshape(8, 8)
         np.testing.assert_array_equal(images[4 + i], expected)
         assert f"input {place}, class {data.y[place]}" in read.words
-    said = [word for word in read.words if "abstains" in word or ", l2 radius " in word]
+    captions = re.findall(r"<figcaption[^>]*>([^<]*)", written_page())
+    said = [words for words in captions if "abstains" in words or ", l2 radius " in words]
     assert len(said) == 8
+
+
+def test_the_page_says_where_it_comes_from() -> None:
+    begun = {"begun": "2026-01-02T03:04:05+00:00", "cert_core": "1.2", "python": "3.11"}
+    again = {"begun": "2026-01-05T06:07:08+00:00", "cert_core": "1.3", "python": "3.11"}
+    run = dataclasses.replace(
+        RESULTS[0], model="net.pth", data="digits", seed=7, starts=(begun, again)
+    )
+    log = dataclasses.replace(RESULTS[1], noise=None, alpha=None)
+    words = References(page("t", [run, log], report.tables([run, log]))).words
+    for said in (
+        "net.pth", "digits", repr(NOISE), "7", f"{begun['begun']} to {again['begun']}",
+        "cert_core 1.2, python 3.11; cert_core 1.3, python 3.11",
+    ):  # fmt: skip
+        assert said in words
+    assert words.count("not stated") >= 6
+
+
+def test_the_page_lists_every_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = RESULTS
+    made = report.listing([one, dataclasses.replace(other, name="b").restricted([0, 2])])
+    assert len(made.rows) == len(one)
+    for row in made.rows:
+        place = np.flatnonzero(one.indices == int(row[0]))[0]
+        assert row[1] == str(one.labels[place])
+        if one.predict[place] == cc.ABSTAIN:
+            assert row[2:4] == ("abstains", "")
+        else:
+            assert row[2] == str(one.predict[place])
+            assert 0 <= one.radius[place] - float(row[3]) < 1e-4
+        assert (row[4:] == ("", "")) == (int(row[0]) not in (0, 2))
+    assert made.notes == ()
+    monkeypatch.setattr(report, "LISTED", 3)
+    few = report.listing([one])
+    assert len(few.rows) == 3
+    assert few.notes == ("The first 3 of them; cert export writes all.",)
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"),
+    [
+        ((28, 28), "width: 9rem; height: 9rem"),
+        ((32, 64, 3), "width: 9rem; height: 4.5rem"),
+        ((9, 3), "width: 3rem; height: 9rem"),
+    ],
+)
+def test_pictures_keep_their_proportions(shape: tuple[int, ...], size: str) -> None:
+    shown = [[Picture(np.zeros(shape, np.uint8), "clean"), Picture(np.ones(shape, np.uint8), "a")]]
+    text = page("t", RESULTS[:1], report.tables(RESULTS[:1]), shown)
+    assert text.count(f'style="{size}"') == 2
+    assert "background: #e8e8ea" not in text
 
 
 def test_colour_pictures() -> None:
@@ -499,7 +551,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
     [
         ["report", "store.db", "--out", "store.db"],
         ["report", "store.db", "--html", "store.db"],
-        ["report", "store.db", "--plot", "small.npz"],
+        ["report", "store.db", "--picture", "small.npz"],
         ["report", "sigma_0.25", "--out", "sigma_0.25"],
         ["compare", "--store", "store.db", "--attack", "l2", "--out", "store.db"],
         ["compare", "--dim", "4", "--attack", "l2", "--noises", "gaussian", "--out", "store.db"],
@@ -561,7 +613,7 @@ def test_report_of_a_store(capsys: pytest.CaptureFixture[str], folder: Path) -> 
 def test_report_of_both(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
     status, out, _ = run(
         capsys, "store.db", "published=sigma_0.25", "--rho", "0.01", "--alpha", "0.001",
-        "--title", "both & more", "--html", "page.html", "--plot", "a.png", "--plot", "b.pdf",
+        "--title", "both & more", "--html", "page.html", "--picture", "a.png", "--picture", "b.pdf",
         "--out", "table.txt", "--images", "3",
     )  # fmt: skip
     assert status == 0
@@ -651,13 +703,13 @@ WRONG = [
     (["sigma_0.25", "--at", "-1"], "--at must be numbers >= 0"),
     (["sigma_0.25", "--rho", "0.01"], "alpha must be known"),
     (["store.db", "--rho", "2"], "rho must be in (0, 1), got 2.0"),
-    (["store.db", "--plot", "a.gif"], "plot must be a .png, .svg or .pdf"),
+    (["store.db", "--picture", "a.gif"], "--picture must be a .png, .svg or .pdf"),
     (["store.db", "other.tsv", "--common"], "--common must leave an input"),
     (["store.db", "--html", "p.html", "--data", "digits", "--images", "0"], "--images must be"),
     (["store.db", "--html", "p.html", "--data", "small.npz"], "noise must have dim = 4"),
     (["sigma_0.25", "--html", "p.html", "--data", "digits"], "noise must be known"),
     (["sigma_0.25", "--noise", "gaussian", "--dim", "64"], "--sigma must be given"),
-    (["store.db", "--plot", "no/such/a.png"], "--plot must be in a folder that exists"),
+    (["store.db", "--picture", "no/such/a.png"], "--picture must be in a folder that exists"),
     (["store.db", "--alpha", "0.9"], "alpha must be a number in (0, 0.5]"),
 ]
 

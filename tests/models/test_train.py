@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,12 @@ from models.layouts import write_cifar10, write_imagenet
 import cert_core as cc
 from cert_models.cli import main
 from cert_models.data.datasets import Dataset, digits
-from cert_models.networks.architectures import digits_network
+from cert_models.data.formats import LazyArray
+from cert_models.networks.architectures import digits_network, make_network
 from cert_models.networks.models import load_checkpoint
 from cert_models.networks.train import (
     Recipe,
+    right_of,
     shifted_and_mirrored,
     train_checkpoint,
     train_under_noise,
@@ -263,7 +266,8 @@ def test_certify_a_resnet50_in_the_published_layout(
             torch.tensor(0.001 ** (1 / 12.0), dtype=torch.float64)
         )
     )
-    assert certified["radii"][-1] == pytest.approx(radius, abs=1e-3)
+    (row,) = certified["rows"]
+    assert row["radius"] == pytest.approx(radius, rel=1e-6)
 
 
 WRONG = [
@@ -305,3 +309,144 @@ def test_the_model_is_what_the_file_says(tmp_path: Path) -> None:
     x = torch.from_numpy(np.asarray(SMALL.x))
     with torch.inference_mode():
         torch.testing.assert_close(loaded(x), module(x), rtol=0, atol=0)
+
+
+def test_parts_are_apart() -> None:
+    """Every input is in one of the two, with its label, whatever the seed."""
+    for seed, share in ((0, 0.1), (1, 0.5), (2, 0.99)):
+        rest, held = SMALL.apart(share, seed)
+        assert len(held) == round(share * len(SMALL))
+        rows = [
+            (x.tobytes(), y) for part in (rest, held) for x, y in zip(part.x, part.y, strict=True)
+        ]
+        assert sorted(rows) == sorted(
+            (x.tobytes(), y) for x, y in zip(SMALL.x, SMALL.y, strict=True)
+        )
+    same_again, _ = SMALL.apart(share, seed)
+    assert same_again.y.tolist() == rest.y.tolist()
+    other, _ = SMALL.apart(share, seed + 1)
+    assert not np.array_equal(other.x, rest.x)
+    lazy = dataclasses.replace(SMALL, x=LazyArray(SMALL.x.shape, lambda rows: SMALL.x[rows]))
+    for part, whole in zip(lazy.apart(share, seed), (rest, held), strict=True):
+        assert np.array_equal(part.x[:], whole.x)
+        assert np.array_equal(part.x[np.array([0])], whole.x[:1])
+    for bad in (0.0, 1.0, -0.5, 0.001, 0.999, float("nan")):
+        with pytest.raises(ValueError, match=r"held_out must be in \(0, 1\)"):
+            SMALL.apart(bad, 0)
+
+
+def test_what_is_held_out_changes_no_training(tmp_path: Path) -> None:
+    """The parameters are those of a training that tries nothing; the file has every trial, the
+    last one that of the network it holds; a pause changes none."""
+    rest, held = SMALL.apart(0.3, 0)
+    train_checkpoint(tmp_path / "plain.pt", rest, RECIPE)
+    seen: list[dict[str, int]] = []
+    train_checkpoint(
+        tmp_path / "tried.pt", rest, RECIPE, held_out=held, check_every=2, tried=seen.append
+    )
+    assert same(parameters(tmp_path / "plain.pt"), parameters(tmp_path / "tried.pt"))
+    kept = torch.load(tmp_path / "tried.pt", weights_only=True)["held_out"]
+    assert [trial["epoch"] for trial in kept["tried"]] == [2, 3]
+    assert kept["tried"] == seen
+    assert kept["inputs"] == len(held)
+    model = load_checkpoint(tmp_path / "tried.pt", 10)
+    start = RECIPE.epochs * len(rest)
+    clean, noisy = right_of(model, held, NOISE, seed=5, start=start, batch_size=7)
+    assert seen[-1] == {"epoch": 3, "clean": clean, "noisy": noisy}
+    scores = model(torch.from_numpy(held.x)).argmax(dim=1).numpy()
+    assert clean == (scores == held.y).sum()
+    assert not model.training
+    right_of(model.train(), held, NOISE, seed=5, start=start, batch_size=7)
+    assert model.training
+
+    def interrupt(epoch: int, loss: float, right: float) -> None:
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    parts: dict[str, Any] = {"held_out": held, "check_every": 2}
+    with pytest.raises(KeyboardInterrupt):
+        train_checkpoint(tmp_path / "parts.pt", rest, RECIPE, progress=interrupt, **parts)
+    for other in (None, held.of(np.arange(5))):
+        with pytest.raises(ValueError, match="held_out must be the 39 inputs held out, as in"):
+            train_checkpoint(tmp_path / "parts.pt", rest, RECIPE, resume=True, held_out=other)
+    train_checkpoint(tmp_path / "parts.pt", rest, RECIPE, resume=True, **parts)
+    assert torch.load(tmp_path / "parts.pt", weights_only=True)["held_out"] == kept
+    with pytest.raises(ValueError, match="held_out must be none, as in the run to resume"):
+        train_checkpoint(tmp_path / "plain.pt", rest, RECIPE, resume=True, held_out=held)
+
+
+HELD: list[tuple[Any, dict[str, Any], str]] = [
+    (SMALL, {}, "held_out must be inputs that are not trained on"),
+    (Dataset("d", np.zeros((3, 2, 2), np.float32), np.zeros(3, int), 10), {}, "shape"),
+    (Dataset("d", SMALL.x[:3], SMALL.y[:3] + 9, 20), {}, "below the 10 classes"),
+    (SMALL.of(np.arange(3)), {"check_every": 0}, "check_every must be an integer >= 1"),
+]
+
+
+@pytest.mark.parametrize(("held", "more", "message"), HELD)
+def test_what_may_not_be_held_out(
+    tmp_path: Path, held: Any, more: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        train_checkpoint(tmp_path / "a.pt", SMALL, RECIPE, held_out=held, **more)
+    assert not (tmp_path / "a.pt").exists()
+
+
+def test_held_out_from_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a share, and as data; the means are told as they come; how to go on after Ctrl-C."""
+    monkeypatch.chdir(tmp_path)
+    np.savez("a.npz", x=SMALL.x, y=SMALL.y)
+    np.savez("b.npz", x=digits("test").x[:50], y=digits("test").y[:50])
+    command = ["train", "--data", "a.npz", "--arch", "digits", "--noise", "gaussian", "--sigma",
+               "0.2", "--epochs", "3", "--check-every", "2"]  # fmt: skip
+    assert main([*command, "--held-out", "0.2", "--out", "share.pt"]) == 0
+    out, err = capsys.readouterr()
+    assert [line for line in err.splitlines() if "epoch 2, 26 inputs held out: " in line]
+    assert "104 inputs of a.npz" in out
+    assert "epoch 3, 26 inputs held out: " in out
+    assert main([*command, "--held-out", "b.npz", "--out", "b.pt", "--json", "--quiet"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    said = json.loads(out)
+    assert said["inputs"] == 130
+    assert said["held_out"]["inputs"] == 50
+    assert [trial["epoch"] for trial in said["held_out"]["tried"]] == [2, 3]
+    for bad, message in (
+        ("1.5", "held_out must be in (0, 1)"), ("nan", "held_out must be in (0, 1)"),
+        ("none.npz", "none.npz"), ("a.npz", "held_out must be inputs that are not trained on"),
+    ):  # fmt: skip
+        assert main([*command, "--held-out", bad, "--out", "bad.pt", "--quiet"]) == 2
+        assert message in capsys.readouterr().err
+        assert not Path("bad.pt").exists()
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cert_models.networks.train.train_checkpoint", interrupted)
+    assert main([*command, "--out", "c.pt", "--quiet"]) == 130
+    told = "cert: interrupted: the same command with --resume goes on from c.pt\n"
+    assert capsys.readouterr().err == told
+
+
+@pytest.mark.parametrize("library", ["timm", "torchvision"])
+def test_a_library_s_networks(
+    library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is not there is said how to install; of one that is its own names alone are
+    taken, with as many classes as are asked for."""
+    monkeypatch.chdir(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, library, None)
+        with pytest.raises(ValueError, match=f"arch must name an installed library.*{library}$"):
+            make_network(f"{library}:resnet18", 7)
+    try:
+        __import__(library)
+    except Exception as error:  # it may be built for another torch
+        pytest.skip(f"{library}: {error}")
+    network = make_network(f"{library}:resnet18", 7).eval()
+    assert network(torch.zeros(2, 3, 64, 64)).shape == (2, 7)
+    for name in ("hf-hub:a/b", "", "ResNet18", "fcn_resnet50"):
+        with pytest.raises(ValueError, match=f"arch must be {library}:NAME of one of its"):
+            make_network(f"{library}:{name}", 7)

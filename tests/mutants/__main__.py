@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
 import datetime
 import hashlib
 import json
@@ -22,6 +23,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -64,6 +66,10 @@ class Copy:
 
     def __init__(self, number: int | str) -> None:
         self.root, self.compiled = KEPT / f"copy-{number}", KEPT / f"numba-{number}"
+        self.apart = KEPT / f"numba-{number}-slip"  # what was compiled with a slip in it
+        self.passed: set[str] = set()  # tests that pass without a slip
+        self.keeps_bytecode = True
+        self._slipped, self._touched, self._stale = "", int(time.time()), False
         shutil.rmtree(self.root, ignore_errors=True)
         shutil.copytree(ROOT, self.root, ignore=LEFT)
         environment = self.root / ".venv"
@@ -74,9 +80,10 @@ class Copy:
         self.python = environment / "bin" / "python"
 
     def run(self, *words: Any, **options: Any) -> subprocess.CompletedProcess[str]:
+        compiled = self.apart if "/kernels/" in self._slipped else self.compiled
         told = {
-            "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1",
-            "NUMBA_CACHE_DIR": str(self.compiled),
+            "OMP_NUM_THREADS": "1", "NUMBA_CACHE_DIR": str(compiled),
+            "PYTHONDONTWRITEBYTECODE": "" if self.keeps_bytecode else "1",
         }  # fmt: skip
         return subprocess.run(
             [self.python, "-m", *map(str, words)], cwd=self.root, env={**os.environ, **told},
@@ -90,7 +97,11 @@ class Copy:
         return "" if done.returncode == 0 else done.stderr[-300:]
 
     def failure(self, tests: list[str]) -> str:
-        """The first test that fails, in the order given; "" where none does."""
+        """What the build says if it fails, or the first test that does, in the order given; ""
+        where none does."""
+        if self._stale and (said := self.build()):
+            return said
+        self._stale = False
         try:
             how = ("-x", "-q", "-m", "not slow", "-p", "no:cacheprovider")
             done = self.run("pytest", *how, *tests, timeout=PATIENCE)
@@ -101,12 +112,33 @@ class Copy:
             return found[1]
         return "" if done.returncode in (0, 5) else (done.stdout + done.stderr)[-300:].strip()
 
-    def put(self, slip: Slip, text: str) -> str:
-        """Write the file, and build where that is native; what the build says if it fails."""
-        (self.root / slip.file).write_text(text, encoding="utf-8")
-        if "/kernels/" in slip.file:  # Numba does not see what others inlined
-            shutil.rmtree(self.compiled, ignore_errors=True)
-        return self.build() if slip.file.endswith(NATIVE) else ""
+    @contextlib.contextmanager
+    def slipped(self, slip: Slip) -> Iterator[None]:
+        """The copy with a slip in it.
+
+        Bytecode goes by seconds and sizes: no two contents of a file have one time here.
+        """
+        path, self._slipped = self.root / slip.file, slip.file
+        clean, was, native = path.read_text(encoding="utf-8"), path.stat(), path.suffix in NATIVE
+        assert clean.count(slip.old) == 1, f"{slip}: its old text does not stand there once"
+        try:
+            path.write_text(clean.replace(slip.old, slip.new), encoding="utf-8")
+            self._touched = max(self._touched + 1, int(time.time()))
+            os.utime(path, (self._touched, self._touched))
+            self._stale |= native
+            yield
+        finally:
+            path.write_text(clean, encoding="utf-8")
+            if not native:  # which is built again where it is newer
+                os.utime(path, ns=(was.st_atime_ns, was.st_mtime_ns))
+            self._slipped, self._stale = "", self._stale or native
+            shutil.rmtree(self.apart, ignore_errors=True)
+
+    def passes(self, test: str) -> bool:
+        """Whether it passes without a slip."""
+        if test not in self.passed and not self.failure([test]):
+            self.passed.add(test)
+        return test in self.passed
 
 
 def touching(slip: Slip) -> list[str]:
@@ -131,18 +163,17 @@ def nearest(slip: Slip) -> list[str]:
 
 def tried(slip: Slip, copy: Copy, *, rest: bool) -> dict[str, Any]:
     """What notices the slip; the copy is as it was afterwards."""
-    begun, clean = time.monotonic(), (copy.root / slip.file).read_text(encoding="utf-8")
-    assert clean.count(slip.old) == 1, f"{slip}: its old text does not stand there once"
-    try:
-        noticed = copy.put(slip, clean.replace(slip.old, slip.new))
-        for tests in (nearest(slip), touching(slip) if rest else []):
+    begun = time.monotonic()
+    files = [[name] for name in nearest(slip)] + ([touching(slip)] if rest else [])
+    noticed = ""
+    with copy.slipped(slip):
+        for tests in files:
             noticed = noticed or (copy.failure(tests) if tests else "")
-    finally:
-        copy.put(slip, clean)
-    alone = bool(noticed.startswith("tests/")) and copy.failure([noticed.split(" - ")[0]])
+    known = not noticed.startswith("tests/") or copy.passes(noticed)
     return {
-        "file": slip.file, "breaks": slip.breaks, "by": "" if alone else noticed,
-        "fails without": alone or "", "rest": rest, "seconds": round(time.monotonic() - begun),
+        "file": slip.file, "breaks": slip.breaks, "by": noticed if known else "",
+        "fails without": "" if known else noticed, "rest": rest,
+        "seconds": round(time.monotonic() - begun),
     }  # fmt: skip
 
 

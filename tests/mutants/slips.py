@@ -50,7 +50,7 @@ CORE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         ("(entropy - 1e-15) >= level", "(entropy - 1e-15) >= level - 0.7", "Chernoff at 2 alpha"),
         ("7.0 * level / (3.0 * (total - 1.0))", "level / (3.0 * (total - 1.0))", "Maurer and Pontil's second term"),
     ]),
-    "cert_core/tails.py": ("core/test_tails.py core/test_confidence.py", [
+    "cert_core/tails.py": ("core/test_tails.py core/test_confidence.py models/test_blocks.py", [
         ("y - (value - target + error) / first - 4.0", "y - (value - target - error) / first - 4.0",
          "the error of a tail on the unsafe side"),
         ("    return total + beyond, end", "    return total, end", "the rest of a tail not counted"),
@@ -58,8 +58,11 @@ CORE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         ("return (1.0 + 4.0 * EPS) * math.log(level) / n", "return (1.0 - 4.0 * EPS) * math.log(level) / n",
          "unanimous votes rounded up"),
         ("_stirling(n) - _stirling(k) - _stirling(rest)", "_stirling(n) - _stirling(k)", "the peak of a binomial law"),
+        ("total[part] = _sum(k[part], rest[part],", "total[part] = _sum(k[part], rest[:COLUMNS][: len(u[part])],",
+         "integrals of a block with the first ones' votes"),
     ]),
-    "cert_core/certificates.py": ("core/test_certify.py models/test_independence.py", [
+    "cert_core/certificates.py": (
+        "core/test_certify.py models/test_independence.py hostile/test_hostile_statements.py", [
         ("    top = selection.argmax(axis=1)\n    p_lower",
          "    top = estimation.argmax(axis=1)\n    p_lower",
          "the class chosen by the votes that bound it"),
@@ -87,12 +90,19 @@ CORE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         ("lower = how.lower(rows, how.share * level)", "lower = how.lower(np.sort(rows), how.share * level)",
          "scores sorted before bets"),
     ]),
-    "cert_core/provenance.py": ("core/test_smoothed.py hostile/test_hostile_statements.py models/test_independence.py", [
+    "cert_core/provenance.py": ("core/test_records.py core/test_smoothed.py hostile/test_hostile_statements.py models/test_independence.py", [
+        ("            low = ends[place[run[0]]] - len(same[0].indices)", "            low = 0",
+         "rows of a later part with the samples of others"),
+        ("groupby(drawn, lambda each: (each.seed, each.indices))", "groupby(drawn, lambda each: each.stage)",
+         "stages of one input's samples apart"),
         ("            if start < stop:\n", "            if start + 1 < stop:\n", "one sample used twice unseen"),
         ("        if other != replace(self, start=self.stop, stop=other.stop, failed=other.failed):", "        if False:",
          "stretches joined that do not go on"),
         ("found.drawn = parts if all(len(part.indices) == len(found) for part in parts) else ()",
          "found.drawn = ()", "chosen rows forget their samples"),
+    ]),
+    "cert_core/records.py": ("core/test_records.py", [
+        ("if found.ndim != 1 or len(np.unique(found)) < len(found):", "if found.ndim != 1:", "an input chosen twice"),
     ]),
     "cert_core/votes.py": ("core/test_votes.py models/test_independence.py", [
         ('place = buffer[part], {"start": begin + drawn, "stream"', 'place = buffer[part], {"start": begin, "stream"',
@@ -132,13 +142,15 @@ CORE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
          "a rank that was not kept"),
     ]),
     "cert_core/smoothed.py": ("core/test_smoothed.py models/test_independence.py", [
-        ('estimation = self.counts(x, n, seed, stage="estimation", **which)',
-         'estimation = self.counts(x, n, seed, stage="selection", **which)', "both stages from one stream"),
-        ('labels = self.mean_scores(x, n0, seed, stage="selection", **by).argmax(axis=1)',
-         "labels = self.mean_scores(x, n0, seed, **by).argmax(axis=1)",
+        ('estimation = self.counts(x, n, seed, stage="estimation", progress=second, **which)',
+         'estimation = self.counts(x, n, seed, stage="selection", progress=second, **which)', "both stages from one stream"),
+        ('means = self.mean_scores(x, n0, seed, stage="selection", progress=first, **by)',
+         "means = self.mean_scores(x, n0, seed, progress=first, **by)",
          "the class of soft votes chosen by the scores that bound it"),
         ("return certify_top_k(*stages, k=k, alpha=alpha)", "return certify_top_k(*stages, k=k, alpha=2 * alpha)",
          "certify_top_k at 2 alpha"),
+        ("told(seen * copies, len(inputs) * copies)", "told(seen, len(inputs))", "parts of executors told in inputs"),
+        ("told(len(results), len(inputs))", "told(len(inputs), len(inputs))", "all of it told at once"),
     ]),
     "cert_core/monte_carlo.py": ("core/test_budgets.py core/test_monte_carlo.py", [
         ("half = self.alpha / 2", "half = self.alpha", "two counts at alpha each"),
@@ -199,11 +211,12 @@ CORE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
          "each.count(labels[: high - low], failed[low:high])",
          "votes of another input of the batch"),
     ]),
-    "cert_core/bounds.py": ("core/test_oracle.py core/test_properties.py", [
+    "cert_core/bounds.py": (
+        "core/test_oracle.py core/test_search.py hostile/test_intervals.py core/test_properties.py", [
         ("return np.where(1.0 - value < p, np.nextafter(value, 0.0), value)", "return value", "a complement rounded up"),
         ("return min(math.nextafter(value, 2.0) if short else value, 1.0)", "return min(math.nextafter(value, 0.0), 1.0)",
          "the probability needed rounded down"),
-        ("law.bound(y * tau, near)\n        certified = excess <= p - 0.5 if", "law.bound(y * tau, near)\n        certified = excess <= p - 0.5 + 1e-9 if",
+        ("excess <= p - 0.5 if excess < 0.25 else deficit >= 1.0 - p\n        low, high", "excess <= p - 0.5 + 1e-9 if excess < 0.25 else deficit >= 1.0 - p\n        low, high",
          "a radius searched with slack"),
         ("if high - low < apart:\n            return math.exp(low)", "if high - low < apart:\n            return math.exp(high)", "the end that is not certified"),
         ("one(x) / unit * (1 - 1e-14)", "one(x) / unit * (1 + 1e-14)", "closed radii rounded up"),
@@ -221,7 +234,7 @@ CORE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         ("np.searchsorted(at_edges, log_normal_scores) - 1", "np.searchsorted(at_edges, log_normal_scores)", "the next piece of a curve"),
         ("radii * (noise.scale_unit * (1.0 - 1e-15))", "radii * (noise.scale_unit * (1.0 + 1e-6))", "radii in another unit"),
     ]),
-    "cert_core/separation.py": ("core/test_certify.py", [
+    "cert_core/separation.py": ("core/test_certify.py core/test_discrete.py", [
         ("return bool(first > complement_above(second))", "return bool(first > 1.0 - second - 1e-6)", "classes apart that are not"),
         ("SHRINK = 3e-10", "SHRINK = -3e-10", "the far side of a root"),
     ]),
@@ -298,12 +311,42 @@ CORE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         ("rejected[order[: kept.argmax() if kept.any() else len(p)]] = True", "rejected[order] = ~kept", "labels beyond Holm's first failure"),
         ("np.where(distinct == 0, 1.0, tail * (1.0 + MARGIN))", "np.where(distinct == 0, 1.0, tail * (1.0 - 1e-3))", "p-values rounded down"),
     ]),
+    "cert_core/routing.py": ("core/test_routing.py", [
+        ("return split_alpha(alpha, (1, 1))[0]", "return alpha", "router and branch at alpha each"),
+        ("radius[rows] = np.minimum(router.radius[rows], branch.radius)", "radius[rows] = branch.radius", "a branch beyond what its router is certified for"),
+        ('    check_apart("branches", APART, drawn, ANEW)\n', "", "branches certified by the votes that chose them"),
+        ("remedy=remedy) ^ 1 << 31", "remedy=remedy)", "a router's samples those of its branches"),
+        ("    _check_memory([*chosen, *(table for pair in given for table in pair or ())])\n", "", "one table for router and branch"),
+        ("        _check_inputs(number, branch, router, rows)\n", "", "a branch of other inputs"),
+        ("        branch = whole if size == len(rows) else whole[rows]\n", "        branch = whole[: len(rows)]\n", "rows of a branch moved"),
+        ('            raise fail("noise", rule, noise, "give all the same scales")', "            pass", "the smaller of radii of two measures"),
+    ]),
     "cert_core/percentiles.py": ("core/test_percentiles.py", [
         ("    level, r = alpha_value(alpha) / 2, radius_value(radius)\n    above =", "    level, r = alpha_value(alpha), radius_value(radius)\n    above =",
          "both ends of a percentile at alpha each"),
         ("return n + 1 - _rank(n, below, level), _rank(n, above, level)", "return n + 2 - _rank(n, below, level), _rank(n, above, level)",
          "a rank too high"),
         ("betting_lower(complement_below(values), level)", "betting_lower(values, level)", "an upper mean from below"),
+    ]),
+    "cert_core/proof.py": ("core/test_shell_proofs.py core/test_proof.py", [
+        ("        tail = count * worst\n", "        tail = worst\n", "each of the masses by shell at alpha"),
+        ("share /= norms.between(", "share *= norms.between(", "masses of a class taken for its share of the noise"),
+        ("sum(cast[:j]), sum(drawn[:j]), share", "cast[j - 1], drawn[j - 1], share", "votes of a shell for those within it"),
+        ("if taus[0] == -math.inf or any(later > tau for tau, later in pairwise(taus)):", "if taus[0] == -math.inf:",
+         "multipliers that rise outwards"),
+        ("return mass >= 1 or mass >= _norms(noise)", "return mass >= 0 or mass >= _norms(noise)",
+         "an endless multiplier where the class has not all of the noise"),
+        ("    p = p.upper()\n", "    p = p.lower()\n", "a tail at the least probability that it may have"),
+    ]),
+    "cert_core/balls.py": ("core/test_shell_proofs.py core/test_proof.py", [
+        ("curve = Integral(law, abs(cell.tau), -1 if cell.tau > 0 else 1)",
+         "curve = Integral(law, abs(cell.tau), 1 if cell.tau > 0 else -1)", "l = tau for l = -tau"),
+        ("curve.reaching(edge, True) for edge", "curve.reaching(edge, False) for edge", "|z| for |z - delta| at edges"),
+        ("        left = beyond\n", "        left = right\n", "where a curve leaves an edge"),
+        ("return total - Level(law, last).value(share, left) if last.is_finite() else total", "return total",
+         "what lies within the last edge"),
+        ("return self.value(tolerance, *middles) + slack(self.mass(spread))",
+         "return self.value(tolerance, *middles) * 0.999999", "a little less of the noise within a norm"),
     ]),
     "cert_core/deterministic.py": ("core/test_discrete.py", [
         ("steps = margin.min(axis=1) // 2", "steps = (margin.min(axis=1) + 1) // 2", "a copy more than may change"),
@@ -344,9 +387,45 @@ CORE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
     "cert_core/native/drawing.h": ("core/test_kernels.py core/test_moments.py", [
         ("k1 += 0xBB67AE85u;", "k1 += 0xBB67AE84u;", "another generator than the contract's"),
     ]),
+    "cert_core/kernels/reference.py": ("core/test_kernels.py models/test_blocks.py core/test_lattice.py", [
+        ("_copies(noise, copied, high - low, seed, start + low, stream)", "_copies(noise, copied, high - low, seed, start, stream)", "every block of copies the same"),
+        ("rows = _rows(noise, high - low, seed, start + low, stream", "rows = _rows(noise, high - low, seed, start, stream", "every block of rows the same"),
+        ("bounded = _bounded_rows(noise, len(rows[part]), key, samples[part], stream)", "bounded = _bounded_rows(noise, len(rows[part]), key, samples[: len(rows[part])], stream)",
+         "every block on a lattice the same"),
+    ]),
+    "cert_core/kernels/host.py": ("core/test_kernels.py core/test_shell_votes.py", [
+        ("z = draw(noise, size, seed, start=start + low, dtype", "z = draw(noise, size, seed, start=start, dtype", "every block of norms the same"),
+    ]),
+    "cert_core/kernels/cpu/backend.py": ("core/test_kernels.py core/test_monte_carlo.py", [
+        ("noise, len(part), seed, start=start + at, out=part", "noise, len(part), seed, start=start + low, out=part", "every block of log ratios the same"),
+    ]),
+    "cert_core/tuning.py": ("core/test_tuning.py", [
+        ("if both := sorted(set(first) & set(second)):", "if both := []:", "winners certified by inputs that chose them"),
+        ("block = min(BLOCK, rest, (self.left() - end) // worst if worst else rest)", "block = min(BLOCK, rest)", "a budget that does not hold"),
+        ("self.enough = math.log(max(len(most) - 1, 1) / rho)", "self.enough = math.log(1.0 / 0.9)", "rivals told to be worse by chance"),
+        ("- math.log(len(STAKES)), 0.0)", ", 0.0)", "players that begin with more than they have"),
+        ("-self.scores(objective, c).mean()", "self.scores(objective, c).mean()", "the worse half kept"),
+        ("given[inputs], n0, n, alpha, attack, seed, indices=parts[1]", "given[np.array(parts[0])], n0, n, alpha, attack, seed, indices=parts[0]",
+         "the numbers of the inputs that chose, as fresh ones"),
+        ("    count, half = len(certificates), rho / 2\n", "    count, half = len(certificates), min(5 * rho, 0.5)\n", "intervals at several times rho"),
+        ("right = (certificates.label == np.asarray(labels)) & (", "right = (True) & (", "wrong labels counted as certified"),
+    ]),
 }  # fmt: skip
 
 MODELS: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
+    "cert_models/tuning.py": ("models/test_tune.py hostile/test_hostile_tune.py", [
+        ("if both := others[part] & set(store.indices(name)):", "if both := set():", "parts that changed places in a store"),
+        ("[index for index in chosen if index not in known]", "list(chosen)", "what a store has counted again"),
+        ("(name, run), inputs = self._run(FRESH, number), self.parts[1]", "(name, run), inputs = self._run(FRESH, number), self.parts[0]",
+         "the command's fresh numbers by the inputs that chose"),
+    ]),
+    "cert_models/estimators.py": ("models/test_estimators.py", [
+        ("cc.draw(noise, copies, key, start=i * copies, center=row", "cc.draw(noise, copies, key, center=row",
+         "every input fitted under the same noise"),
+        ("key = int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0])", "key = seed << 32",
+         "fitted to the copies that certify"),
+        ("places.get(label, len(places))", "places.get(label, 0)", "a class that fit did not see is the first"),
+    ]),
     "cert_models/smooth/classifier.py": ("models/test_smooth.py models/test_independence.py", [
         ("part = votes[max(low - start, 0) : max(low + size - start, 0)]", "part = votes[: max(low + size - start, 0)]",
          "votes of other inputs of the batch"),
@@ -360,7 +439,15 @@ MODELS: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         ("    others[kept] = batch[kept]\n    if apart(others)", "    if apart(batch)", "rows that look at each other taken"),
         ("        if isinstance(part, BatchNorm) and part.running_mean is None:", "        if False:", "batch statistics without training mode taken"),
     ]),
-    "cert_models/run.py": ("models/test_promises.py models/test_independence.py models/test_power_cut.py", [
+    "cert_models/commands/routes.py": ("models/test_routed_runs.py", [
+        ("level = cc.routing.halves(options.alpha)", "level = options.alpha", "tests of a router and of its branches at alpha each"),
+    ]),
+    "cert_models/commands/options.py": ("models/test_routed_runs.py models/test_command_line.py", [
+        ("with_rms(rms=rms, **values)", "with_rms(rms=2 * rms, **values)", "a level that was not asked for"),
+        ("if any(BRANCH in row.extra for row in rows):", "if False:", "a routed log taken for one of one noise"),
+    ]),
+    "cert_models/run.py": (
+        "models/test_promises.py models/test_independence.py models/test_power_cut.py models/test_engines.py", [
         ("estimation = smoothed.counts(x, stop - start, run.seed, indices=[index], start=start)",
          'estimation = smoothed.counts(x, stop - start, run.seed, indices=[index], start=start, stage="selection")',
          "both stages of a run from one stream"),
@@ -385,26 +472,32 @@ MODELS: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         ("                self.check_held()\n                yield", "                yield", "a transaction on a file that is gone"),
         ('        if damage != "ok":\n', "        if False:\n", "damage of pages unseen"),
     ]),
-    "cert_models/store/counts.py": ("models/test_promises.py models/test_counts.py", [
+    "cert_models/store/counts.py": ("models/test_routed_runs.py models/test_promises.py models/test_counts.py", [
         ('TOLD = {"counts": 5', 'TOLD = {"counts": 4', "the conflict check blind to a sequential path"),
         ("        with as_store_errors():\n            _check(run, votes)\n", "", "votes that no plan can have cast kept"),
+        ("        for part, cast in parts_of(run, votes):\n            _check(part, cast)\n", "        pass\n", "votes that no router can have cast kept"),
         ('head = f"({table!r}, {about[1:]!r}, "', 'head = f"({table!r}, "', "rows of one run read as another's"),
     ]),
-    "cert_models/store/runs.py": ("models/test_counts.py models/test_promises.py", [
+    "cert_models/store/runs.py": ("models/test_routed_runs.py models/test_counts.py models/test_promises.py", [
         ('_total("selection", votes.selection, self.n0, votes)\n        _total("estimation", votes.estimation, self.n, votes)\n        _absent(votes)\n',
          '_total("selection", votes.selection, self.n0, votes)\n        _absent(votes)\n', "votes of another number of samples"),
+        ("seed=cc.routing.router_seed(self.seed)", "seed=self.seed", "a router's samples those of its branches"),
         ('        if (CODE in mine[told]) != (CODE in theirs[told]):', "        if True:", "a model's code not told apart"),
     ]),
-    "cert_models/store/readings.py": ("models/test_promises.py models/test_counts.py", [
+    "cert_models/store/readings.py": ("models/test_routed_runs.py models/test_promises.py models/test_counts.py models/test_blocks.py", [
         ("number.adjusted() - 2", "number.adjusted() - 3", "a published radius taken as exact to a digit too many"),
         ("p, step = exact - step * (1.0 - exact) - 2.0**-53, 4 * step", "break", "a probability above the radius it is read from"),
         ("        if given != own:\n", "        if False:\n", "a sequential run read at another alpha"),
+        ("was_sent(each) for each in votes], sends.label", "was_sent(each) for each in votes], [each.router.selected for each in votes]", "a label whose router is not certified"),
+        ("share, asked = cc.routing.halves(alpha),", "share, asked = alpha,", "a routed run read at alpha each"),
+        ("part = cast[low : low + MANY]", "part = cast[:MANY][: len(cast) - low]", "votes of the first block of inputs for all"),
     ]),
-    "cert_models/store/results.py": ("models/test_report.py", [
+    "cert_models/store/results.py": ("models/test_report.py models/test_blocks.py", [
         ("right = (self.predict == self.labels) & (self.predict != cc.ABSTAIN)", "right = self.predict == self.labels", "abstentions right"),
         ("return int(binom.ppf(1 - share, len(self), self.alpha))", "return int(binom.ppf(share, len(self), self.alpha))", "the other quantile"),
         ("self.certified[wrong:]", "self.certified[: len(self) - wrong]", "the smallest radii left out"),
         ("wrong = 0 if rho is None else self.wrong_at_most(rho)\n        return max(", "wrong = 0\n        return max(", "a probable version that is the plain one"),
+        ("self.failed[low : low + BLOCK].tolist()", "self.failed[:count].tolist()", "FAILs of the first block of rows for all"),
     ]),
     "cert_models/store/fingerprints.py": ("models/test_promises.py models/test_workers.py models/test_engines.py", [
         ("    if _told(code) not in _codes(", "    if False and _told(code) not in _codes(", "code that ran before its file changed taken for the file's"),
@@ -437,7 +530,7 @@ MODELS: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         ("right = r.predict[at] == r.labels[at]", "right = r.predict[at] != cc.ABSTAIN", "a wrong class shown as right"),
     ]),
     "cert_models/reports/tables.py": ("models/test_promises.py models/test_report.py", [
-        ('axis.step(*_steps(result, reach, rho), where="pre", **steps)', 'axis.step(*_steps(result, reach, rho), where="post", **steps)',
+        ('axis.step(*steps_of(result, reach, rho), where="pre", **steps)', 'axis.step(*steps_of(result, reach, rho), where="post", **steps)',
          "the curve to the wrong side"),
         ("percent(result.count(r, rho), len(result)) if result.says(r) else UNTESTED", "percent(result.count(r, rho), len(result))", "shares at radii that were not tested"),
         ("average = radius(result.average_radius(rho)) if result.tested is None else UNTESTED", "average = radius(result.average_radius()) if result.tested is None else UNTESTED",
@@ -446,6 +539,27 @@ MODELS: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
     "cert_models/networks/checkpoints.py": ("models/test_models.py hostile/test_hostile_checkpoints.py", [
         ("torch.load(path, map_location=\"cpu\", weights_only=True)", "torch.load(path, map_location=\"cpu\", weights_only=False)", "code run from a checkpoint"),
         ("    if not all(same_normalization(layer, layers[0]) for layer in layers):", "    if False:", "two normalisations, the first taken"),
+    ]),
+    "cert_models/commands/config.py": ("models/test_command_line.py", [
+        ("if _named(leaf)[name].dest not in taken}", "if True}", "an option of the file where the command line excludes it"),
+        ("value = said.get(action.dest, action.default)", "value = action.default", "defaults saved in place of what was run"),
+        ("action.default, action.required, action.type = before", "action.default, action.required = before[:2]",
+         "options read as text from there on"),
+    ]),
+    "cert_models/networks/train.py": ("models/test_train.py", [
+        ("start=recipe.epochs * len(data),", "start=0,", "trials under the noise that was trained on"),
+        ("    module.train(training)\n    return clean", "    return clean", "a network that trains on as it is evaluated"),
+        ("    if kept != (None if held_out is None", "    if kept is None != (None if held_out is None", "a history of other inputs held out"),
+    ]),
+    "cert_models/data/datasets.py": ("models/test_blocks.py models/test_train.py hostile/test_hostile_data.py", [
+        ("self.of(np.sort(order[count:]))", "self.of(np.sort(order))", "inputs held out that are trained on"),
+        ("x.max(initial=0) >= DARK", "x.max(initial=0) >= 1", "bits and few grey levels taken for 0..255"),
+        ("(x.ndim > 2 and x.max", "(x.ndim > 1 and x.max", "features taken for pixels"),
+        ("np.float32) / np.float32(255)", "np.float32)", "radii in grey levels"),
+        ("noise.checked(self.x[low : low + BLOCK])", "noise.checked(self.x[:BLOCK])", "inputs beyond the first block not looked at"),
+    ]),
+    "cert_models/data/scales.py": ("models/test_blocks.py", [
+        ("total = total + apart**2 * (low * len(rows) / new)", "total = total + apart**2 * (len(rows) / new)", "deviations between blocks"),
     ]),
 }  # fmt: skip
 
