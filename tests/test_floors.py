@@ -43,7 +43,6 @@ FLOORS = [
     {
         "cert_core.bounds",
         "cert_core.draws",
-        "cert_core.proof",
         "cert_core.samples",
         "cert_core.votes",
     },
@@ -55,7 +54,7 @@ FLOORS = [
         "cert_core.sparse",
     },
     {"cert_core.records", "cert_core.separation", "cert_core.shells"},
-    {"cert_core.certificates"},
+    {"cert_core.certificates", "cert_core.proof"},
     {
         "cert_core.deterministic",
         "cert_core.executors",
