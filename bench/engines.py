@@ -3,19 +3,23 @@
     python bench/engines.py driver --inputs 100000
     python bench/engines.py driver --inputs 160 --seconds 1 --workers 8
     python bench/engines.py simulate --store sequential.db --passes 2500 --stretches 700
+    python bench/engines.py store --inputs 1000000
 
 `driver` counts stretches that do nothing, by a process that answers at once, into a store.
 `simulate` plays a run of ImageNet's validation set, an input's passes drawn from those that a store
 of a sequential run holds: inputs dealt out by stride, and stretches handed out as they are taken,
 by a driver that serves one after the other.  One GPU in twenty has half the speed; each is lost
 once in a hundred days for ten minutes, with what it has in hand.
+`store` fills one, and says what it takes to be read.
 """
 
 from __future__ import annotations
 
 import argparse
 import heapq
+import os
 import resource
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -82,6 +86,54 @@ def driver(inputs: int, seconds: float, workers: int) -> None:
     print(f"{inputs / took:.0f} stretches a second, {inputs / own:.0f} by the driver's own time")
     print(f"workers busy {100 * inputs * seconds / (took * workers):.1f} % of the time")
     print(f"memory of the driver: {more} KiB more after the last input than after a tenth of them")
+
+
+# ---- a large store ----
+
+
+def counted(inputs: int, classes: int = 1000) -> Iterator[list[Votes]]:
+    """Votes for a class and four others, of as many inputs, in blocks."""
+    rng = np.random.default_rng(0)
+    for low in range(0, inputs, 10_000):
+        block = []
+        for index in range(low, min(low + 10_000, inputs)):
+            some, share = rng.choice(classes, 5, replace=False), rng.beta(5, 0.5)
+            stages = np.zeros((2, classes), np.int64)
+            for stage, n in zip(stages, (100, 100_000), strict=True):
+                stage[some] = rng.multinomial(n, [share, *np.full(4, (1 - share) / 4)])
+            label, (selection, estimation) = int(some[0]), stages
+            block.append(
+                Votes(index=index, label=label, selection=selection, estimation=estimation)
+            )
+        yield block
+
+
+def store(inputs: int) -> None:
+    """What a store of so many inputs takes to be read, each time by a process of its own."""
+    run = Run(
+        plan=FixedPlan(100, 100_000), noise=cc.Gaussian(150_528, 0.5), seed=0, batch_size=1000,
+        num_classes=1000, model="", model_fingerprint="", data="", data_fingerprint="",
+        attack="l2", alpha=0.001,
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "s.db"
+        stored = StoredRun(path=path, name="bench", run=run, indices=range(inputs))
+        for _ in stored.keep(counted(inputs)):
+            pass
+        done = "from cert_models.store.counts import CountStore as S; import sys\n"
+        done += "with S(sys.argv[1]) as s: s.done('bench', s.runs()['bench'])"
+        for name, command in (
+            ("report", ["-m", "cert_models.cli", "report", str(path)]),
+            ("export", ["-m", "cert_models.cli", "export", "--store", str(path), "--out",
+                        f"{path}.tsv"]),
+            ("done", ["-c", done, str(path)]),
+        ):  # fmt: skip
+            begun = time.perf_counter()
+            process = os.posix_spawn(sys.executable, [sys.executable, *command], os.environ)
+            _, status, used = os.wait4(process, 0)
+            took, own = time.perf_counter() - begun, used.ru_utime + used.ru_stime
+            size = used.ru_maxrss >> 10
+            print(f"{name}: {took:.1f} s, {own:.1f} of CPU, {size} MiB, status {status}")
 
 
 # ---- many GPUs ----
@@ -187,8 +239,12 @@ if __name__ == "__main__":
     two.add_argument("--store", required=True)
     two.add_argument("--passes", type=float, default=2500, help="a second, of one GPU")
     two.add_argument("--stretches", type=float, required=True, help="a second, of the driver")
+    three = commands.add_parser("store")
+    three.add_argument("--inputs", type=int, default=1_000_000)
     given = parser.parse_args()
-    if given.command == "driver":
+    if given.command == "store":
+        store(given.inputs)
+    elif given.command == "driver":
         driver(given.inputs, given.seconds, given.workers)
     else:
         simulate(given.store, given.passes, given.stretches)

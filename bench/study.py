@@ -33,7 +33,7 @@ import cert_core as cc
 from cert_core.rounding import in_full, nearest, rounded_down
 from cert_models.cli import main as cert
 from cert_models.commands.options import FAMILIES, listed
-from cert_models.data.datasets import load
+from cert_models.data.datasets import Dataset, load
 from cert_models.logs import read_log, write_log
 from cert_models.networks.models import load_model
 from cert_models.networks.train import one_copy_each
@@ -45,7 +45,7 @@ from cert_models.store.results import Result
 Bools = np.ndarray[Any, np.dtype[np.bool_]]
 NOISES = "gaussian,l2:392,l2:760,laplace,l1:392,l1:760,linf,linf:392,mixed:40,mixed:392"
 PARTS = {"test": 0, "tune": 1}  # the seed of each, so that the draws of one are not the other's
-ROUTER = 2  # the seed of what routes
+ROUTER, COPIES = 2, 30  # the seed of what routes; votes an image that its network learns from
 SENT_BELOW = [0.2, 0.4]  # quantiles of sureness, of training images, below which levels are lower
 RADII = {
     "l1": [0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0],
@@ -192,21 +192,27 @@ def sureness(network: nn.Module, x: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Route:
-    """Branches, from the lowest level to the highest, under whose noise the router is smoothed."""
+    """Branches, from the lowest level to the highest, under whose noise the router is smoothed:
+    a network trained for it, or what the highest's says of each copy."""
 
     branches: tuple[Model, ...]
     attack: str
+    trained: bool = False
 
     @property
     def name(self) -> str:
         levels = "/".join(in_full(model.level) for model in self.branches)
-        return f"{self.branches[0].kind}, routed {levels}"
+        return f"{self.branches[0].kind}, {levels} by {'a network' if self.trained else 'sureness'}"
+
+    @property
+    def file(self) -> str:
+        """The beginning of the names of its files."""
+        names = "-".join(model.name for model in self.branches)
+        return f"{'trained' if self.trained else 'routed'}-{names}-{self.attack}"
 
     def log(self, options: argparse.Namespace) -> Path:
         folder: Path = options.folder
-        return (
-            folder / f"routed-{'-'.join(model.name for model in self.branches)}-{self.attack}.tsv"
-        )
+        return folder / f"{self.file}.tsv"
 
 
 def routes(grid: Sequence[Model]) -> list[Route]:
@@ -216,28 +222,60 @@ def routes(grid: Sequence[Model]) -> list[Route]:
         mine = tuple(m for m in grid if m.family == family and not m.seed)
         parts = [*itertools.pairwise(mine), *([mine] if len(mine) > 2 else [])]
         found += [Route(part, attack) for part in parts]
+        found += [Route(mine[-2:], attack, trained=True)] if len(mine) > 1 else []
     return found
 
 
 def route(options: argparse.Namespace, route: Route) -> None:
     """Certify the test inputs by a route, into a log."""
-    networks = [load_model(str(options.folder / f"{m.name}.pt"), 10) for m in route.branches]
-    noise = route.branches[-1].noise
-    train, test = (load(str(options.folder / f"{part}.npz")) for part in ("train", "test"))
-    copies = one_copy_each(noise, train.x, ROUTER, 0).reshape(train.x.shape)
-    with torch.inference_mode():
-        sure = sureness(networks[-1], torch.from_numpy(copies))
-    limits = sure.quantile(torch.tensor(SENT_BELOW[: len(networks) - 1]))
-    router = SmoothedClassifier(Sure(networks[-1], limits), noise, len(networks))
     branches = [
-        SmoothedClassifier(network, model.noise, 10)
-        for network, model in zip(networks, route.branches, strict=True)
+        SmoothedClassifier(load_model(str(options.folder / f"{m.name}.pt"), 10), m.noise, 10)
+        for m in route.branches
     ]
+    train, test = (load(str(options.folder / f"{part}.npz")) for part in ("train", "test"))
+    if route.trained:
+        network = trained(options, route, branches, train)
+    else:
+        network = by_sureness(branches[-1], train, len(branches))
+    router = SmoothedClassifier(network, branches[-1].noise, len(branches))
     made = cc.Routed(router, branches).certify(
         test.x, options.n0, options.n, options.alpha, route.attack, ROUTER
     )
     about = {"name": route.name, "indices": np.arange(len(test)), "labels": test.y}
     write_log(route.log(options), Result.of(made, **about).rows())
+
+
+def by_sureness(strongest: SmoothedClassifier, train: Dataset, count: int) -> nn.Module:
+    """The limits are quantiles over a copy of each image trained on."""
+    copies = one_copy_each(strongest.noise, train.x, ROUTER, 0).reshape(train.x.shape)
+    with torch.inference_mode():
+        sure = sureness(strongest.base_classifier, torch.from_numpy(copies))
+    limits = sure.quantile(torch.tensor(SENT_BELOW[: count - 1]))
+    return Sure(strongest.base_classifier, limits)
+
+
+def trained(
+    options: argparse.Namespace,
+    route: Route,
+    branches: Sequence[SmoothedClassifier],
+    train: Dataset,
+) -> nn.Module:
+    """A network that tells which branch certified most of an image, trained on those that the
+    branches were trained on."""
+    radii = []
+    for part in branches:
+        shares = part.probabilities(train.x, COPIES, ROUTER)[np.arange(len(train)), train.y]
+        p = COPIES / (COPIES + 1) * shares  # short of 1: so few votes bound no radius
+        radii.append(cc.certified_radius(p, part.noise, route.attack))
+    best = np.argmax(radii, axis=0)
+    data, network = (options.folder / f"{route.file}{end}" for end in (".npz", ".pt"))
+    np.savez(data, x=train.x, y=best)
+    run(
+        "train", "--data", data, *route.branches[-1].options, "--arch", "mnist", "--classes",
+        len(branches), "--epochs", options.epochs, "--batch-size", 64, "--seed", ROUTER, "--out",
+        network, "--resume", "--quiet",
+    )  # fmt: skip
+    return load_model(str(network), len(branches))
 
 
 # ---- what the votes certify ----

@@ -54,7 +54,7 @@ def test_the_commands(
     assert len(commands) == 2
     for words in map(shlex.split, commands):
         study.main([*words, *SMALL])
-    assert capsys.readouterr().out.count("mnist trained on 80 inputs") == 4
+    assert capsys.readouterr().out.count("mnist trained on 80 inputs") == 5  # one is a router
     study.main([*shlex.split(commands[0]), *SMALL])
     assert not capsys.readouterr().out  # nothing is left to do
     torch.set_num_threads(threads)
@@ -66,7 +66,12 @@ def test_the_commands(
         assert np.array_equal(r.test.labels, y[80:86])
         assert r.test.accuracy(0.0) >= 5 / 6
     text = Path("docs/study.md").read_text(encoding="utf-8")
-    for row in ("Gaussian", "L1Noise, k > 0, shells", "gaussian, routed 0.1/0.25", "l1-392, 0.25"):
+    for row in (
+        "Gaussian",
+        "L1Noise, k > 0, shells",
+        "gaussian, 0.1/0.25 by sureness",
+        "l1-392, 0.25",
+    ):
         assert f"\n| {row} | " in text
     study.main([*shlex.split(commands[1]), *SMALL])
     assert Path("docs/study.md").read_text(encoding="utf-8") == text  # the block is replaced

@@ -1,7 +1,7 @@
 """--config and --save-config: a command's options in a TOML file, by their names.
 
 What the command line says wins over the file.  A saved file holds what was run, defaults too,
-so that it says the same when a default changes; but never --force.
+so that it says the same when a default changes; but never --force or --resume.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from cert_models.commands.parsing import Parser
 from cert_models.files.outputs import written
 from cert_models.files.reading import reading
 
+ANEW = {"force", "resume"}  # never in a file: said anew each time
 COMMAND = "command"  # the key that names the command; all others are options of it
-OWN = {"config", "save_config", "help", "force"}  # by dest: said anew each time
+OWN = {"config", "save_config", "help", *ANEW}
 
 
 def add(parser: Parser) -> None:
@@ -157,8 +158,8 @@ def _read(path: str, leaf: Parser, command: str) -> dict[str, Any]:
 
 def _nearest(unknown: list[str], names: Mapping[str, Any]) -> str:
     """What these may have been meant to be."""
-    if "force" in unknown:
-        return "--force is of the command line alone"
+    if alone := sorted(ANEW & set(unknown)):
+        return f"--{alone[0]} is of the command line alone"
     near = {name: difflib.get_close_matches(name.lower().replace("_", "-"), names, 1)
             for name in unknown}  # fmt: skip
     told = [f"{found[0]!r} for {name!r}" for name, found in near.items() if found]

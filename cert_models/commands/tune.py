@@ -4,71 +4,41 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
-import os
 import re
 import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 import cert_core as cc
-from cert_core.rounding import (
-    confidence,
-    in_full,
-    lower,
-    nearest,
-    percent,
-    radius,
-    rounded_down,
-    rounded_up,
-    upper,
+from cert_core.rounding import in_full
+from cert_models.commands.candidates import (
+    TRAINING,
+    Asked,
+    asked_for,
+    categorical,
+    check_options,
 )
-from cert_core.tuning import AVERAGE, Objective
 from cert_models.commands.certify import add_forward, add_on, add_run, engine_of
 from cert_models.commands.options import (
-    FAMILIES,
     UsageError,
     add_attack,
     add_data,
     add_force,
     add_model,
     add_output,
-    check_targets,
-    chosen_inputs,
-    emit,
-    listed,
-    listed_indices,
-    noise_at,
     option,
-    target,
-    write_text,
 )
 from cert_models.commands.progress import progress
 from cert_models.commands.routes import LOADING
 from cert_models.commands.train import NORMALIZED, TrainingBar
+from cert_models.commands.tuned import report
 
 if TYPE_CHECKING:
-    from cert_models.data.datasets import Dataset
-    from cert_models.reports.tables import Table
     from cert_models.store.counts import CountStore
-    from cert_models.store.results import Result
     from cert_models.tuning import Candidate, StoredTuning
-
-TRAINING: dict[str, Any] = {  # options of --train alone, and what they are unless told
-    "train_data": None, "epochs": 90, "train_batch_size": 256, "learning_rate": 1e-3,
-    "augment": False,
-}  # fmt: skip
-WRITTEN = ("store", "out", "picture")
-COLUMNS = (
-    "objective", "candidate", "noise", "inputs", "estimate", "passes", "told_worse", "winner",
-    "fresh_inputs", "fresh", "standard_error", "lower", "upper", "fresh_passes",
-)  # fmt: skip
 
 
 def add(commands: Any) -> None:
@@ -153,38 +123,13 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--augment", action="store_true", help="shift and mirror images")
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Asked:
-    """What the options ask for, checked before anything is trained or counted."""
-
-    data: Dataset
-    classes: int
-    names: list[str]
-    noises: list[cc.Noise]
-    objectives: tuple[Objective, ...]
-    plans: dict[int, cc.sequential.RadiiPlan]
-    parts: tuple[tuple[int, ...], tuple[int, ...]]
-    n_max: int
-    fingerprint: str  # of the data
-
-    @property
-    def most(self) -> list[int]:
-        """The most passes of each candidate for an input."""
-        return cc.tuning.most_passes(self.plans, len(self.noises))
-
-    @property
-    def tested(self) -> list[float]:
-        """All radii of the search, ascending."""
-        return sorted({r for plan in self.plans.values() for r in plan.radii})
-
-
 def run_tune(options: argparse.Namespace) -> int:
     """cert tune."""
     from cert_models.engines import executor_on
     from cert_models.run import keep_memory
 
-    _check_options(options)
-    asked = _asked(options)
+    check_options(options)
+    asked = asked_for(options)
     on = engine_of(options)
     candidates = list(_with_models(options, asked, by_name=on is not None))
     keep_memory()
@@ -200,115 +145,7 @@ def run_tune(options: argparse.Namespace) -> int:
             }
         except KeyboardInterrupt:
             raise KeyboardInterrupt(_how_to_go_on(options)) from None
-        return _report(options, asked, found, results)
-
-
-def _check_options(options: argparse.Namespace) -> None:
-    """One way to a classifier, and the options of that one alone."""
-    if (options.model is None) == (options.train is None):
-        given = "neither" if options.model is None else "both"
-        raise UsageError(f"one of --model and --train must be given, got {given}: choose one")
-    for name, usual in TRAINING.items():
-        given = getattr(options, name)
-        if options.train is None and given not in (None, False):
-            raise UsageError(f"{option(name)} must come with --train, got {given}: drop it")
-        if given is None:
-            setattr(options, name, usual)
-    if options.train is not None:
-        for name in ("arch", "weights"):
-            if (given := getattr(options, name)) is not None:
-                raise UsageError(
-                    f"--{name} must be left out with --train, which names the network, got "
-                    f"{given!r}: drop it"
-                )
-        if options.store is None:
-            raise UsageError("--store must be given for --train: networks are kept beside it")
-    if options.store is None and options.run_name is not None:
-        raise UsageError("--store must be given for --run: name a file")
-    check_targets(options)
-    # meant from here: a model may change the folder
-    options.places = {n: os.path.realpath(getattr(options, n) or "") for n in WRITTEN}
-    for name in ("out", "picture"):
-        if getattr(options, name) and options.places[name] == options.places["store"]:
-            raise UsageError(
-                f"--{name} must be another file than --store, got {getattr(options, name)!r}: "
-                "name two"
-            )
-
-
-def _asked(options: argparse.Namespace) -> Asked:
-    from cert_models.data.datasets import load
-    from cert_models.store.counts import CountStore
-    from cert_models.store.fingerprints import data_fingerprint
-    from cert_models.tuning import check_parts
-
-    data = load(options.data, categorical=_categorical(options.noises))
-    names, noises = _candidates(options, int(np.prod(data.x.shape[1:])))
-    objectives = cc.tuning.objectives_of(
-        [] if options.at is None else listed("--at", options.at), options.average
-    )
-    n_max = options.n if options.n_max is None else options.n_max
-    for noise in noises:
-        cc.channels.check_independent(noise)
-        data.check_known(noise)
-        for n in (options.n, n_max):
-            cc.certificates.check_sampling(noise, options.attack, n, options.alpha)
-    plans = cc.tuning.plans_of(
-        noises, options.attack, objectives, n_max, options.alpha, options.n0
-    )  # fmt: skip
-    tuning, fresh = (
-        None if given is None else listed_indices(given, len(data))
-        for given in (options.tuning, options.fresh)
-    )
-    chosen = chosen_inputs(options, len(data))
-    parts = cc.tuning.split(chosen, options.seed, tuning=tuning, fresh=fresh)
-    classes = options.classes if options.classes is not None else data.num_classes
-    data.check_classes(classes)
-    asked = Asked(
-        data=data, classes=classes, names=names, noises=noises, objectives=objectives,
-        plans=plans, parts=parts, n_max=n_max, fingerprint=data_fingerprint(data),
-    )  # fmt: skip
-    cc.tuning.checked_budget(options.budget, asked.most)
-    cc.errors.real("rho", options.rho, "in (0, 1)", lambda x: 0 < x < 1, remedy="e.g. 0.05")
-    if options.store is not None and Path(options.places["store"]).exists():
-        with CountStore(options.places["store"], readonly=True) as store:
-            check_parts(store, parts, asked.fingerprint)
-    return asked
-
-
-def _categorical(noises: str) -> bool:
-    """Whether the families named are those of categories."""
-    named = [
-        FAMILIES[name] for item in noises.split(",") if (name := item.partition(":")[0]) in FAMILIES
-    ]
-    kinds = {family.categorical for family in named}
-    if len(kinds) > 1:
-        raise UsageError(
-            f"--noises must all be of numbers, or all of categories, got {noises!r}: tune apart"
-        )
-    return kinds == {True}
-
-
-def _candidates(options: argparse.Namespace, dim: int) -> tuple[list[str], list[cc.Noise]]:
-    """Every family at every level, by name."""
-    levels = [] if options.rms is None else listed("--rms", options.rms)
-    found: dict[str, cc.Noise] = {}
-    for item in options.noises.split(","):
-        own = item.partition(":")[0] in cc.CHANNELS and item != "uniform"
-        if not own and not levels:
-            raise UsageError(f"--rms must be given for --noises {item}: list levels")
-        for level in [1.0] if own else levels:
-            label, noise = noise_at(item, dim, level)
-            name = label if own else f"{label} rms={in_full(level)}"
-            if noise in found.values():
-                raise UsageError(f"--noises and --rms must list each once, got {name!r} twice")
-            found[name] = noise
-    if len(found) < 2:
-        raise UsageError(
-            f"--noises and --rms must give two candidates at least, got {len(found)}: add others, "
-            "or run cert certify"
-        )
-    return list(found), list(found.values())
+        return report(options, asked, found, results)
 
 
 def _opened(options: argparse.Namespace) -> CountStore:
@@ -396,7 +233,7 @@ def _trained(options: argparse.Namespace, asked: Asked) -> list[str]:
             f"--train-data must be given for --data {options.data}, which has one part: name it"
         )
     data = load(
-        options.train_data or options.data, "train", categorical=_categorical(options.noises)
+        options.train_data or options.data, "train", categorical=categorical(options.noises)
     )
     if data_fingerprint(data) == asked.fingerprint:
         raise UsageError(
@@ -470,204 +307,3 @@ def _how_to_go_on(options: argparse.Namespace) -> str:
         f"interrupted: what was counted is kept in {options.store}; the same command goes on from "
         "there"
     )
-
-
-# ---- what was found ----
-
-
-def _report(
-    options: argparse.Namespace, asked: Asked, found: cc.tuning.Search, results: dict[int, Result]
-) -> int:
-    from cert_models.reports.tables import as_text
-
-    numbers = [
-        cc.tuning.fresh_number(o, w, results[w].certified_by, results[w].labels, options.rho)
-        for o, w in zip(found.objectives, found.winners, strict=True)
-    ]
-    lines = [as_text(_table(options, asked, found, numbers))]
-    if options.out:
-        write_text(options.places["out"], _tsv(asked, found, numbers), options)
-    if options.picture:
-        _draw(options, asked, found, list(results.values()))
-    for what, where in (
-        ("table written to", options.out), ("frontier drawn in", options.picture),
-        ("counts kept in", options.store),
-    ):  # fmt: skip
-        lines += [f"{what} {where}"] if where else []
-    emit(options, _values(options, asked, found, numbers), "\n".join(lines))
-    return 0
-
-
-def _named(options: argparse.Namespace, objective: Objective) -> str:
-    """An objective in words."""
-    attack = options.attack
-    return (
-        f"average {attack} radius"
-        if objective == AVERAGE
-        else f"{attack} radius {in_full(float(objective))}"
-    )
-
-
-def _share(value: float, count: int) -> str:
-    return percent(round(value * count), count)
-
-
-def _table(
-    options: argparse.Namespace, asked: Asked, found: cc.tuning.Search,
-    numbers: list[cc.tuning.Fresh],
-) -> Table:  # fmt: skip
-    """The winner for each objective, and what it certifies afresh."""
-    from cert_models.reports.tables import Table
-
-    rows = [
-        (_named(options, number.objective), asked.names[number.candidate],
-         *_cells(options, found, number), str(len(rivals)))
-        for number, rivals in zip(numbers, found.rivals, strict=True)
-    ]  # fmt: skip
-    sure = confidence(options.rho)
-    header = ("best for", "noise", "estimate", "afresh", "s.e.", f"with {sure}", "rivals")
-    fresh = len(asked.parts[1])
-    caption = (
-        f"{asked.data.name}: {len(asked.noises)} candidates, chosen by {len(found.inputs)} inputs, "
-        f"certified afresh on {fresh} others"
-    )
-    return Table(caption, header, tuple(rows), tuple(_notes(options, asked, found, numbers)))
-
-
-def _cells(
-    options: argparse.Namespace, found: cc.tuning.Search, number: cc.tuning.Fresh
-) -> tuple[str, ...]:
-    """The estimate, then the fresh value, its standard error and its interval."""
-    estimate = found.estimate(number.candidate, number.objective)
-    if number.objective == AVERAGE:
-        return (
-            radius(estimate), radius(number.value), nearest(number.error, 2),
-            f"{lower(number.lower, 4)} to {upper(number.upper, 4)}",
-        )  # fmt: skip
-    return (
-        _share(estimate, len(found.radius[number.candidate])),
-        _share(number.value, number.inputs), f"{nearest(100 * number.error, 2)}%",
-        f"{rounded_down(100 * number.lower, 1)} to {rounded_up(100 * number.upper, 1)}%",
-    )  # fmt: skip
-
-
-def _notes(
-    options: argparse.Namespace, asked: Asked, found: cc.tuning.Search,
-    numbers: list[cc.tuning.Fresh],
-) -> Iterator[str]:  # fmt: skip
-    yield (
-        "afresh: certified accuracy, or average certified radius, of inputs that chose nothing; "
-        f"alpha {in_full(options.alpha)} an input, n {options.n}; abstentions count as wrong.  "
-        "estimate: by the inputs that chose, so too high for a winner (of the average: by steps)."
-    )
-    yield (
-        f"rivals: candidates not told from the best; it is the winner or one of them with "
-        f"probability {confidence(options.rho)}, for each row."
-    )
-    yield f"passes: {_passes(options, found, numbers)}."
-    yield f"parts: {_parted(options, asked)}."
-
-
-def _passes(
-    options: argparse.Namespace, found: cc.tuning.Search, numbers: list[cc.tuning.Fresh]
-) -> str:
-    afresh = {number.candidate: number.passes for number in numbers}
-    return (
-        f"{sum(found.passes)} of {options.budget} in {len(found.rounds)} rounds of the search, "
-        f"{sum(afresh.values())} for the certificates of {len(afresh)} winners besides"
-    )
-
-
-def _parted(options: argparse.Namespace, asked: Asked) -> str:
-    """How the inputs are parted, and which streams their samples come from."""
-    tuning, fresh = map(len, asked.parts)
-    given = [f"--{name} {text}" for name in ("tuning", "fresh") if (text := getattr(options, name))]
-    how = " ".join(given) if given else "halves"
-    return (
-        f"{tuning} inputs to choose by, {fresh} to certify, none in both ({how}; the order by "
-        f"NumPy's default generator, seed {options.seed}); the samples of input i are of stream "
-        f"({options.seed}, i) for all candidates, so no sample is in both"
-    )
-
-
-def _tsv(asked: Asked, found: cc.tuning.Search, numbers: list[cc.tuning.Fresh]) -> str:
-    """Every candidate by every objective, a row each."""
-    lines = [COLUMNS]
-    for i, number in enumerate(numbers):
-        for candidate, name in enumerate(asked.names):
-            won = candidate == number.candidate
-            afresh: tuple[float, ...] = (
-                number.inputs, number.value, number.error, number.lower, number.upper,
-                number.passes,
-            )  # fmt: skip
-            estimate = found.estimate(candidate, number.objective)
-            worse = not won and candidate not in found.rivals[i]
-            lines.append((
-                str(number.objective), name, json.dumps(asked.noises[candidate].to_dict()),
-                str(len(found.radius[candidate])), in_full(estimate), str(found.passes[candidate]),
-                str(int(worse)), str(int(won)),
-                *(map(in_full, afresh) if won else [""] * len(afresh)),
-            ))  # fmt: skip
-    return "".join("\t".join(cells) + "\n" for cells in lines)
-
-
-def _values(
-    options: argparse.Namespace, asked: Asked, found: cc.tuning.Search,
-    numbers: list[cc.tuning.Fresh],
-) -> dict[str, Any]:  # fmt: skip
-    candidates = [
-        {
-            "name": name, "noise": noise.to_dict(), "inputs": len(found.radius[i]),
-            "passes": found.passes[i],
-            "estimates": [found.estimate(i, o) for o in found.objectives],
-        }
-        for i, (name, noise) in enumerate(zip(asked.names, asked.noises, strict=True))
-    ]  # fmt: skip
-    best = [
-        {
-            "objective": number.objective, "winner": asked.names[number.candidate],
-            "estimate": found.estimate(number.candidate, number.objective),
-            "fresh": number.value, "standard_error": number.error, "lower": number.lower,
-            "upper": number.upper, "rivals": [asked.names[c] for c in rivals],
-        }
-        for number, rivals in zip(numbers, found.rivals, strict=True)
-    ]  # fmt: skip
-    rounds = [
-        {"candidates": [asked.names[c] for c in each.alive], "inputs": each.inputs,
-         "passes": each.passes}
-        for each in found.rounds
-    ]  # fmt: skip
-    return {
-        "data": asked.data.name, "attack": options.attack, "alpha": options.alpha,
-        "n0": options.n0, "n": options.n, "n_max": asked.n_max, "rho": options.rho,
-        "seed": options.seed, "budget": options.budget, "passes": sum(found.passes),
-        "fresh_passes": sum({number.candidate: number.passes for number in numbers}.values()),
-        "radii": asked.tested, "best": best, "candidates": candidates, "rounds": rounds,
-        "tuning": list(asked.parts[0]), "fresh": list(asked.parts[1]),
-        "parts": _parted(options, asked), "store": options.store, "out": options.out,
-        "picture": options.picture,
-    }  # fmt: skip
-
-
-def _draw(
-    options: argparse.Namespace, asked: Asked, found: cc.tuning.Search, results: list[Result]
-) -> None:
-    from cert_models.reports.frontier import Estimated, draw_frontier
-
-    estimated = [
-        Estimated(name=name, family=name.partition(" ")[0].partition(":")[0], radius=radii)
-        for name, radii in zip(asked.names, found.radius, strict=True)
-    ]
-    title = (
-        f"{asked.data.name}, {options.attack}: {len(estimated)} candidates on "
-        f"{len(found.inputs)} inputs, winners on {len(asked.parts[1])} others"
-    )
-    with target(options.places["picture"], options) as new:
-        draw_frontier(
-            estimated,
-            results,
-            asked.tested,
-            new,
-            title,
-            kind=Path(options.picture).suffix[1:].lower(),
-        )

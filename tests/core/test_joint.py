@@ -69,6 +69,9 @@ def by_the_book(p: Any, alpha: float) -> list[bool]:
 def test_holm(seed: int) -> None:
     rng, n, alpha = np.random.default_rng(seed), 300, 0.05
     votes = rng.binomial(n, rng.choice([0.6, 0.72, 0.78, 0.9], size=12))
+    if seed % 2:  # about where each is decided
+        p = stats.binom.sf(np.arange(n) - 1, n, NEEDED)
+        votes = rng.choice(np.flatnonzero((p > alpha / 20) & (p < 1.5 * alpha)), size=12)
     found = labelled(votes, n, alpha)
     exact = stats.binom.sf(votes - 1, n, NEEDED)
     assert found.tolist() == by_the_book(exact, alpha)

@@ -337,6 +337,24 @@ def test_atoms_that_rounding_smears(method: str, seed: int) -> None:
     assert 0.5 < radius <= -math.log(2 * 0.28)
 
 
+def test_what_rounding_may_have_moved_counts_against_us() -> None:
+    """Below lam under pi0 whatever may be, under pi_delta what must be."""
+    noise = dataclasses.replace(
+        laplace(False), log_density=lambda z: 1e12 - np.abs(z[:, 0]) / 0.5
+    )  # of so large numbers that draws lie within what their rounding may move
+    n, alpha = 2000, 0.02
+    bounds = MonteCarlo(noise, "l1", 0.5, n=n, alpha=alpha, seed=0, method="clopper-pearson")
+    draws, moved = bounds._pi0.drawn, bounds._pi_delta.drawn
+    assert draws is not None
+    assert moved is not None
+    log_lam, upper, lower = bounds._counts(0.0)
+    blur = bounds._pi0.blur
+    near = [np.count_nonzero(np.abs(each - log_lam) < 0.99 * blur) for each in (draws, moved)]
+    assert min(near) > 5
+    assert upper >= cc.binomial_upper(np.count_nonzero(draws < log_lam + 0.99 * blur), n, alpha / 2)
+    assert lower <= cc.binomial_lower(np.count_nonzero(moved < log_lam - 0.99 * blur), n, alpha / 2)
+
+
 @pytest.mark.parametrize("symmetric", [False, True])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_laplace_of_one_s_own(symmetric: bool, dtype: Any) -> None:

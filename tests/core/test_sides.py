@@ -358,10 +358,25 @@ class WrongMixed(MixedLaw):
         return min(max(value + self.signs[t < 0] * OFF, 0.0), 1.0), 1.01 * OFF
 
 
+class WrongNodes(MixedLaw):
+    """The same of every node of its outer integral."""
+
+    signs = (1.0, 1.0)
+
+    def _given(
+        self, y: float, t: float, tolerance: float, seen: dict[float, tuple[float, float]]
+    ) -> tuple[float, float]:
+        value, error = super()._given(y, t, tolerance, seen)
+        return min(max(value + self.signs[t < 0] * OFF, 0.0), 1.0), error + 1.01 * OFF
+
+
+@pytest.mark.parametrize("wrong", [WrongMixed, WrongNodes])
 @pytest.mark.parametrize("signs", [(1, 1), (1, -1), (-1, 1), (-1, -1)])
-def test_the_mixed_law_takes_its_errors_off(signs: tuple[int, int]) -> None:
+def test_the_mixed_law_takes_its_errors_off(
+    signs: tuple[int, int], wrong: type[WrongMixed | WrongNodes]
+) -> None:
     truth = replace(gaussian(0.8, loss=1.0, coarse=1.0), p=[0.2, 0.5, 0.8])
-    law = WrongMixed(4, 0.0, 0.4)
+    law = wrong(4, 0.0, 0.4)
     law.signs = signs
     with mp.workdps(DIGITS):
         for answer in ("enclose", "required", "lower", "discrepancy"):

@@ -25,6 +25,13 @@ def test_every_row_of_the_table_is_tried() -> None:
     assert WORST.keys() <= here | there
 
 
+@pytest.mark.parametrize("order", [1.0, 2.0, math.inf])
+@pytest.mark.parametrize("attack", ["l1", "linf"])
+def test_norms_of_a_shift_are_those_of_its_vector(attack: str, order: float) -> None:
+    shift = cc.worst_shift(cc.Gaussian(6, 1.0), attack, 0.7)
+    assert shift.norm(order, 6) == pytest.approx(np.linalg.norm(shift.as_array(6), ord=order))
+
+
 @pytest.mark.parametrize("noise", NOISES, ids=lambda n: n.name)
 @pytest.mark.parametrize("attack", cc.ATTACKS)
 def test_shift_covers_the_attack_ball(noise: cc.Noise, attack: str) -> None:

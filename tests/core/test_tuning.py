@@ -14,6 +14,7 @@ from scipy.stats import binom, norm
 
 import cert_core as cc
 from cert_core import tuning
+from cert_core.tuning import halving
 
 RARE = 1e-6  # false alarms of a test of chances
 
@@ -107,9 +108,9 @@ def test_every_gap_is_bet_on_fairly() -> None:
     """Under equal means a player is rarely rich, whenever one looks (Ville)."""
     rng, rho, runs = np.random.default_rng(0), 0.1, 2000
     gaps = rng.choice([-1.0, 0.0, 1.0], size=(runs, 100), p=[0.3, 0.4, 0.3])
-    rich = sum(tuning._fortune(each) >= math.log(1 / rho) for each in gaps)
+    rich = sum(halving._fortune(each) >= math.log(1 / rho) for each in gaps)
     assert rich <= binom.ppf(1 - RARE, runs, rho)
-    assert tuning._fortune(np.full(40, 0.5)) > math.log(1e4)
+    assert halving._fortune(np.full(40, 0.5)) > math.log(1e4)
 
 
 @st.composite
@@ -160,7 +161,7 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         return tuning.search(judge, [10] * 6, range(500), [1.0, "average"], 4321, top=1.0)
 
     together = run()
-    monkeypatch.setattr(tuning, "BLOCK", 1)
+    monkeypatch.setattr(halving, "BLOCK", 1)
     alone = run()
     assert (together.winners, together.passes, together.rounds) == (
         alone.winners, alone.passes, alone.rounds

@@ -71,6 +71,8 @@ FILES = [
     Case("a name as in Python", filed("batch_size = 1"), refused("perhaps 'batch-size'")),
     Case("force, which is said anew", filed("force = true", "report x"),
          refused("--force is of the command line alone")),
+    Case("resume as well", filed("resume = true", "train"),
+         refused("--resume is of the command line alone")),
     Case("another command's", filed("command = 'train'"),
          refused("must be of cert certify", "which is of cert 'train'")),
     Case("no command's", filed("command = 3"), refused("which is of cert 3")),

@@ -260,3 +260,34 @@ def test_no_colours(setting: str, monkeypatch: pytest.MonkeyPatch, folder: Path)
     assert not coloured
     if setting == "NO_COLOR":
         assert not any("\x1b" in each.out + each.err for each in said)
+
+
+INTERRUPTED = [
+    ("prove --store runs.db --quiet --out p.tsv", "commands.prove._checked",
+     "what is proved is kept in p.tsv; the same command goes on from there"),
+    ("prove --store runs.db --quiet", "commands.prove._checked", "nothing is kept without --out"),
+    ("audit --store runs.db --data test.npz --model mymodule:network --quiet --seed 7",
+     "commands.audit.audit_run",
+     "an audit keeps nothing; with --seed 7 the same inputs are drawn again"),
+    ("merge runs.db --store b.db", "store.counts.CountStore.merge", "nothing was added to b.db"),
+    ("import log.tsv --noise gaussian --dim 6 --sigma 0.25 --attack l2 --alpha 0.001 --n 200 "
+     "--store b.db", "store.counts.CountStore.add_logged", "nothing was added to b.db"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("line", "place", "told"), INTERRUPTED)
+def test_an_interrupt_is_told_how_to_go_on(
+    line: str, place: str, told: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what was run is saved, to go on from."""
+    says(f"{CERTIFY} --store runs.db --out log.tsv")
+
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"cert_models.{place}", stop)
+        said = cert(*shlex.split(line), "--save-config", "run.toml")
+    assert said.status == 130
+    assert said.err.startswith(f"cert: interrupted: {told}"), said.err
+    says(f"{line.split()[0]} --config run.toml")

@@ -443,6 +443,9 @@ def broken(tmp_path: Path) -> Iterator[tuple[str, str]]:
         data[: middle - 2000] + b"\xff" * 4000 + data[middle + 2000 :]
     )
     yield "hole.db", "it is damaged: restore it from a copy"
+    # free pages that no list names: no reading of rows meets them
+    (tmp_path / "free.db").write_bytes(data[:36] + (3).to_bytes(4, "big") + data[40:])
+    yield "free.db", "it is damaged: restore it from a copy"
     for name, pragma in (("other.db", "application_id = 7"), ("newer.db", "user_version = 9")):
         shutil.copy(whole, tmp_path / name)
         with sqlite3.connect(tmp_path / name) as db:
@@ -475,6 +478,16 @@ def test_votes_that_rotted_on_the_disk_are_not_read(tmp_path: Path) -> None:
     text = json.dumps({str(i): int(v) for i, v in enumerate(votes_of(1).estimation) if v}).encode()
     assert data.count(text) == 1
     path.write_bytes(data.replace(text, text.replace(b"1", b"2")))
+    with CountStore(path) as store, pytest.raises(StoreError, match="another digest"):
+        read_run(store, "a")
+
+
+def test_votes_of_a_run_whose_record_rotted_are_not_read(tmp_path: Path) -> None:
+    path = filled(tmp_path / "s.db", [0])
+    seed = json.dumps({"seed": RUN.seed})[1:-1].encode()
+    data = path.read_bytes()
+    assert data.count(seed) == 1
+    path.write_bytes(data.replace(seed, seed.replace(b"3", b"4")))
     with CountStore(path) as store, pytest.raises(StoreError, match="another digest"):
         read_run(store, "a")
 

@@ -537,6 +537,22 @@ def test_an_audit_counts_on_workers() -> None:
 
 
 @pytest.mark.slow
+def test_a_task_of_the_command_counts_on_workers() -> None:
+    told = []
+    np.savez("x.npz", x=data().x)  # without targets
+    command = [*CERTIFY[:9], "--data", "x.npz", "--task", "regression", "--radius", "0.001"]
+    for more in ((), ("--on", "processes:2")):
+        answer = cert(
+            *command, "--model", "spread:means", "--quiet", "--out", f"{len(more)}.tsv", *more,
+        )  # fmt: skip
+        assert answer.status == 0, answer.err
+        _, _, *lines = Path(f"{len(more)}.tsv").read_text(encoding="utf-8").splitlines()
+        told.append(sorted(line.split("\t")[:4] for line in lines))
+    assert told[0] == told[1]
+    assert len(told[0]) == INPUTS
+
+
+@pytest.mark.slow
 def test_dask_counts_as_one() -> None:
     distributed = pytest.importorskip("distributed", reason="needs the extra dask")
     with (
@@ -551,9 +567,10 @@ def test_dask_counts_as_one() -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_ray_counts_as_one_though_nodes_come_and_go() -> None:
+def test_ray_counts_as_one_though_nodes_come_and_go(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two nodes of one core; one is lost while it counts, another joins."""
     pytest.importorskip("ray", reason="needs the extra ray")
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # else last of all that runs here
     from ray.cluster_utils import Cluster
 
     small = {"num_cpus": 1, "object_store_memory": 80_000_000}

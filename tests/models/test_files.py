@@ -14,6 +14,7 @@ import cert_core as cc
 from cert_core import rounding
 from cert_models import logs
 from cert_models.data import datasets
+from cert_models.files import outputs
 from cert_models.reports import tables as report
 from cert_models.store.results import Result
 
@@ -94,6 +95,20 @@ def test_log(tmp_path: Path) -> None:
     assert float(lines[1].split("\t")[3]) == rows[0].radius
     with pytest.raises(ValueError, match="out must be a file that does not exist yet"):
         logs.LogWriter(path)
+
+
+def test_a_file_that_appears_meanwhile_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+
+    def write() -> None:
+        with outputs.written(path) as new:
+            new.write_text("ours", encoding="utf-8")
+            path.write_text("theirs", encoding="utf-8")
+
+    with pytest.raises(FileExistsError):
+        write()
+    assert path.read_text(encoding="utf-8") == "theirs"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_log_without_rows_leaves_no_file(tmp_path: Path) -> None:

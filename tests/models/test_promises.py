@@ -19,11 +19,12 @@ from cert_models.data.datasets import Dataset
 from cert_models.logs import Row
 from cert_models.reports import tables
 from cert_models.reports.page import gallery
+from cert_models.run import sampler_of
 from cert_models.store.counts import CountStore
 from cert_models.store.fingerprints import model_fingerprint
 from cert_models.store.readings import read_run
 from cert_models.store.results import Result
-from cert_models.store.runs import LogPlan, SequentialPlan, Votes
+from cert_models.store.runs import CODE, LogPlan, ScorePlan, SequentialPlan, Votes
 from cert_models.store.storage import StoreError
 
 
@@ -114,6 +115,30 @@ def test_the_second_block_of_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         given = getattr(found.certificates, name)
         np.testing.assert_array_equal(given, getattr(expected, name))
     assert len(set(expected.radius.tolist())) == 3
+
+
+def test_scores_are_kept_rounded_down() -> None:
+    score = np.float32(0.7)  # 45874.5 of 65535
+
+    def scores(batch: Any) -> Any:
+        return np.tile([score, 1 - score], (len(batch), 1)).astype(np.float32)
+
+    run = dataclasses.replace(RUN, plan=ScorePlan(10, 20), num_classes=2)
+    data = Dataset("d", np.zeros((2, 64), np.float32), np.zeros(2, np.int64), 2)
+    (votes,) = sampler_of(scores, run, data, device=None)([1])
+    assert votes.scores is not None
+    assert set(votes.scores) == {45874}
+    assert votes.selection.tolist() == [458744, 196605]
+
+
+def test_runs_of_models_with_other_code_differ() -> None:
+    """All but those from before fingerprints told code."""
+    one, other, before = (
+        dataclasses.replace(RUN, model_fingerprint=told)
+        for told in (f"c0{CODE}a1", f"c0{CODE}a2", "c0")
+    )
+    assert one.differences(one) == one.differences(before) == before.differences(other) == []
+    assert len(one.differences(other)) == 1
 
 
 PUBLISHED = {
@@ -209,3 +234,12 @@ def test_a_fingerprint_holds_all_that_decides_votes() -> None:
     assert len(set(prints)) == len(nets)
     assert model_fingerprint(Net(), "net") == prints[0]
     assert model_fingerprint(Net(), "net", "bfloat16") != prints[0]
+
+    class Held(nn.Module):
+        def __init__(self, name: str, tensor: torch.Tensor) -> None:
+            super().__init__()
+            self.register_buffer(name, tensor)
+
+    zeros = [("a", torch.zeros(2, 3)), ("b", torch.zeros(2, 3)), ("a", torch.zeros(3, 2)),
+             ("a", torch.zeros(2, 3, dtype=torch.int32))]  # fmt: skip
+    assert len({model_fingerprint(Held(*each), "net") for each in zeros}) == len(zeros)

@@ -91,17 +91,13 @@ def told(path: str) -> list[Any]:
     return sorted((r.index, r.predict, r.radius, r.extra["branch"]) for r in read_log(path))
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        "",
-        "--bound runner-up",
-        "--shells",
-        "--at 0.01,0.03,0.1",
-        "--until 0.5",
-        "--sound --quantize",
-    ],
-)
+SLOW = [
+    pytest.param(words, marks=pytest.mark.slow)
+    for words in ("--bound runner-up", "--until 0.5", "--sound --quantize")
+]
+
+
+@pytest.mark.parametrize("words", ["", "--shells", "--at 0.01,0.03,0.1", *SLOW])
 def test_all_ways_to_the_same_radii(words: str) -> None:
     how = words.split()
     if "shells" in words or "until" in words:  # the former with noises that have shells
@@ -290,7 +286,7 @@ def test_refused(case: Case) -> None:
     refused(case.right).check(case.act)
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", range(12))
 def test_any_file_is_answered(seed: int) -> None:
     """A few characters of the file changed, lost or doubled: certified, or refused in a line."""
     choose, text = random.Random(seed), list((ROUTE, LABELS)[seed % 2])
