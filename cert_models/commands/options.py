@@ -61,6 +61,23 @@ def fields_of(family: type[cc.Noise]) -> dict[str, dataclasses.Field[Any]]:
     return {field.name: field for field in dataclasses.fields(family)}  # type: ignore[arg-type]
 
 
+def noise_names() -> list[str]:
+    """The options that describe a noise."""
+    names = {name for family in FAMILIES.values() for name in fields_of(family)}
+    return ["noise", "rms", *sorted(names)]
+
+
+def described(options: argparse.Namespace) -> bool:
+    """Whether a noise is described; refuse its parameters where none is named."""
+    given = [name for name in noise_names() if getattr(options, name) is not None]
+    if given and options.noise is None:
+        raise UsageError(
+            f"--noise must be given with {option(given[0])}, got none: name the family, or drop "
+            f"{option(given[0])}"
+        )
+    return bool(given)
+
+
 def in_kind(field: dataclasses.Field[Any], value: float) -> float:
     """A number as the field has it: as an integer where it is a whole one of these."""
     whole = isinstance(value, float) and value.is_integer()

@@ -29,13 +29,22 @@ from cert_models.commands.options import (
     check_invertible,
     check_targets,
     emit,
+    noise_names,
     noise_of,
     numbers_of,
+    option,
 )
 from cert_models.commands.progress import resumable
 from cert_models.commands.sources import run_names
 from cert_models.logs import check_scales, check_stated, read_log
 from cert_models.store.claims import COLUMNS, HEAD, Claim, Key, claims_of, read_proofs
+
+NUMBERS = {*noise_names(), "scales", "attack", "n", "alpha"}
+READ = {  # what each kind of claims is told by
+    "radius": NUMBERS | {"p", "votes"},
+    "log": NUMBERS,
+    "store": {"attack", "alpha", "run_name", "bound"},
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -99,11 +108,12 @@ def add(commands: Any) -> None:
 def run_prove(options: argparse.Namespace) -> int:
     """cert prove."""
     cc.errors.integer("--workers", options.workers, 1, remedy="pass e.g. 1")
-    if options.store is not None and options.radius is None and options.log is None:
+    kind = _kind(options)
+    if kind == "store":
         counted = _whole_counts(options)
         if counted is not None:
             return _emit_counted(*counted, options)
-    claims = sorted(set(_claims(options)), key=Claim.key)
+    claims = sorted(set(_claims(kind, options)), key=Claim.key)
     done = _Table(options.out) if options.out else None
     kept = f"what is proved is kept in {options.out}; the same command goes on from there"
     with resumable(kept if options.out else "nothing is kept without --out"):
@@ -167,14 +177,27 @@ def _emit_counted(inputs: int, wrong: list[int], options: argparse.Namespace) ->
     return int(bool(wrong))
 
 
-def _claims(options: argparse.Namespace) -> Iterator[Claim]:
+def _kind(options: argparse.Namespace) -> str:
+    """Which claims are to be proved; what would change nothing of these is refused."""
     given = [name for name in ("radius", "log", "store") if getattr(options, name) is not None]
     if len(given) != 1:
         found = ", ".join(f"--{name}" for name in given) or "none"
         raise UsageError(f"one of --radius, --log, --store must be given, got {found}: choose one")
-    if options.bound is not None and given != ["store"]:
-        raise UsageError(f"--bound must come with --store, got --{given[0]}: leave it out")
-    return {"radius": _of_numbers, "log": _of_log, "store": _of_store}[given[0]](options)
+    (kind,) = given
+    if kind == "radius" and (options.p is None) == (options.votes is None):
+        raise UsageError("one of --p and --votes must be given with --radius: choose one")
+    counted = {"n", "alpha"} if options.p is not None else set()
+    for name in sorted(set().union(*READ.values())):
+        if getattr(options, name) is not None and name not in READ[kind] - counted:
+            said, beside = option(name.removesuffix("_name")), "p" if name in counted else kind
+            raise UsageError(
+                f"{said} must come without --{beside}, which it does not change: drop it"
+            )
+    return kind
+
+
+def _claims(kind: str, options: argparse.Namespace) -> Iterator[Claim]:
+    return {"radius": _of_numbers, "log": _of_log, "store": _of_store}[kind](options)
 
 
 def _needed(options: argparse.Namespace, *names: str) -> None:
@@ -186,8 +209,6 @@ def _needed(options: argparse.Namespace, *names: str) -> None:
 def _of_numbers(options: argparse.Namespace) -> Iterator[Claim]:
     _needed(options, "noise", "attack")
     noise = noise_of(options)
-    if (options.p is None) == (options.votes is None):
-        raise UsageError("one of --p and --votes must be given with --radius: choose one")
     if options.p is not None:
         yield Claim(radius=options.radius, attack=options.attack, noise=noise, p=options.p)
         return

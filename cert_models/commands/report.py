@@ -21,6 +21,7 @@ from cert_models.commands.options import (
     add_scales,
     add_table,
     check_targets,
+    described,
     emit,
     noise_of,
     numbers_of,
@@ -91,6 +92,11 @@ def run_report(options: argparse.Namespace) -> int:
     options.proofs = Proofs(options.proved) if options.proved else None
     if options.jointly is not None and options.common:
         raise UsageError("--jointly must come without --common: it is of all inputs of a run")
+    if described(options) and all(_is_store(named_path(s)[1]) for s in options.sources):
+        raise UsageError(
+            f"--noise must come with a log, got {options.noise!r} for stores, which have theirs: "
+            "drop it"
+        )
     results = [r for source in options.sources for r in _results(source, options)]
     results = named_apart(results)
     if options.common:
@@ -118,15 +124,18 @@ def run_report(options: argparse.Namespace) -> int:
 def _results(source: str, options: argparse.Namespace) -> Iterator[Result]:
     """What one source on the command line holds."""
     name, path = named_path(source)
+    yield from (stored_results if _is_store(path) else _logged)(path, name, options)
+
+
+def _is_store(path: str) -> bool:
     try:
         with open(path, "rb") as file:
-            stored = file.read(len(SQLITE)) == SQLITE
+            return file.read(len(SQLITE)) == SQLITE
     except OSError as error:
         raise UsageError(
             f"source must be a log or a count store, got {path!r} ({error.strerror}): "
             "check the path"
         ) from None
-    yield from (stored_results if stored else _logged)(path, name, options)
 
 
 def _logged(path: str, name: str, options: argparse.Namespace) -> Iterator[Result]:

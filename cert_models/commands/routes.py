@@ -27,18 +27,12 @@ from pathlib import Path
 from typing import Any
 
 import cert_core as cc
-from cert_models.commands.options import FAMILIES, UsageError, fields_of, option
+from cert_models.commands.options import FAMILIES, UsageError, noise_names, option
 from cert_models.files.reading import reading
 
 LOADING = ("arch", "normalize", "weights")  # options of a model that is a checkpoint
 OWN = {"model": str, **dict.fromkeys(LOADING, str), "n0": int, "n": int}  # of every table
 REMEDY = "write it as docs/guides/routing.md shows"
-
-
-def noise_names() -> list[str]:
-    """The options that describe a noise."""
-    names = {name for family in FAMILIES.values() for name in fields_of(family)}
-    return ["noise", "rms", *sorted(names)]
 
 
 def add_route(parser: argparse.ArgumentParser) -> None:
