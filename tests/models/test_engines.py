@@ -539,10 +539,11 @@ def test_an_audit_counts_on_workers() -> None:
 @pytest.mark.slow
 def test_a_task_of_the_command_counts_on_workers() -> None:
     told = []
+    np.savez("x.npz", x=data().x)  # without targets
+    command = [*CERTIFY[:9], "--data", "x.npz", "--task", "regression", "--radius", "0.001"]
     for more in ((), ("--on", "processes:2")):
         answer = cert(
-            *CERTIFY[:9], "--task", "regression", "--radius", "0.001", "--model", "spread:means",
-            "--quiet", "--out", f"{len(more)}.tsv", *more,
+            *command, "--model", "spread:means", "--quiet", "--out", f"{len(more)}.tsv", *more,
         )  # fmt: skip
         assert answer.status == 0, answer.err
         _, _, *lines = Path(f"{len(more)}.tsv").read_text(encoding="utf-8").splitlines()

@@ -187,6 +187,13 @@ def test_radii_on_the_page_are_rounded_down() -> None:
         assert 0 <= Decimal(radius) - Decimal(match[1]) < Decimal("0.001")
 
 
+def test_classes_on_the_page_that_are_not_right_are_marked() -> None:
+    data, result = images(4)
+    said = dataclasses.replace(result, predict=np.array([0, 1, cc.ABSTAIN, 0]))
+    rows = sorted(gallery(data, [said], 4), key=lambda row: row[0].caption)
+    assert [row[1].wrong for row in rows] == [False, True, True, False]
+
+
 def drawn(line: Any, radius: float) -> float:
     """What a drawn line says at a radius, steps as matplotlib draws them."""
     x, y = line.get_xdata(), line.get_ydata()

@@ -337,7 +337,6 @@ CORE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
          "multipliers that rise outwards"),
         ("return mass >= 1 or mass >= _norms(noise)", "return mass >= 0 or mass >= _norms(noise)",
          "an endless multiplier where the class has not all of the noise"),
-        ("    p = p.upper()\n", "    p = p.lower()\n", "a tail at the least probability that it may have"),
     ]),
     "cert_core/balls.py": ("core/test_shell_proofs.py core/test_proof.py", [
         ("curve = Integral(law, abs(cell.tau), -1 if cell.tau > 0 else 1)",
