@@ -239,10 +239,9 @@ def _noise_of(noise: Any, dim: int, rms: Any) -> cc.Noise:
 
 
 def _copies_of(x: Any, noise: cc.Noise, copies: int, seed: int) -> Any:
-    """Noisy copies of every input, from other random words than the certificates'."""
-    key = int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0])
+    """Noisy copies of every input, of the stream of draws: those of votes are apart from it."""
     rows = (
-        cc.draw(noise, copies, key, start=i * copies, center=row, dtype="float64")
+        cc.draw(noise, copies, seed, start=i * copies, center=row, dtype="float64")
         for i, row in enumerate(x)
     )
     return np.concatenate(list(rows))

@@ -612,8 +612,6 @@ ROUTING: dict[str, Call] = {
     "certify_at": (ROUTED.certify_at, {**SEQUENTIAL, "radii": [0.25]}),
     "certify_until": (ROUTED.certify_until, {**SEQUENTIAL, "width": 0.5}),
 }  # fmt: skip
-for _, legal in ROUTING.values():
-    legal.pop("progress")
 
 
 def new_store() -> str:

@@ -424,10 +424,8 @@ MODELS: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
          "the command's fresh numbers by the inputs that chose"),
     ]),
     "cert_models/estimators.py": ("models/test_estimators.py", [
-        ("cc.draw(noise, copies, key, start=i * copies, center=row", "cc.draw(noise, copies, key, center=row",
+        ("cc.draw(noise, copies, seed, start=i * copies, center=row", "cc.draw(noise, copies, seed, center=row",
          "every input fitted under the same noise"),
-        ("key = int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0])", "key = seed << 32",
-         "fitted to the copies that certify"),
         ("places.get(label, len(places))", "places.get(label, 0)", "a class that fit did not see is the first"),
     ]),
     "cert_models/smooth/classifier.py": ("models/test_smooth.py models/test_independence.py", [
