@@ -283,6 +283,8 @@ def test_votes_needed() -> None:
         assert cc.binomial_lower(n, n, alpha) > 0.5
         assert cc.binomial_lower(n - 1, n - 1, alpha) <= 0.5
     assert cc.confidence.votes_needed(0.001) == 10
+    with pytest.raises(ValueError, match=r"threshold must be a number in \(0, 1\)"):
+        cc.confidence.votes_needed(0.001, 1.5)
 
 
 @given(st.integers(0, 300), st.integers(0, 300))
@@ -292,6 +294,10 @@ def test_majority_test_is_the_exact_binomial_test(a: int, b: int) -> None:
         return
     exact = stats.binomtest(top, top + second, 0.5).pvalue
     assert majority_p_value(top, second) == pytest.approx(exact, rel=1e-9)
+
+
+def test_a_majority_beyond_all_floats_is_below_every_alpha() -> None:
+    assert 0.0 <= majority_p_value(2000, 0) <= 5e-324
 
 
 @pytest.mark.parametrize(

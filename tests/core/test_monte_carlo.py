@@ -318,11 +318,10 @@ def laplace(symmetric: bool, dtype: Any = np.float64) -> cc.CustomNoise:
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("seed", [0, 1])
-def test_atoms_that_rounding_smears(method: str, seed: int) -> None:
+def test_atoms_that_rounding_smears(method: str) -> None:
     """A log density's rounding puts the draws of an atom on several floats, under pi_delta on
     others than under pi0: counts that disagree on which side they lie would certify too much."""
-    options: dict[str, Any] = {"n": 100_000, "alpha": 1e-6, "seed": seed, "method": method}
+    options: dict[str, Any] = {"n": 100_000, "alpha": 1e-6, "seed": 0, "method": method}
     noise, r = one_sided_exponential(), 0.5
     for p in (0.6, 0.9):
         truth = (p - (1 - math.exp(-r))) * math.exp(r)
