@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from cert_models.files.names import plain
 
 if TYPE_CHECKING:
-    from cert_models.commands.parsing import Parser
+    from cert_models.parsing import Parser
 
 TRACEBACK = "CERT_TRACEBACK"  # of the environment: errors are told with where they came from
 PACKAGES = [Path(__file__).parents[1] / name for name in ("cert_core", "cert_models")]
@@ -31,7 +31,7 @@ PACKAGES = [Path(__file__).parents[1] / name for name in ("cert_core", "cert_mod
 def _top() -> Parser:
     """What the command line knows before any of its commands is imported."""
     import cert_core as cc
-    from cert_models.commands.parsing import Completion, Parser
+    from cert_models.parsing import Completion, Parser
 
     top = Parser(
         prog="cert", description="Certify classifiers by randomized smoothing.",
@@ -204,7 +204,7 @@ def _refused(error: BaseException) -> int:
 
 def _tell_renamed() -> None:
     """Options by old names are warned of, as of nothing else that is deprecated."""
-    from cert_models.commands.parsing import RenamedOption
+    from cert_models.parsing import RenamedOption
 
     warnings.simplefilter("default", RenamedOption)
 

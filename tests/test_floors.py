@@ -65,7 +65,7 @@ FLOORS = [
     {"cert_core.smoothed"},
     {"cert_core.routing", "cert_core.tuning"},
     {"cert_core"},
-    {"cert_models.files"},
+    {"cert_models.files", "cert_models.parsing"},
     {"cert_models.importing"},
     {"cert_models.data", "cert_models.estimators", "cert_models.logs", "cert_models.smooth"},
     {"cert_models.store"},

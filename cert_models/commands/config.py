@@ -17,9 +17,9 @@ from typing import Any
 
 import cert_core as cc
 from cert_models.commands.options import UsageError
-from cert_models.commands.parsing import Parser
 from cert_models.files.outputs import written
 from cert_models.files.reading import reading
+from cert_models.parsing import Parser
 
 ANEW = {"force", "resume"}  # never in a file: said anew each time
 COMMAND = "command"  # the key that names the command; all others are options of it

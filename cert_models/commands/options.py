@@ -16,6 +16,7 @@ from cert_core.rounding import in_full
 from cert_models.files.names import plain
 from cert_models.files.outputs import refused, written
 from cert_models.logs import BRANCH, Row
+from cert_models.parsing import noise_fields
 
 FAMILIES: dict[str, type[cc.Noise]] = {**cc.NOISES, **cc.CHANNELS}
 SCALES = {"b", "sigma", "scale"}  # the field of a noise that is one
@@ -41,7 +42,7 @@ def add_noise(parser: argparse.ArgumentParser, *, required: bool = True) -> None
         "null": "of ablation: what a hidden entry shows (default -1)",
         "levels": "of splitting: steps of an input from 0 to 1 (default 255)",
     }
-    for name in sorted({name for family in FAMILIES.values() for name in fields_of(family)}):
+    for name in sorted(noise_fields()):
         kind = int if name == "dim" else float
         text = helps.get(name, "scale, input units")
         parser.add_argument(option(name), type=kind, dest=name, help=text)
@@ -63,8 +64,7 @@ def fields_of(family: type[cc.Noise]) -> dict[str, dataclasses.Field[Any]]:
 
 def noise_names() -> list[str]:
     """The options that describe a noise."""
-    names = {name for family in FAMILIES.values() for name in fields_of(family)}
-    return ["noise", "rms", *sorted(names)]
+    return ["noise", "rms", *sorted(noise_fields())]
 
 
 def described(options: argparse.Namespace) -> bool:
@@ -127,8 +127,7 @@ def _unscaled(options: argparse.Namespace, dim: int | None) -> cc.Noise:
             values[name] = in_kind(field, given)
         elif field.default is dataclasses.MISSING:
             raise UsageError(f"{option(name)} must be given for --noise {options.noise}: add it")
-    others = {name for family in FAMILIES.values() for name in fields_of(family)} - set(fields)
-    for name in sorted(others):
+    for name in sorted(noise_fields() - set(fields)):
         if getattr(options, name, None) is not None:
             raise UsageError(
                 f"{option(name)} must not be given for --noise {options.noise}: drop it"

@@ -28,7 +28,6 @@ from cert_models.commands.options import (
     target,
     write_text,
 )
-from cert_models.commands.parsing import Renamed
 from cert_models.commands.sources import (
     accuracies,
     named_apart,
@@ -37,6 +36,7 @@ from cert_models.commands.sources import (
     shared_inputs,
     stored_results,
 )
+from cert_models.parsing import Renamed
 from cert_models.store.claims import Proofs, Proved
 
 if TYPE_CHECKING:

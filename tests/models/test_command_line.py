@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 import cert_core as cc
 from cert_models.cli import parser
 from cert_models.commands.config import _toml
-from cert_models.commands.parsing import SECTION_OF
 from cert_models.logs import read_log
+from cert_models.parsing import SECTION_OF
 
 LEAVES = {leaf.prog.removeprefix("cert "): leaf for leaf in parser().leaves()}
 MODULE = """

@@ -577,6 +577,12 @@ def test_a_file_whose_name_has_an_equals_sign(
     assert run(capsys, "sigma=0.25.tsv", "--format", "csv")[1] == plain
 
 
+def test_a_store_is_told_no_noise(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, _, said = run(capsys, "store.db", "--noise", "gaussian", "--sigma", "1")
+    assert (status, said.count("\n")) == (2, 1)
+    assert "--noise must come with a log" in said
+
+
 def test_report_of_a_published_log(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
     status, out, _ = run(capsys, "sigma_0.25", "--at", "0,0.25,0.5,1", "--alpha", "0.001")
     assert status == 0

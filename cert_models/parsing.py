@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
-
-from cert_models.commands.options import FAMILIES, fields_of
 
 # An option stands in the same section of every command; noises' own fields in theirs.
 SECTIONS = {
@@ -57,13 +56,14 @@ class Parser(argparse.ArgumentParser):
         if example:
             settings["epilog"] = f"example:\n  {example}"
         super().__init__(allow_abbrev=False, formatter_class=Help, **settings)
-        self.sections |= {title: self.add_argument_group(title) for title in SECTIONS}
+        titles = SECTIONS if example else ()  # of a leaf
+        self.sections |= {title: self.add_argument_group(title) for title in titles}
 
     def _add_action(self, action: Any) -> Any:
         """Every option to its section, also one of a group of which one alone is taken."""
         if action.option_strings and action.help is None:
             action.help = ""  # else its default is not told
-        section = self.sections.get(section_of(action))
+        section = self.sections.get(section_of(action)) if self.sections else None
         return super()._add_action(action) if section is None else section._add_action(action)
 
     def error(self, message: str) -> Any:
@@ -92,12 +92,19 @@ class Parser(argparse.ArgumentParser):
                 yield from found.leaves()
 
 
+def noise_fields() -> set[str]:
+    """The parameters of all noises."""
+    import cert_core as cc
+
+    families: list[Any] = [*cc.NOISES.values(), *cc.CHANNELS.values()]
+    return {field.name for family in families for field in dataclasses.fields(family)}
+
+
 def section_of(action: argparse.Action) -> str:
     """The title of the section that an option stands in, "" for none."""
     names = [name.removeprefix("--") for name in action.option_strings]
     title = next((SECTION_OF[name] for name in names if name in SECTION_OF), "")
-    fields = {name for family in FAMILIES.values() for name in fields_of(family)}
-    return title or ("noise" if action.dest in fields and names else "")
+    return title or ("noise" if names and action.dest in noise_fields() else "")
 
 
 class RenamedOption(DeprecationWarning):
