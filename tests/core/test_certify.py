@@ -80,6 +80,7 @@ def test_certificates() -> None:
     accuracy = cc.certified_accuracy(result, [0, 1, 2], [0.0, 2.0, 3.0, 9.0])
     np.testing.assert_allclose(accuracy, [2 / 3, 2 / 3, 1 / 3, 0.0])
     assert cc.certified_accuracy(result, [0, 0, 0], 0.0) == pytest.approx(1 / 3)
+    assert cc.certified_accuracy(result, [2, 2, 2], 0.0) == 0.0
     # an input has its own radius
     assert cc.certified_accuracy(result, [0, 1, 2], result.radius[0]) == 2 / 3
 

@@ -4,7 +4,8 @@
 
 The nearest tests run first, then the others that touch the file, to the first failure, which
 counts if that test passes without the slip.  Results are kept in build/mutants, so that a run that
-was stopped goes on; --table writes docs/mutants.md from them.
+was stopped goes on, and one that is begun again tries what was not noticed; --table writes
+docs/mutants.md from them.
 """
 
 from __future__ import annotations
@@ -258,7 +259,7 @@ def main() -> None:
     options = parser.parse_args()
     if not options.table:
         kept = {} if options.again else results()
-        enough = {k for k, found in kept.items() if found["by"] or found["rest"] or options.nearest}
+        enough = {k for k, found in kept.items() if found["by"]}
         chosen = [s for s in slips() if re.search(options.only, str(s)) and key(s) not in enough]
         KEPT.mkdir(parents=True, exist_ok=True)
         run(chosen, rest=not options.nearest, together=options.together)

@@ -377,7 +377,7 @@ CORE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         ("CC_FN double cc_log_sum(double w) { return w < -30.0 ? -w : log1p(exp(-w)); }", "CC_FN double cc_log_sum(double w) { return w < -3.0 ? -w : log1p(exp(-w)); }",
          "sums cut off too soon"),
     ]),
-    "cert_core/native/engine.pyx": ("core/test_oracle.py core/test_sides.py", [
+    "cert_core/native/engine.pyx": ("core/test_oracle.py core/test_sides.py core/test_chance.py", [
         ("cdef double OMITTED = 85.0", "cdef double OMITTED = 12.0", "mass of the radius left out"),
         ("DEGREE = 29", "DEGREE = 34", "the error of a panel by fewer conditions"),
         ("2.0 * distance(POINTS", "0.0 * distance(POINTS", "panels without an error"),
