@@ -481,11 +481,10 @@ def curves(found: Sequence[Reading]) -> Callable[[Any, str], None]:
 
     def draw(axis: Any, attack: str) -> None:
         radii = np.linspace(0, RADII[attack][-1], 61)
-        for name, group in families(found, attack).items():
-            family = name.removesuffix(", shells")
+        alone = [r for r in found if r.bound == ALONE]  # shells would hide behind them
+        for name, group in families(alone, attack).items():
             y = [right_at(best(group, r, "test").test, r).mean() for r in radii]
-            style = "-" if family == name else ":"
-            axis.plot(radii, y, style, color=f"C{names.index(family)}", linewidth=1.4, label=name)
+            axis.plot(radii, y, color=f"C{names.index(name)}", linewidth=1.4, label=name)
         axis.set(xlabel=f"{attack} radius", ylabel="certified accuracy", ylim=(0, 1))
 
     return draw
