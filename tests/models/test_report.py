@@ -222,6 +222,9 @@ def test_tables() -> None:
     assert lines[4].split()[:5] == ["a", "40", "inputs", "(0..39)", "0.001"]
     assert len(lines[4]) == len(lines[6]) == len(lines[2])
     assert lines[5].startswith("a, with probability 0.99")
+    plain, probable = (float(lines[i].split("0.001")[1].split()[1]) for i in (4, 5))
+    assert plain > probable
+    assert probable == pytest.approx(a.average_radius(0.01), abs=1e-3)
     assert f"{b.wrong_at_most(0.01)} of 30 (b_100%)" in text
     assert "not of the same inputs" in text
     assert "b_100%: L2Noise(dim=64" in text
