@@ -112,15 +112,28 @@ def models(noises: str, levels: list[float], seeds: int, dim: int) -> list[Model
     found = []
     for seed, level, text in itertools.product(range(seeds), levels, noises.split(",")):
         family, _, k = text.partition(":")
+        if family not in cc.NOISES:
+            raise SystemExit(f"--noises must be of {', '.join(cc.NOISES)}, got {family}: choose")
         noise = FAMILIES[family].with_rms(dim, level, *([float(k)] if k else []))
         found.append(Model(family, noise, level, seed))
     return found
 
 
+def kept(file: Path) -> Any:
+    """The images of a part."""
+    with np.load(file) as archive:
+        return archive["x"]
+
+
 def split(options: argparse.Namespace) -> int:
     """Write the parts of the data that the folder lacks; returns the pixels of an image."""
-    with np.load(options.data) as archive:
-        x, y = archive["x"], archive["y"]
+    try:
+        with np.load(options.data) as archive:
+            x, y = archive["x"], archive["y"]
+    except (OSError, KeyError, ValueError) as error:
+        raise SystemExit(
+            f"data must be an .npz file of x and y, got {options.data} ({error})"
+        ) from None
     low = 0
     for part in ("train", *PARTS):
         rows = slice(low, low + getattr(options, part))
@@ -129,6 +142,8 @@ def split(options: argparse.Namespace) -> int:
             raise SystemExit(f"{options.data} must hold {low} images, got {len(y)}: lower --{part}")
         if not (file := options.folder / f"{part}.npz").exists():
             np.savez(file, x=x[rows], y=y[rows])
+        elif rows.start < rows.stop and not np.array_equal(kept(file), x[rows]):
+            raise SystemExit(f"--{part} must be as in {options.folder}: use another --folder")
     return int(np.prod(x.shape[1:]))
 
 

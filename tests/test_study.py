@@ -88,3 +88,20 @@ def every(study: ModuleType) -> list:
 def test_pages_show_what_the_pictures_are() -> None:
     for name in re.findall(r"\((study-\w+\.svg)\)", PAGE):
         assert (ROOT / "docs" / name).stat().st_size < 150_000
+
+
+def test_wrong_words(study: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = digits()
+    monkeypatch.chdir(tmp_path)
+    np.savez("few.npz", x=x, y=y)
+    np.savez("other.npz", x=x[::-1], y=y)
+    np.savez("none.npz", x=x)
+    for words, told in (
+        ("lost.npz", "data must be an .npz file"),
+        ("none.npz", "data must be an .npz file"),
+        ("few.npz", "must hold 8000 images, got 90: lower --train"),
+        ("few.npz --train 60 --test 20 --tune 0 --noises l3", "--noises must be of .*, got l3"),
+        ("other.npz --train 60 --test 20 --tune 0", "--train must be as in study"),
+    ):
+        with pytest.raises(SystemExit, match=told):
+            study.main(words.split())
