@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -258,16 +258,20 @@ def run_certify(options: argparse.Namespace) -> int:
     parts = parts_of(options)
     data = load(options.data, categorical=categorical(parts), pixels=takes_pixels(sound))
     indices = chosen_inputs(options, len(data))
+    on = engine_of(options)
+    kept = options.store is not None or on is not None
+    loaded = Loaded(data, indices, sound, kept, on is not None)
+    noises = [loaded.noise(part) for part in parts]
     if sound is not None and not options.quantize:
         data.check_on(sound, indices)
     classes = options.classes if options.classes is not None else data.num_classes
     data.check_classes(classes)
     if options.store is None and options.run_name is not None:
         raise UsageError("--store must be given for --run: name a file")
-    on = engine_of(options)
-    kept = options.store is not None or on is not None
-    loaded = Loaded(data, indices, sound, kept, on is not None)
-    made = [loaded.made(part, labels_of(part, parts, classes)) for part in parts]
+    made = [
+        loaded.made(part, noise, labels_of(part, parts, classes))
+        for part, noise in zip(parts, noises, strict=True)
+    ]
     router, *branches = made
     plan: Plan = RoutedPlan(router, tuple(branches)) if branches else router.plan
     first = (branches or made)[0]
@@ -297,6 +301,17 @@ def labels_of(part: argparse.Namespace, parts: Sequence[argparse.Namespace], cla
     return (len(part.labels) or len(parts) - 1) if part.router else classes
 
 
+@contextlib.contextmanager
+def named(part: argparse.Namespace) -> Iterator[None]:
+    """Errors of one part of several say of which."""
+    try:
+        yield
+    except (UsageError, ValueError) as error:
+        if not part.where:
+            raise
+        raise UsageError(f"{part.where}: {error}") from error
+
+
 class Loaded:
     """The models that a run needs, each loaded once."""
 
@@ -312,21 +327,20 @@ class Loaded:
         """That of a part that was made."""
         return self._models[_key(part)][0]
 
-    def made(self, part: argparse.Namespace, classes: int) -> Part:
-        """What the options of a part describe, if it can be."""
-        try:
-            return self._made(part, classes)
-        except (UsageError, ValueError) as error:
-            if not part.where:
-                raise
-            raise UsageError(f"{part.where}: {error}") from error
+    def noise(self, part: argparse.Namespace) -> cc.Noise:
+        """That of a part, if the lattice serves it."""
+        with named(part):
+            noise = noise_of(part, int(np.prod(self._data.x.shape[1:])), self._data.x)
+            return noise if self._sound is None else self._sound.checked(noise)
 
-    def _made(self, part: argparse.Namespace, classes: int) -> Part:
+    def made(self, part: argparse.Namespace, noise: cc.Noise, classes: int) -> Part:
+        """What the options of a part describe, if it can be."""
+        with named(part):
+            return self._made(part, noise, classes)
+
+    def _made(self, part: argparse.Namespace, noise: cc.Noise, classes: int) -> Part:
         from cert_models.networks.models import check_noise
 
-        noise = noise_of(part, int(np.prod(self._data.x.shape[1:])), self._data.x)
-        if self._sound is not None:
-            self._sound.checked(noise)
         self._data.check_known(noise)
         plan = plan_of(part, noise)
         if part.where and isinstance(plan, AllPlan):

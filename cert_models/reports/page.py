@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 import cert_core as cc
-from cert_core.rounding import confidence, reach
+from cert_core.rounding import confidence, nearest, reach
 from cert_models.data.datasets import Dataset
 from cert_models.files.names import markup
 from cert_models.reports.tables import Table, curves, listing, modes, origins
@@ -142,7 +142,8 @@ def _size(image: np.ndarray[Any, np.dtype[np.uint8]]) -> str:
     """The size of an image on the page, by its own proportions."""
     rows, columns = image.shape[:2]
     unit = SIDE / max(rows, columns)
-    return f"width: {columns * unit:.4g}rem; height: {rows * unit:.4g}rem"
+    width, height = nearest(columns * unit, 4), nearest(rows * unit, 4)
+    return f"width: {width}rem; height: {height}rem"
 
 
 def _png(image: np.ndarray[Any, np.dtype[np.uint8]]) -> str:

@@ -160,7 +160,7 @@ RUNS = [
     Case("categories of unsigned bytes", lambda: run(BITS, L0, np.eye(4, dtype=np.uint8)),
          lambda said: said.status == 0),
     Case("bytes to hide", lambda: run(HIDE, L0, np.eye(4, dtype=np.uint8)),
-         refused("inputs must be floats, in the units of the noise, got uint8")),
+         refused("inputs must be floats, in the units of the noise, or uint8 images")),
     Case("hidden from the start", lambda: run((*HIDE, "--null", "0.5"), L0, np.eye(4) / 2),
          refused("x must be other than the null value 0.5")),
     Case("an image between levels", lambda: run(SPLITS, L1, np.full((2, 4), 0.25)),
