@@ -19,6 +19,7 @@ import argparse
 import heapq
 import os
 import resource
+import subprocess
 import sys
 import tempfile
 import time
@@ -120,20 +121,20 @@ def store(inputs: int) -> None:
         stored = StoredRun(path=path, name="bench", run=run, indices=range(inputs))
         for _ in stored.keep(counted(inputs)):
             pass
+        cert = "import sys; from cert_models.cli import main; main(sys.argv[1:])\n"
         done = "from cert_models.store.counts import CountStore as S; import sys\n"
-        done += "with S(sys.argv[1]) as s: s.done('bench', s.runs()['bench'])"
-        for name, command in (
-            ("report", ["-m", "cert_models.cli", "report", str(path)]),
-            ("export", ["-m", "cert_models.cli", "export", "--store", str(path), "--out",
-                        f"{path}.tsv"]),
-            ("done", ["-c", done, str(path)]),
-        ):  # fmt: skip
-            begun = time.perf_counter()
-            process = os.posix_spawn(sys.executable, [sys.executable, *command], os.environ)
-            _, status, used = os.wait4(process, 0)
-            took, own = time.perf_counter() - begun, used.ru_utime + used.ru_stime
-            size = used.ru_maxrss >> 10
-            print(f"{name}: {took:.1f} s, {own:.1f} of CPU, {size} MiB, status {status}")
+        done += "with S(sys.argv[1]) as s: s.done('bench', s.runs()['bench'])\n"
+        most = "print(*(line for line in open('/proc/self/status') if 'VmHWM' in line))"
+        for name, code, words in (  # the size of the process itself, not of the one that starts it
+            ("report", cert, ["report", str(path)]),
+            ("export", cert, ["export", "--store", str(path), "--out", f"{path}.tsv"]),
+            ("done", done, [str(path)]),
+        ):
+            begun, before = time.perf_counter(), os.times()
+            subprocess.run([sys.executable, "-c", code + most, *words], check=True)
+            took, after = time.perf_counter() - begun, os.times()
+            own = sum(after[2:4]) - sum(before[2:4])
+            print(f"{name}: {took:.1f} s, {own:.1f} of CPU")
 
 
 # ---- many GPUs ----
