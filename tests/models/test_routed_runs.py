@@ -338,6 +338,19 @@ def test_votes_are_kept() -> None:
                 np.testing.assert_array_equal(mine, theirs)
 
 
+def test_a_sure_branch_says_nothing_where_its_router_is_not_certified() -> None:
+    """At an alpha at which 20 votes of 20 are enough, and 18 are not."""
+    with CountStore("t.db") as store:
+        store.begin("r", RUN)
+        store.add("r", votes(0, 20, 0, router=votes(2, 18)))
+        own, strict = (read_run(store, "r", alpha=a).certified_by for a in (0.01, 1e-4))
+    assert cc.binomial_lower(20, 20, 0.5e-4) > 0.5 > cc.binomial_lower(18, 20, 0.5e-4)
+    assert isinstance(own, cc.RoutedCertificates)
+    assert (own.label, own.branch) == (1, 1)
+    assert isinstance(strict, cc.RoutedCertificates)
+    assert (strict.label, strict.branch, strict.radius) == (cc.ABSTAIN, cc.ABSTAIN, 0.0)
+
+
 @pytest.mark.parametrize(
     "bad",
     [

@@ -384,7 +384,7 @@ CORE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         ("return (law.dim - 1.0) * cc_log_gap(w) if law.dim > 1.0 else 0.0", "return law.dim * cc_log_gap(w) if law.dim > 1.0 else 0.0",
          "a cone of another dimension"),
     ]),
-    "cert_core/native/drawing.h": ("core/test_kernels.py core/test_moments.py", [
+    "cert_core/native/drawing.h": ("core/test_gpu.py core/test_kernels.py core/test_moments.py", [
         ("k1 += 0xBB67AE85u;", "k1 += 0xBB67AE84u;", "another generator than the contract's"),
     ]),
     "cert_core/kernels/reference.py": ("core/test_kernels.py models/test_blocks.py core/test_lattice.py", [
