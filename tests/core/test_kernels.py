@@ -536,3 +536,10 @@ def test_digest_is_of_content() -> None:
     """The reproducibility test can fail: another seed has another digest."""
     one, two = (hashlib.md5(cc.draw(FAMILIES[0], 9, s).tobytes()).hexdigest() for s in (1, 2))
     assert one != two
+
+
+@pytest.mark.parametrize("noise", [cc.L2Noise(5, 0.7, 3.0), cc.LinfNoise(6, 1.1, 1.5)], ids=repr)
+def test_norms_in_parts_are_those_of_the_whole(noise: cc.Noise) -> None:
+    given = (noise, 50, DEFINITION.draw, 3, 7, 1)
+    parts = kernels.host.norms_of_rows(*given, bytes_=4 * noise.dim * 16)
+    np.testing.assert_array_equal(parts, kernels.host.norms_of_rows(*given, bytes_=1 << 20))
