@@ -18,7 +18,7 @@ from torch import nn
 import cert_core as cc
 from cert_core.errors import integer
 from cert_models.data.datasets import Dataset, digits
-from cert_models.files.outputs import refused, written
+from cert_models.files.outputs import refused, sweep, written
 from cert_models.files.reading import first_line, reading
 from cert_models.networks.architectures import (
     NormalizedNetwork,
@@ -315,6 +315,7 @@ def train_checkpoint(
     """
     integer("check_every", check_every, 1)
     target = Path(path).resolve()  # whatever folder the network's code goes to
+    sweep(target.parent)  # also where nothing is left to train
     state = _saved_state(target, recipe, data, held_out) if resume and target.exists() else None
     if state is None and (target.exists() or not target.parent.is_dir()):
         raise ValueError(

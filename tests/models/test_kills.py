@@ -45,8 +45,9 @@ TRAIN = [
 ]  # fmt: skip
 # Forks of a process that has imported all: kills fall into the work, not into the imports.
 KILLER = """
-import json, os, random, signal, sys, time
+import json, os, random, signal, sys, threading, time
 import torch
+from tqdm import tqdm
 torch.set_num_threads(1)
 from cert_models.cli import main
 commands, longest, kills, ready = json.loads(sys.argv[1])
@@ -60,6 +61,7 @@ def begin(command):
         return child
     try:
         sys.stdout = open(os.devnull, "w")
+        tqdm.set_lock(threading.RLock())  # not the one of all children, which the dead may hold
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
         os._exit(main(command))
     except KeyboardInterrupt:
