@@ -28,6 +28,12 @@ TEXT = "\n".join(PAGES.values())
 FENCED = re.compile(r"^```(\S*)\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
 
 
+@pytest.fixture(autouse=True)
+def none_of_before() -> None:
+    """Each page has a mymodule of its own."""
+    sys.modules.pop("mymodule", None)
+
+
 def blocks(*pages: str) -> list[tuple[str, str]]:
     """(language, text) of what is fenced, in order."""
     return [found for page in pages or PAGES for found in FENCED.findall(PAGES[page])]
@@ -155,7 +161,6 @@ def test_shells(
         "def network(batch):\n    return (batch.sum(axis=1) > 0).astype(int)\n", encoding="utf-8"
     )
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delitem(sys.modules, "mymodule", raising=False)
     assert main([*shlex.split(code.replace("100000", "500"))[1:], "--quiet"]) == 0
     assert "alpha 0.001" in capsys.readouterr().out
 
@@ -176,7 +181,6 @@ def test_routing(
     )
     (tmp_path / "route.toml").write_text(route.replace("20000", "400"), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delitem(sys.modules, "mymodule", raising=False)
     code = next(code for _, code in fenced if code.startswith("cert certify"))
     for line in code.replace("100000", "500").strip().splitlines():
         assert main(shlex.split(line)[1:]) == 0
@@ -199,7 +203,6 @@ def test_a_noise_for_a_model(
         "def network(batch):\n    return (batch.sum(axis=1) > 2).astype(int)\n", encoding="utf-8"
     )
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delitem(sys.modules, "mymodule", raising=False)
     lines = [code for language, code in blocks("docs/guides/tuning.md") if not language]
     small = [["--n", "300", "--budget", "30000"],
              ["--n", "100", "--max", "12", "--budget", "5000", "--epochs", "1"]]  # fmt: skip
@@ -228,7 +231,6 @@ def test_certifying_for_days(
     log = "idx\tlabel\tpredict\tradius\tcorrect\ttime\n0\t3\t3\t0.478\t1\t0:00:17.268386\n"
     (tmp_path / "published.tsv").write_text(log, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delitem(sys.modules, "mymodule", raising=False)
     codes = [code for _, code in blocks("docs/guides/long-runs.md")]
     lines = [line.replace("100000", "500") for code in codes for line in code.splitlines()]
     for line in lines:
@@ -255,7 +257,6 @@ def test_audited_by_a_stranger(
         "def network(batch):\n    return (batch.sum(axis=1) > 2).astype(int)\n", encoding="utf-8"
     )
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delitem(sys.modules, "mymodule", raising=False)
     made = blocks("docs/guides/long-runs.md")[0][1].splitlines()[0]
     audit = blocks("docs/guides/audit.md")[0][1]
     for line in (made.replace("100000", "500"), audit):
@@ -277,7 +278,6 @@ def test_files_of_options(
         "def network(batch):\n    return (batch.sum(axis=1) > 2).astype(int)\n", encoding="utf-8"
     )
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delitem(sys.modules, "mymodule", raising=False)
     code = blocks("docs/guides/command.md")[1][1].replace("10000", "500")
     for line in code.strip().splitlines():
         assert main(shlex.split(line)[1:]) == 0
@@ -333,7 +333,6 @@ def test_tasks_of_many_outputs(
         "network = torch.nn.Conv2d(1, 2, 1).eval()\n", encoding="utf-8",
     )  # fmt: skip
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delitem(sys.modules, "mymodule", raising=False)
     code = next(code for _, code in blocks("docs/guides/labels.md") if "--task" in code)
     for line in code.replace("--n 10000", "--n 1000").strip().splitlines():
         assert main([*shlex.split(line)[1:], "--quiet"]) == 0
