@@ -7,7 +7,6 @@ import json
 import pkgutil
 import re
 import shlex
-import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -26,12 +25,6 @@ PAGES = {
 }
 TEXT = "\n".join(PAGES.values())
 FENCED = re.compile(r"^```(\S*)\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
-
-
-@pytest.fixture(autouse=True)
-def none_of_before() -> None:
-    """Each page has a mymodule of its own."""
-    sys.modules.pop("mymodule", None)
 
 
 def blocks(*pages: str) -> list[tuple[str, str]]:
