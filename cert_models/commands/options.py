@@ -67,15 +67,15 @@ def noise_names() -> list[str]:
     return ["noise", "rms", *sorted(noise_fields())]
 
 
-def described(options: argparse.Namespace) -> bool:
-    """Whether a noise is described; refuse its parameters where none is named."""
-    given = [name for name in noise_names() if getattr(options, name) is not None]
+def described(options: argparse.Namespace) -> list[str]:
+    """The options that describe a noise; its parameters are refused where none is named."""
+    given = [name for name in (*noise_names(), "scales") if getattr(options, name) is not None]
     if given and options.noise is None:
         raise UsageError(
             f"--noise must be given with {option(given[0])}, got none: name the family, or drop "
             f"{option(given[0])}"
         )
-    return bool(given)
+    return given
 
 
 def in_kind(field: dataclasses.Field[Any], value: float) -> float:

@@ -127,6 +127,8 @@ LINES = [
     Case("another run in its place", saved_then("--save-config", "run.toml", "--n", "300"), 2),
     Case("a scale of no noise", line("report log.tsv --sigma 1"),
          refused("--noise must be given with --sigma, got none")),
+    Case("scales of no noise", line("report log.tsv --scales s.txt"),
+         refused("--noise must be given with --scales, got none")),
     Case("a level and a scale", line(f"{CERTIFY} --rms 1"),
          refused("--rms must come without --sigma, got 1.0 and 0.25: drop one")),
     Case("a level of flips", line(f"{RADIUS} --noise flips --rms 1"),
