@@ -236,13 +236,10 @@ def test_certifying_for_days(
     assert json.loads(capsys.readouterr().out)["new"] == 0  # the same counts
 
 
-def test_audited_by_a_stranger(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The command as printed, on a store that `cert certify` made; the number it gives."""
+@pytest.fixture
+def six_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The data and the model that the pages name, in a folder of one's own."""
     import numpy as np
-
-    from cert_models.audit import wrong_at_most
 
     x = np.random.default_rng(0).uniform(size=(6, 4)).astype(np.float32)
     np.savez(tmp_path / "test.npz", x=x, y=np.array([0, 1, 0, 1, 0, 1]))
@@ -250,6 +247,13 @@ def test_audited_by_a_stranger(
         "def network(batch):\n    return (batch.sum(axis=1) > 2).astype(int)\n", encoding="utf-8"
     )
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("six_inputs")
+def test_audited_by_a_stranger(capsys: pytest.CaptureFixture[str]) -> None:
+    """The command as printed, on a store that `cert certify` made; the number it gives."""
+    from cert_models.audit import wrong_at_most
+
     made = blocks("docs/guides/long-runs.md")[0][1].splitlines()[0]
     audit = blocks("docs/guides/audit.md")[0][1]
     for line in (made.replace("100000", "500"), audit):
@@ -259,18 +263,9 @@ def test_audited_by_a_stranger(
     assert "500 inputs\nof 50,000, all equal, leave at most 297 wrong ones (0.6 %)" in TEXT
 
 
-def test_files_of_options(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.usefixtures("six_inputs")
+def test_files_of_options(capsys: pytest.CaptureFixture[str]) -> None:
     """The commands as printed, with a smaller n."""
-    import numpy as np
-
-    x = np.random.default_rng(0).uniform(size=(6, 4)).astype(np.float32)
-    np.savez(tmp_path / "test.npz", x=x, y=np.array([0, 1, 0, 1, 0, 1]))
-    (tmp_path / "mymodule.py").write_text(
-        "def network(batch):\n    return (batch.sum(axis=1) > 2).astype(int)\n", encoding="utf-8"
-    )
-    monkeypatch.chdir(tmp_path)
     code = blocks("docs/guides/command.md")[1][1].replace("10000", "500")
     for line in code.strip().splitlines():
         assert main(shlex.split(line)[1:]) == 0
@@ -279,18 +274,9 @@ def test_files_of_options(
     assert "Gaussian(dim=4, sigma=0.5)" in told
 
 
-def test_fewer_samples(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.usefixtures("six_inputs")
+def test_fewer_samples(capsys: pytest.CaptureFixture[str]) -> None:
     """The two commands as printed, with a smaller n; the table is what the example prints."""
-    import numpy as np
-
-    x = np.random.default_rng(0).uniform(size=(6, 4)).astype(np.float32)
-    np.savez(tmp_path / "test.npz", x=x, y=np.array([0, 1, 0, 1, 0, 1]))
-    (tmp_path / "mymodule.py").write_text(
-        "def network(batch):\n    return (batch.sum(axis=1) > 2).astype(int)\n", encoding="utf-8"
-    )
-    monkeypatch.chdir(tmp_path)
     code = next(code for _, code in blocks("docs/guides/samples.md") if "--at" in code).replace(
         "100000", "1000"
     )
