@@ -257,6 +257,7 @@ def overhead() -> None:
     torch.manual_seed(0)
     n, batch = 10_000, 1000
     image = np.random.default_rng(0).uniform(size=(1, 3, 32, 32)).astype(np.float32)
+    pixels = np.rint(image * 255).astype("float32") / np.float32(255)
     x = torch.from_numpy(image).cuda()
     say(f"certify: {n} copies through ResNet-110, batch {batch}; over the forward passes alone")
     for channels_last, autocast in ((False, None), (True, "bfloat16")):
@@ -268,6 +269,14 @@ def overhead() -> None:
             noise = cc.NOISES[family].with_rms(DIM, 0.25, 0.0 if family == "gaussian" else 1000.0)
             smoothed = SmoothedClassifier(net, noise, 10, batch_size=batch, **options)
             loops[family] = lambda smoothed=smoothed: smoothed.counts(image, n, 1)
+            if autocast is None:
+                lattice = cc.Lattice("1/255")
+                sound = SmoothedClassifier(net, noise, 10, batch_size=batch, sound=lattice)
+                loops[f"{family}, sound"] = lambda sound=sound: sound.counts(pixels, n, 1)
+                edges = cc.shell_thresholds(noise, cc.shells.MASSES)
+                loops[f"{family}, shells"] = lambda smoothed=smoothed, edges=edges: (
+                    smoothed.shell_counts(image, n, 1, edges)
+                )
 
         def forwards(smoothed: Any = smoothed, fixed: Any = fixed) -> None:
             with torch.inference_mode():
