@@ -496,7 +496,7 @@ def fault(call: Call, argument: str, value: Any, kind: str, error: Any = OURS) -
     """What is wrong with the answer to one value of one argument."""
     function, legal = call
     try:
-        with within(30.0):  # a compiler may take ten, where all cores are busy
+        with within(30.0):  # of CPU time; torch.compile takes more than five at first
             found = function(**{**legal, argument: value})
     except error as raised:
         text = str(raised)
