@@ -367,6 +367,16 @@ def test_merging_workers_in_any_order_gives_the_whole(shares: list[set[int]], rn
         assert content(target) == [told(votes_of(i)) for i in everything]
 
 
+def test_merged_inputs_keep_the_start_that_counted_them(tmp_path: Path) -> None:
+    parts = [filled(tmp_path / f"{index}.db", [index]) for index in (0, 1)]
+    with CountStore(tmp_path / "whole.db") as store:
+        store.merge(*reversed(parts))
+    query = "SELECT idx, record FROM counts JOIN starts ON starts.id = counts.start ORDER BY idx"
+    with contextlib.closing(sqlite3.connect(tmp_path / "whole.db")) as file:
+        found = [(index, json.loads(record)["worker"]) for index, record in file.execute(query)]
+    assert found == [(0, "0.db"), (1, "1.db")]
+
+
 def test_a_conflict_merges_nothing(tmp_path: Path) -> None:
     target, first = filled(tmp_path / "s.db", [0, 1]), filled(tmp_path / "1.db", [2, 3])
     with CountStore(tmp_path / "2.db") as store:
