@@ -210,6 +210,14 @@ def test_a_stream_holds_the_tails_alone() -> None:
     assert most <= 2 * (3 * 20 + 100)
 
 
+@pytest.mark.parametrize("more", [-1, 1])
+def test_outputs_of_other_rows_than_the_batch_are_refused(more: int) -> None:
+    with pytest.raises(ValueError, match=r"predict\(batch\) must be of shape \(10,\)"):
+        cc.scores.sampled_values(
+            lambda batch: np.zeros(len(batch) + more), np.zeros((1, 3)), GAUSSIAN, 10, 0
+        )
+
+
 @pytest.mark.parametrize("rank", [400, 4601])
 def test_a_rank_among_many_is_that_of_all(rank: int) -> None:
     """More than a partition sorts on its way."""
