@@ -253,6 +253,15 @@ def test_soft_certificates_of_a_known_mean() -> None:
 BAD = [
     (lambda: plan(()), "radii must be one or more numbers > 0"),
     (lambda: plan((0.0, 1.0)), "radii must be one or more numbers > 0"),
+    (lambda: plan([[0.25], [0.5]]), "radii must be one or more numbers > 0"),
+    (
+        lambda: dataclasses.replace(plan(), radii=(0.5, 0.25, 1.0)),
+        "radii must be ascending, one at least",
+    ),
+    (
+        lambda: dataclasses.replace(plan(), radii=(), thresholds=()),
+        "radii must be ascending, one at least",
+    ),
     (lambda: plan((0.5, 9.0)), "radii must be small enough for n_max = 5000 samples"),
     (lambda: plan(n_max=0), "n_max must be an integer >= 1"),
     (lambda: plan(n0=0), "n0 must be an integer >= 1"),
