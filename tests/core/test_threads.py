@@ -50,7 +50,7 @@ def test_radii_of_one_curve(attempt: int) -> None:
 
 
 def test_mixed_law_while_its_tables_are_made() -> None:
-    noise = cc.MixedNoise(8, 1.0, 2.0)
+    noise = cc.MixedNoise(64, 1.0, 16.0)
     expected = cc.required_probability(noise, "linf", 0.1)
 
     def late(seconds: float) -> float:
