@@ -85,7 +85,9 @@ def test_two_dimensions() -> None:
 CASES = [(64, 10**6), (784, 2 * 10**5), (3072, 10**5)]
 
 
-@pytest.mark.parametrize("share", [0.01, 0.1, 0.3, 0.9])
+@pytest.mark.parametrize(
+    "share", [0.1, 0.9, *(pytest.param(x, marks=pytest.mark.slow) for x in (0.01, 0.3))]
+)
 @pytest.mark.parametrize(("dim", "n"), CASES)
 def test_against_monte_carlo(dim: int, n: int, share: float) -> None:
     """Twenty points, seven standard errors."""
