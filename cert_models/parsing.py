@@ -102,7 +102,7 @@ def noise_fields() -> set[str]:
 
 def section_of(action: argparse.Action) -> str:
     """The title of the section that an option stands in, "" for none."""
-    names = [name.removeprefix("--") for name in action.option_strings]
+    names = [name.removeprefix("--").removeprefix("no-") for name in action.option_strings]
     title = next((SECTION_OF[name] for name in names if name in SECTION_OF), "")
     return title or ("noise" if names and action.dest in noise_fields() else "")
 
@@ -111,8 +111,10 @@ class RenamedOption(DeprecationWarning):
     """An option has another name now; the old one goes with the next minor release."""
 
 
-class Renamed(argparse._AppendAction):
-    """An old name of an option that may be repeated."""
+class Renamed(argparse.Action):
+    """An old name of an option, which tells what to pass in its place: a mixin."""
+
+    now: str
 
     def __call__(
         self,
@@ -121,9 +123,27 @@ class Renamed(argparse._AppendAction):
         values: Any,
         option_string: str | None = None,
     ) -> None:
-        now = f"--{self.dest}"
-        warnings.warn(f"{option_string} is called {now} now: pass {now}", RenamedOption, 2)
+        name = self.now.partition(" ")[0]
+        warnings.warn(f"{option_string} is called {name} now: pass {self.now}", RenamedOption, 2)
         super().__call__(parser, namespace, values, option_string)
+
+
+class Plot(Renamed, argparse._AppendAction):
+    """--plot, of cert report."""
+
+    now = "--picture"
+
+
+class RunnerUp(Renamed, argparse._StoreTrueAction):
+    """--runner-up, of cert certify and cert export."""
+
+    now = "--bound runner-up"
+
+
+class HardOrSoft(Renamed, argparse._StoreAction):
+    """--votes, of cert certify."""
+
+    now = "--bound betting for soft, nothing for hard"
 
 
 class Completion(argparse.Action):
