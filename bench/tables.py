@@ -30,7 +30,7 @@ def verdict(ratio: float) -> str:
     """Who wins, from the rival's time over ours."""
     if 1 / EVEN < ratio < EVEN:
         return "even"
-    return f"**{digits(ratio)} x faster**" if ratio > 1 else f"{digits(1 / ratio)} x slower"
+    return f"**{digits(ratio)}x faster**" if ratio > 1 else f"{digits(1 / ratio)}x slower"
 
 
 def rivals_of(race: dict[str, Any]) -> list[str]:

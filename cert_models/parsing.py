@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import difflib
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -69,6 +70,21 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> Any:
         """End with one line."""
         self.exit(2, f"{self.prog}: error: {self.source}{message} (see {self.prog} --help)\n")
+
+    def parse_args(  # type: ignore[override]
+        self, args: Any = None, namespace: Any = None
+    ) -> argparse.Namespace:
+        """The options of a line; one that there is not is told by its command, with the nearest."""
+        options: argparse.Namespace
+        options, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            leaf, _ = self.leaf(args or ())
+            shown = (a.option_strings for a in leaf._actions if a.help != argparse.SUPPRESS)
+            name = unknown[0].partition("=")[0]
+            near = difflib.get_close_matches(name, [n for names in shown for n in names], 1)
+            told = f": perhaps {near[0]}" if near else ""
+            leaf.error(f"unrecognized arguments: {' '.join(unknown)}{told}")
+        return options
 
     def leaf(self, given: Sequence[str]) -> tuple[Parser, list[str]]:
         """The parser of the command that a line names, and the words that name it."""

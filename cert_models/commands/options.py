@@ -266,8 +266,8 @@ def add_model(parser: argparse.ArgumentParser, *, required: bool = True) -> None
     )  # fmt: skip
     parser.add_argument(
         "--arch",
-        help="of a checkpoint: cifar_resnet20, cifar_resnet110, resnet50, timm:NAME, "
-        "torchvision:NAME, module:function",
+        help="of a checkpoint: cifar_resnet20, cifar_resnet110, resnet50, digits, mnist, "
+        "timm:NAME, torchvision:NAME, module:function",
     )
     parser.add_argument(
         "--normalize", metavar="HOW",

@@ -100,6 +100,15 @@ def test_names_are_given_whole(name: str, folder: Path) -> None:
     assert "required: " in told or "unrecognized arguments: --confi" in told
 
 
+def test_an_unknown_option_is_told_with_the_nearest() -> None:
+    told = refusal(f"{CERTIFY} --batchsize 3")
+    assert told == (
+        "cert certify: error: unrecognized arguments: --batchsize 3: perhaps --batch-size "
+        "(see cert certify --help)"
+    )
+    assert "zzz (see cert certify --help)" in refusal(f"{CERTIFY} zzz")
+
+
 def test_pictures_have_one_name(folder: Path) -> None:
     says(f"{CERTIFY} --store runs.db")
     actions = [action for leaf in LEAVES.values() for action in leaf._actions]
