@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ TIME = re.compile(r"(?:(?P<days>\d+) days?, )?(?P<hours>\d+):(?P<minutes>\d+):(?
 NUMBER = re.compile(
     r"[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d{1,3})?|inf|infinity)", re.ASCII | re.IGNORECASE
 )
+BLOCK = 1000  # lines written at a time
 LONGEST = datetime.timedelta.max.total_seconds()
 WORDS = {"true": 1, "false": 0}  # of the column correct
 SCALES = "scales"  # column of a row whose radius is a norm of delta/scales: their digest
@@ -117,16 +118,24 @@ class Row:
 
     def line(self) -> str:
         """The row as text."""
-        told = line_of(self.index, self.label, self.predict, float(self.radius), self.seconds)
+        (told,) = lines_of(
+            [self.index], [self.label], [self.predict], [float(self.radius)], [self.seconds]
+        )
         return "\t".join((told, *self.extra.values()))
 
 
-def line_of(index: int, label: int, predict: int, radius: float, seconds: float) -> str:
-    """A row without further columns as text; the radius in full precision, so no reader sees a
+def lines_of(
+    indices: Sequence[int], labels: Sequence[int], predict: Sequence[int],
+    radii: Sequence[float], seconds: Sequence[float],
+) -> list[str]:  # fmt: skip
+    """Rows without further columns as text; the radius in full precision, so no reader sees a
     larger one."""
-    time = datetime.timedelta(0, seconds if seconds < LONGEST else 0.0)
-    correct = int(predict == label and predict != cc.ABSTAIN)
-    return f"{index}\t{label}\t{predict}\t{radius!r}\t{correct}\t{time}"
+    times = [datetime.timedelta(0, each if each < LONGEST else 0.0) for each in seconds]
+    columns, none = (indices, labels, predict, radii, times), cc.ABSTAIN
+    return [
+        f"{index}\t{label}\t{told}\t{radius!r}\t{1 if told == label != none else 0}\t{time!s}"
+        for index, label, told, radius, time in zip(*columns, strict=True)
+    ]
 
 
 def check_new(path: str | Path) -> None:
@@ -191,7 +200,9 @@ def write_lines(path: str | Path, lines: Iterable[str]) -> None:
     try:
         with written(path) as new:
             with open(new, "w", encoding="utf-8", newline="\n") as file:
-                file.writelines(f"{line}\n" for line in lines)
+                each = iter(lines)
+                while block := list(islice(each, BLOCK)):
+                    file.write("\n".join([*block, ""]))
             same = target.is_file() and filecmp.cmp(new, target, shallow=False)
     except FileExistsError:
         if not same:
