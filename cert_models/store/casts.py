@@ -19,8 +19,8 @@ KIND = np.dtype(
     [(name, np.int64) for name in ("index", "label", "selected", "votes")]
     + [("seconds", np.float64)]
 )
-ENTRY = r'"(?:0|[1-9]\d{0,7}+)": [1-9]\d{0,15}+'
-TABLES = re.compile(rf"(?:\{{{ENTRY}(?:, {ENTRY})*+\}}\n)*+", re.ASCII)
+ENTRY = r'"(?:0|[1-9]\d{0,7})": [1-9]\d{0,15}'
+TABLES = re.compile(rf"(?:\{{{ENTRY}(?:, {ENTRY})*\}}\n)*", re.ASCII)
 BLANKS = bytes(code if chr(code).isdecimal() else ord(" ") for code in range(128)) + b" " * 128
 
 
