@@ -492,7 +492,7 @@ MODELS: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         ("        if given != own:\n", "        if False:\n", "a sequential run read at another alpha"),
         ("was_sent(each) for each in votes], sends.label", "was_sent(each) for each in votes], [each.router.selected for each in votes]", "a label whose router is not certified"),
         ("share, asked = cc.routing.halves(alpha),", "share, asked = alpha,", "a routed run read at alpha each"),
-        ("part = cast[low : low + MANY]", "part = cast[:MANY][: len(cast) - low]", "votes of the first block of inputs for all"),
+        ("part = distinct[low : low + MANY]", "part = distinct[:MANY][: len(distinct) - low]", "votes of the first block of inputs for all"),
     ]),
     "cert_models/store/results.py": ("models/test_report.py models/test_blocks.py", [
         ("right = (self.predict == self.labels) & (self.predict != cc.ABSTAIN)", "right = self.predict == self.labels", "abstentions right"),
