@@ -19,6 +19,7 @@ from cert_core.provenance import CountedVotes, Drawn, counted
 from cert_core.rounding import nearest
 
 CLASSES = 1 << 24  # at most
+AHEAD = {"gpu": 1 << 25}  # values on a lattice that are drawn at a time, at most, or one batch
 Progress = Callable[[int, int], Any]  # (done, total)
 
 
@@ -131,13 +132,14 @@ def _added_to(x: Any) -> np.ndarray[Any, np.dtype[Any]]:
     return inputs("x", given)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Copies:
     """How noisy copies of inputs are made: in floats, or on a lattice."""
 
     noise: Noise
     backend: str
     sound: Lattice | None = None
+    _ahead: tuple[Any, ...] = field(default=(), init=False, repr=False)
 
     def center(self, row: Any) -> Any:
         """One of the inputs as the center of its copies."""
@@ -146,18 +148,34 @@ class Copies:
         return placed_input(row, self.noise, self.backend)
 
     def fill(
-        self, out: Any, failed: Any, key: int, center: Any, *, start: int, stream: int
-    ) -> None:
-        """Write copies into rows of a float32 batch, and in sound mode which of them FAIL."""
+        self, out: Any, failed: Any, key: int, center: Any, *, start: int, stream: int,
+        left: int = 0,
+    ) -> None:  # fmt: skip
+        """Write copies into rows of a float32 batch, and in sound mode which of them FAIL; `left`
+        says how many more of this input are going to be asked for."""
         place: dict[str, Any] = {"start": start, "stream": stream}
         if self.sound is None:
             fill_copies(out, self.noise, key, center, backend=self.backend, **place)
             return
-        kernel = kernels.backend(self.backend)
-        whole, failed[...] = kernel.draw_lattice(
-            self.noise, len(out), key, self.sound, center=center, **place
+        whole, failed[...] = self._integers(self.sound, len(out), left, key, center, **place)
+        kernels.backend(self.backend).write_values(self.sound, whole, out)
+
+    def _integers(
+        self, lattice: Lattice, n: int, left: int, key: int, center: Any, *, start: int, stream: int
+    ) -> tuple[Any, Any]:
+        """Copies on the lattice, and which FAIL: several batches of them at a time where a backend
+        is waited for."""
+        if self._ahead:
+            whole, failed, first, *drawn, middle = self._ahead
+            low, high = start - first, start - first + n
+            if drawn == [key, stream] and middle is center and low >= 0 and high <= len(failed):
+                return whole[low:high], failed[low:high]
+        count = n + min(left, max(0, AHEAD.get(self.backend, 0) // self.noise.dim - n))
+        whole, failed = kernels.backend(self.backend).draw_lattice(
+            self.noise, count, key, lattice, center=center, start=start, stream=stream
         )
-        kernel.write_values(self.sound, whole, out)
+        self._ahead = (whole, failed, start, key, stream, center) if count > n else ()
+        return whole[:n], failed[:n]
 
 
 def placed_input(row: Any, noise: Noise, backend: str) -> Any:
@@ -384,6 +402,7 @@ def answers(
         while drawn < n:
             part = slice(filled, filled + min(n - drawn, batch_rows - filled))
             out, place = buffer[part], {"start": begin + drawn, "stream": stream}
+            place["left"] = n - drawn - len(out)
             draws.append(partial(copies.fill, out, flags[part], keys[i], center, **place))
             segments.append((i, len(out)))
             drawn, filled = drawn + len(out), filled + len(out)
