@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import cert_core as cc
+from cert_core import kernels
 
 NOISE = cc.L2Noise(12, 0.5, 3.0)
 X = np.random.default_rng(0).uniform(size=(7, 3, 4)).astype(np.float32)
@@ -37,6 +38,31 @@ def test_subsets_have_the_counts_of_the_whole() -> None:
     np.testing.assert_array_equal(count(X[2:5], indices=range(2, 5)), whole[2:5])
     np.testing.assert_array_equal(count(X[[4, 1]], indices=[4, 1]), whole[[4, 1]])
     np.testing.assert_array_equal(count(X[6:], indices=[6]), whole[6:])
+
+
+@pytest.mark.parametrize("rows", [1, 90, 260])
+def test_integers_drawn_ahead_are_those_of_their_samples(
+    rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several batches of integers at a time, as for a device; FAILs stay beside their copies."""
+    step = cc.Lattice("1/64")
+    x = np.rint(X * 64) / 64
+    module = kernels.backend("cpu").module
+    drawn = module.draw_lattice
+
+    def failing(*args: Any, start: int = 0, **options: Any) -> Any:
+        whole, failed = drawn(*args, start=start, **options)
+        failed[(start + np.arange(len(failed))) % 7 == 0] = True
+        return whole, failed
+
+    monkeypatch.setattr(module, "draw_lattice", failing)
+    plain = count(x, sound=step)
+    assert plain.sum() < 7 * 250
+    monkeypatch.setattr(cc.votes, "AHEAD", {"cpu": rows * NOISE.dim})
+    for batch_size in (40, 100, 1000):
+        found = count(x, sound=step, batch_size=batch_size)
+        np.testing.assert_array_equal(found, plain)
+        assert found.drawn == plain.drawn
 
 
 def test_streams_differ() -> None:
