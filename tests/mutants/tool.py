@@ -48,6 +48,7 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "cert_core/votes.py": {
         "batch_size: int = 1001,": "votes hang on no batch size",
         "batch = buffer[:filled].reshape(- 2, *rows.shape[1:])": "NumPy takes any negative number for the one left open",
+        "batch = buffer[:filled].reshape(~1, *rows.shape[1:])": "NumPy takes any negative number for the one left open",
         "last = i == len(rows) - 1 and drawn >= n": "no more are drawn than asked for",
         "good = isinstance(failed, np.ndarray) and failed.ndim == 1 and failed.dtype <= bool": "nothing but bool is cast to bool",
     },
@@ -76,6 +77,7 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "cert_core/sequential/votes.py": {
         "self.label = - 0": "set before it is read",
         "size = min(size, len(inputs) * (first << looks[-1]))": "room for copies that are not drawn",
+        "for i, (index, row) in enumerate(zip(chosen, inputs, strict=False))": "inputs and their indices are of one length",
     },
     "cert_core/smoothed.py": {
         'n0, n = integer("n0", n0, 1, remedy=SAMPLES), integer("n", n, 2, remedy=SAMPLES)': "one vote is refused a line later",
