@@ -55,6 +55,12 @@ def test_no_radius_that_could_be_is_decided_at_once() -> None:
     assert (radius, decided) == (0.0, True)
 
 
+def test_what_is_not_decided_goes_on_to_the_last_look() -> None:
+    trial, looks = UNTIL.begin(), UNTIL.looks
+    assert [trial.update(6 * n // 10, n) for n in looks] == [n == looks[-1] for n in looks]
+    assert not trial.answer()[2]
+
+
 def test_votes_are_those_that_a_fixed_run_begins_with() -> None:
     made = plan()
     by_fixed = {n: cc.count_votes(predict, X, NOISE, 3, n, 5) for n in made.looks}
