@@ -550,9 +550,12 @@ def count_votes(
     return counted(counts, with_fails(drawn, lost))
 
 
+SLACK = 0.05  # of the largest value, by which values of a row may differ: of few digits, say
+
+
 class Alone:
-    """A function of batches, refused once its labels of some rows hang on the rows beside them,
-    or on chance: the first batch is given again, most of its rows changed.
+    """A function of batches, refused once its labels or values of some rows hang on the rows
+    beside them, or on chance: the first batch is given again, most of its rows changed.
 
     In sound mode a certificate is of what runs: of a function of one noisy copy.  In float mode
     a function may be random, row by row: one that answers the same batch in two ways is (chance).
@@ -569,16 +572,17 @@ class Alone:
         labels, kept = labels_of(said), slice(1, None, 3)
         if labels.shape[:1] != (len(rows),):  # no labels, as whoever counts them will say
             return said
-        if self._chance and (labels.dtype.kind not in "iu" or self._random(rows, labels)):
+        if labels.dtype.kind not in "iuf" or (self._chance and self._random(rows, labels)):
             self._looked = True
             return said
         for shift in (-0.7, 0.7):  # the mean of all goes to either side, and the spread grows
             others = shift - 2 * rows
             others[kept] = rows[kept]
             again = to_numpy("predict(batch)", self._predict(others))
-            if labels.shape == again.shape and not np.array_equal(labels[kept], again[kept]):
-                rule = "the label of each row by itself, and the same one each time"
-                got = "other labels for rows of a batch among other rows"
+            if labels.shape == again.shape and not _same(labels[kept], again[kept]):
+                what = "value" if labels.dtype.kind == "f" else "label"
+                rule = f"the {what} of each row by itself, and the same one each time"
+                got = f"other {what}s for rows of a batch among other rows"
                 remedy = "take out what averages over the batch, and what is random"
                 raise fail("predict(batch)", rule, got, remedy)
         self._looked = True
@@ -587,7 +591,17 @@ class Alone:
     def _random(self, rows: Any, labels: Any) -> bool:
         """Whether the same rows get other labels when they are given again."""
         again = to_numpy("predict(batch)", self._predict(rows.copy()))
-        return labels.shape != again.shape or not np.array_equal(labels, again)
+        return labels.shape != again.shape or not _same(labels, again)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two answers are the same: labels to the last, values but for their last digits."""
+    if one.dtype.kind != "f":
+        return np.array_equal(one, other)
+    finite = np.isfinite(one)
+    slack = SLACK * np.abs(one[finite]).max(initial=0.0)
+    near = np.abs(one[finite] - other[finite]) <= slack
+    return np.array_equal(finite, np.isfinite(other)) and bool(near.all())
 
 
 def new_flags(batch_size: Any, copies: int) -> Any:

@@ -91,7 +91,8 @@ def _write(place: Path, options: argparse.Namespace) -> None:
 def _same(place: Path, options: argparse.Namespace) -> bool:
     """Whether a file says already what would be written."""
     with contextlib.suppress(OSError, UnicodeError):
-        return place.read_text(encoding="utf-8") == str(options.saved)
+        # what is no file, a pipe or a device, might never end
+        return place.is_file() and place.read_text(encoding="utf-8") == str(options.saved)
     return False
 
 
@@ -196,7 +197,12 @@ def _words(leaf: Parser, values: Mapping[str, Any]) -> list[str]:
         action = names[name]
         items = value if isinstance(value, list) else [value]
         if not items or not all(isinstance(item, str | int | float) for item in items):
-            leaf.error(f"{name} must be text, a number, true or false, or a list of these")
+            rule = "text, a number, true or false, or a list of these"
+            leaf.error(f"{name} must be {rule}, got {cc.errors.shown(value)}")
+        by_place = not action.option_strings or action.nargs == "+"
+        if any(_no_word(item, by_place) for item in items):
+            rule = "text without NUL" + " that begins with no -" * by_place
+            leaf.error(f"{name} must be {rule}, got {cc.errors.shown(value)}")
         if not action.option_strings:
             arguments += map(str, items)
         elif action.nargs == 0:
@@ -214,6 +220,11 @@ def _words(leaf: Parser, values: Mapping[str, Any]) -> list[str]:
         else:
             options.append(f"--{name}={','.join(map(str, items))}")
     return arguments + options
+
+
+def _no_word(item: Any, by_place: bool) -> bool:
+    """Whether no command line could say this, or would take it for an option."""
+    return isinstance(item, str) and ("\0" in item or (by_place and item.startswith("-")))
 
 
 def _text(leaf: Parser, command: str, said: dict[str, Any], options: argparse.Namespace) -> str:

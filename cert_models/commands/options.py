@@ -279,7 +279,7 @@ def add_model(parser: argparse.ArgumentParser, *, required: bool = True) -> None
     parser.add_argument("--classes", type=int, help="number of classes (default: from the data)")
 
 
-def listed_indices(text: str, count: int) -> list[int]:
+def listed_indices(text: str, count: int, name: str = "--indices") -> list[int]:
     """The distinct indices below count that text lists, like 0,7,100-199."""
     found: list[int] = []
     for part in text.split(","):
@@ -287,14 +287,14 @@ def listed_indices(text: str, count: int) -> list[int]:
         try:
             ends = int(first), int(last) if dash else int(first)
         except ValueError:
-            raise cc.errors.fail("--indices", "like 0,7,100-199", text, "list them") from None
+            raise cc.errors.fail(name, "like 0,7,100-199", text, "list them") from None
         if not 0 <= ends[0] <= ends[1] < count:  # before an endless range is made a list
             found = []
             break
         found += range(ends[0], ends[1] + 1)
     if not found or len(set(found)) < len(found):
         raise cc.errors.fail(
-            "--indices", f"distinct and below {count}, the number of inputs", text, "list others"
+            name, f"distinct and below {count}, the number of inputs", text, "list others"
         )
     return found
 
