@@ -36,7 +36,7 @@ from cert_models.commands.sources import (
     shared_inputs,
     stored_results,
 )
-from cert_models.parsing import Renamed
+from cert_models.parsing import Plot
 from cert_models.store.claims import Proofs, Proved
 
 if TYPE_CHECKING:
@@ -74,9 +74,9 @@ def add(commands: Any) -> None:
     add_table(parser)
     parser.add_argument("--picture", action="append", default=[], metavar="FILE",
                         help="curves as .png, .svg or .pdf; may be repeated")  # fmt: skip
-    parser.add_argument("--plot", action=Renamed, dest="picture", help=argparse.SUPPRESS)
+    parser.add_argument("--plot", action=Plot, dest="picture", help=argparse.SUPPRESS)
     parser.add_argument("--html", metavar="FILE", help="one page with curves, tables and inputs")
-    parser.add_argument("--title", default="Certified accuracy")
+    parser.add_argument("--title", default="Certified accuracy", help="of pictures and page")
     parser.add_argument("--images", type=int, default=5, help="inputs on the page, with --data")
     add_data(parser, required=False)
     add_noise(parser, required=False)

@@ -347,7 +347,8 @@ class CountStore(StoreFile):
         if differences:
             raise StoreError(
                 f"run {name!r} of {str(self.path)!r} must be continued with its own parameters, "
-                f"got {'; '.join(differences)}: use the same, or another run or store"
+                f"got {'; '.join(differences)}: use the same, or another name "
+                "(--run) or store"
             )
         return known is not None
 
