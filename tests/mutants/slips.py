@@ -478,6 +478,7 @@ MODELS: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         ('TOLD = {"counts": 5', 'TOLD = {"counts": 4', "the conflict check blind to a sequential path"),
         ("        with as_store_errors():\n            _check(run, votes)\n", "", "votes that no plan can have cast kept"),
         ("        for part, cast in parts_of(run, votes):\n            _check(part, cast)\n", "        pass\n", "votes that no router can have cast kept"),
+        ("if kept is not None and kept != now:", "if False:", "a row read with many others that is not as it was written"),
         ('head = f"({table!r}, {about[1:]!r}, "', 'head = f"({table!r}, "', "rows of one run read as another's"),
     ]),
     "cert_models/store/runs.py": ("models/test_routed_runs.py models/test_counts.py models/test_promises.py", [
@@ -519,6 +520,8 @@ MODELS: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
          "an abstention's radius"),
         ("        predict, radius, allowed = cc.ABSTAIN, 0.0, (0, 1)\n", "        radius, allowed = abs(radius), (0, 1)\n",
          "a negative radius turned round"),
+        ('np.where(free, 0.0, whole["radius"])', 'np.abs(whole["radius"])', "negative radii of many rows turned round"),
+        ("if (ordered[1:] == ordered[:-1]).any() or not _is_correct(whole)", "if not _is_correct(whole)", "an input twice in a log"),
     ]),
     "cert_models/audit.py": ("models/test_audit.py", [
         ("    least = math.comb(inputs, drawn) * _level(confidence)\n    low, high = wrong", "    least = 2 * math.comb(inputs, drawn) * _level(confidence)\n    low, high = wrong",
