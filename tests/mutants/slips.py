@@ -405,13 +405,14 @@ CORE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
     "cert_core/tuning/halving.py": ("core/test_tuning.py", [
         ("block = min(BLOCK, rest, (self.left() - end) // worst if worst else rest)", "block = min(BLOCK, rest)", "a budget that does not hold"),
         ("self.enough = math.log(max(len(most) - 1, 1) / rho)", "self.enough = math.log(1.0 / 0.9)", "rivals told to be worse by chance"),
+        ("- other[:both])", "- other[len(other) - both :])", "gaps between answers to other inputs"),
         ("- math.log(len(STAKES)), 0.0)", ", 0.0)", "players that begin with more than they have"),
         ("-self.scores(objective, c).mean()", "self.scores(objective, c).mean()", "the worse half kept"),
     ]),
     "cert_core/tuning/winners.py": ("core/test_tuning.py", [
         ("given[inputs], n0, n, alpha, attack, seed, indices=parts[1]", "given[np.array(parts[0])], n0, n, alpha, attack, seed, indices=parts[0]",
          "the numbers of the inputs that chose, as fresh ones"),
-        ("    count, half = len(certificates), rho / 2\n", "    count, half = len(certificates), min(5 * rho, 0.5)\n", "intervals at several times rho"),
+        ("    count, half = len(certificates), checked_rho(rho) / 2\n", "    count, half = len(certificates), min(5 * rho, 0.5)\n", "intervals at several times rho"),
         ("right = (certificates.label == np.asarray(labels)) & (", "right = (True) & (", "wrong labels counted as certified"),
     ]),
 }  # fmt: skip
@@ -551,7 +552,7 @@ MODELS: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
     "cert_models/networks/train.py": ("models/test_train.py", [
         ("start=recipe.epochs * len(data),", "start=0,", "trials under the noise that was trained on"),
         ("    module.train(training)\n    return clean", "    return clean", "a network that trains on as it is evaluated"),
-        ("    if kept != (None if held_out is None", "    if kept is None != (None if held_out is None", "a history of other inputs held out"),
+        ('    if kept.get("fingerprint") != (None', '    if not kept.get("fingerprint") and None != (None', "a history of other inputs held out"),
     ]),
     "cert_models/data/datasets.py": ("models/test_blocks.py models/test_train.py hostile/test_hostile_data.py", [
         ("self.of(np.sort(order[count:]))", "self.of(np.sort(order))", "inputs held out that are trained on"),
