@@ -165,6 +165,10 @@ class Smoothed:
     ) -> None:
         if hasattr(predict, "predict") and not callable(predict):
             raise fail("predict", "a function", predict, "pass its method: predict=model.predict")
+        if type(self) is Smoothed and hasattr(predict, "state_dict"):
+            rule, got = "a function from arrays to labels", type(predict).__name__
+            remedy = "a module of PyTorch goes into cert_models.smooth.SmoothedClassifier"
+            raise fail("predict", rule, got, remedy)
         for name, function in (("predict", predict), ("scores", scores)):
             if function is not None or (predict is None and scores is None):
                 check_callable(name, function)

@@ -26,11 +26,22 @@ COMMAND = "command"  # the key that names the command; all others are options of
 OWN = {"config", "save_config", "help", *ANEW}
 
 
+class Unset(argparse._StoreConstAction):
+    """--no-SWITCH: the switch as if the file did not set it."""
+
+
 def add(parser: Parser) -> None:
-    """The two options."""
+    """The two options, and what unsets a switch."""
+    for action in parser._actions.copy():
+        if action.nargs in (0, "?") and action.dest not in OWN and action.help != argparse.SUPPRESS:
+            parser.add_argument(
+                f"--no-{action.option_strings[0].removeprefix('--')}", action=Unset,
+                dest=action.dest, const=action.default, default=argparse.SUPPRESS,
+                help=argparse.SUPPRESS,
+            )  # fmt: skip
     parser.add_argument(
         "--config", metavar="FILE", help="TOML file of options, as --save-config writes it; the "
-        "command line wins over it",
+        "command line wins over it (--no-SWITCH over a switch)",
     )  # fmt: skip
     parser.add_argument(
         "--save-config", metavar="FILE", help="write the options of this run to a TOML file"
@@ -105,7 +116,7 @@ def _named(leaf: Parser) -> dict[str, argparse.Action]:
     """The options and arguments of a command by the names that a file has for them."""
     found = {}
     for action in leaf._actions:
-        for name in action.option_strings or [action.dest]:
+        for name in [] if isinstance(action, Unset) else action.option_strings or [action.dest]:
             if name.startswith("--") or not action.option_strings:
                 found[name.removeprefix("--")] = action
     return {name: action for name, action in found.items() if action.dest not in OWN}

@@ -59,7 +59,7 @@ def add_task(parser: argparse.ArgumentParser) -> None:
         default="classification",
         help="single labels; intervals of real outputs; maps of labels, right at once an input",
     )  # fmt: skip
-    parser.add_argument("--radius", type=float, help="of a task of many outputs: fixed beforehand")
+    parser.add_argument("--radius", type=float, help="of these two tasks: fixed beforehand")
     parser.add_argument(
         "--share", type=float, help="of a regression: the percentile, 0.5 is the median (default)"
     )

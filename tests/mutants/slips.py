@@ -405,7 +405,6 @@ CORE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
     "cert_core/tuning/halving.py": ("core/test_tuning.py", [
         ("block = min(BLOCK, rest, (self.left() - end) // worst if worst else rest)", "block = min(BLOCK, rest)", "a budget that does not hold"),
         ("self.enough = math.log(max(len(most) - 1, 1) / rho)", "self.enough = math.log(1.0 / 0.9)", "rivals told to be worse by chance"),
-        ("- other[:both])", "- other[len(other) - both :])", "gaps between answers to other inputs"),
         ("- math.log(len(STAKES)), 0.0)", ", 0.0)", "players that begin with more than they have"),
         ("-self.scores(objective, c).mean()", "self.scores(objective, c).mean()", "the worse half kept"),
     ]),
@@ -493,7 +492,7 @@ MODELS: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         ("        if given != own:\n", "        if False:\n", "a sequential run read at another alpha"),
         ("was_sent(each) for each in votes], sends.label", "was_sent(each) for each in votes], [each.router.selected for each in votes]", "a label whose router is not certified"),
         ("share, asked = cc.routing.halves(alpha),", "share, asked = alpha,", "a routed run read at alpha each"),
-        ("part = cast[low : low + MANY]", "part = cast[:MANY][: len(cast) - low]", "votes of the first block of inputs for all"),
+        ("part = distinct[low : low + MANY]", "part = distinct[:MANY][: len(distinct) - low]", "votes of the first block of inputs for all"),
     ]),
     "cert_models/store/results.py": ("models/test_report.py models/test_blocks.py", [
         ("right = (self.predict == self.labels) & (self.predict != cc.ABSTAIN)", "right = self.predict == self.labels", "abstentions right"),
@@ -552,7 +551,7 @@ MODELS: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
     "cert_models/networks/train.py": ("models/test_train.py", [
         ("start=recipe.epochs * len(data),", "start=0,", "trials under the noise that was trained on"),
         ("    module.train(training)\n    return clean", "    return clean", "a network that trains on as it is evaluated"),
-        ('    if kept.get("fingerprint") != (None', '    if not kept.get("fingerprint") and None != (None', "a history of other inputs held out"),
+        ('    if kept.get("fingerprint") != (None if', '    if kept.get("fingerprint") is None != (None if', "a history of other inputs held out"),
     ]),
     "cert_models/data/datasets.py": ("models/test_blocks.py models/test_train.py hostile/test_hostile_data.py", [
         ("self.of(np.sort(order[count:]))", "self.of(np.sort(order))", "inputs held out that are trained on"),
