@@ -104,7 +104,7 @@ CORE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
     "cert_core/records.py": ("core/test_records.py", [
         ("if found.ndim != 1 or len(np.unique(found)) < len(found):", "if found.ndim != 1:", "an input chosen twice"),
     ]),
-    "cert_core/votes.py": ("core/test_votes.py models/test_independence.py", [
+    "cert_core/votes.py": ("core/test_votes.py models/test_independence.py core/test_smoothed.py core/test_attacks.py hostile/test_hostile_lattice.py", [
         ('place = buffer[part], {"start": begin + drawn, "stream"', 'place = buffer[part], {"start": begin, "stream"',
          "every batch of an input the same copies"),
         ("keys = [kernels.input_seed(seed, index) for index in chosen]\n    buffer = batch_buffer(buffer, min(batch_rows",
@@ -203,7 +203,7 @@ CORE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
          "np.minimum.accumulate(required_probability(noise, attack, np.array(levels)))", "the first radius's threshold for all"),
         ("if stopped == 0 or stopped != len(looks):", "if stopped == 0:", "votes beyond where a test stops read"),
     ]),
-    "cert_core/sequential/votes.py": ("core/test_adaptive.py models/test_independence.py", [
+    "cert_core/sequential/votes.py": ("core/test_adaptive.py models/test_independence.py hostile/test_hostile_lattice.py", [
         ("            self.stage, self.drawn = 1, 0\n", "            self.stage = 1\n", "estimation samples begun after those of the selection"),
         ("stream=kernels.stream_of(STAGES[self.stage])", "stream=kernels.stream_of(STAGES[0])",
          "both stages of a sequential run from one stream"),
@@ -212,7 +212,7 @@ CORE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
          "votes of another input of the batch"),
     ]),
     "cert_core/bounds.py": (
-        "core/test_oracle.py core/test_search.py hostile/test_intervals.py core/test_properties.py", [
+        "core/test_oracle.py core/test_search.py hostile/test_intervals.py core/test_properties.py core/test_discrete.py", [
         ("return np.where(1.0 - value < p, np.nextafter(value, 0.0), value)", "return value", "a complement rounded up"),
         ("return min(math.nextafter(value, 2.0) if short else value, 1.0)", "return min(math.nextafter(value, 0.0), 1.0)",
          "the probability needed rounded down"),
@@ -475,7 +475,7 @@ MODELS: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         ("                self.check_held()\n                yield", "                yield", "a transaction on a file that is gone"),
         ('        if damage != "ok":\n', "        if False:\n", "damage of pages unseen"),
     ]),
-    "cert_models/store/counts.py": ("models/test_routed_runs.py models/test_promises.py models/test_counts.py", [
+    "cert_models/store/counts.py": ("models/test_routed_runs.py models/test_promises.py models/test_counts.py models/test_sound_runs.py hostile/test_hostile_sound_runs.py", [
         ('TOLD = {"counts": 5', 'TOLD = {"counts": 4', "the conflict check blind to a sequential path"),
         ("        with as_store_errors():\n            _check(run, votes)\n", "", "votes that no plan can have cast kept"),
         ("        for part, cast in parts_of(run, votes):\n            _check(part, cast)\n", "        pass\n", "votes that no router can have cast kept"),
