@@ -405,6 +405,7 @@ CORE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
     "cert_core/tuning/halving.py": ("core/test_tuning.py", [
         ("block = min(BLOCK, rest, (self.left() - end) // worst if worst else rest)", "block = min(BLOCK, rest)", "a budget that does not hold"),
         ("self.enough = math.log(max(len(most) - 1, 1) / rho)", "self.enough = math.log(1.0 / 0.9)", "rivals told to be worse by chance"),
+        ("- other[:both])", "- other[len(other) - both :])", "gaps between answers to other inputs"),
         ("- math.log(len(STAKES)), 0.0)", ", 0.0)", "players that begin with more than they have"),
         ("-self.scores(objective, c).mean()", "self.scores(objective, c).mean()", "the worse half kept"),
     ]),
@@ -478,6 +479,7 @@ MODELS: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         ('TOLD = {"counts": 5', 'TOLD = {"counts": 4', "the conflict check blind to a sequential path"),
         ("        with as_store_errors():\n            _check(run, votes)\n", "", "votes that no plan can have cast kept"),
         ("        for part, cast in parts_of(run, votes):\n            _check(part, cast)\n", "        pass\n", "votes that no router can have cast kept"),
+        ("if kept is not None and kept != now:", "if False:", "a row read with many others that is not as it was written"),
         ('head = f"({table!r}, {about[1:]!r}, "', 'head = f"({table!r}, "', "rows of one run read as another's"),
     ]),
     "cert_models/store/runs.py": ("models/test_routed_runs.py models/test_counts.py models/test_promises.py", [
@@ -519,6 +521,8 @@ MODELS: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
          "an abstention's radius"),
         ("        predict, radius, allowed = cc.ABSTAIN, 0.0, (0, 1)\n", "        radius, allowed = abs(radius), (0, 1)\n",
          "a negative radius turned round"),
+        ('np.where(free, 0.0, whole["radius"])', 'np.abs(whole["radius"])', "negative radii of many rows turned round"),
+        ("if (ordered[1:] == ordered[:-1]).any() or not _is_correct(whole)", "if not _is_correct(whole)", "an input twice in a log"),
     ]),
     "cert_models/audit.py": ("models/test_audit.py", [
         ("    least = math.comb(inputs, drawn) * _level(confidence)\n    low, high = wrong", "    least = 2 * math.comb(inputs, drawn) * _level(confidence)\n    low, high = wrong",
