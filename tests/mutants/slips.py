@@ -107,6 +107,8 @@ CORE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
     "cert_core/votes.py": ("core/test_votes.py models/test_independence.py core/test_smoothed.py core/test_attacks.py hostile/test_hostile_lattice.py", [
         ('place = buffer[part], {"start": begin + drawn, "stream"', 'place = buffer[part], {"start": begin, "stream"',
          "every batch of an input the same copies"),
+        ("return whole[low:high], failed[low:high]", "return whole[low:high], failed[:n]", "the FAILs of other integers drawn ahead"),
+        ("if drawn == [key, stream] and middle is center and", "if drawn[1:] == [stream] and", "integers drawn ahead for another input"),
         ("keys = [kernels.input_seed(seed, index) for index in chosen]\n    buffer = batch_buffer(buffer, min(batch_rows",
          "keys = [kernels.input_seed(seed, 0) for index in chosen]\n    buffer = batch_buffer(buffer, min(batch_rows",
          "all inputs with one stream"),
@@ -202,6 +204,10 @@ CORE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         ("np.maximum.accumulate(required_probability(noise, attack, np.array(levels)))",
          "np.minimum.accumulate(required_probability(noise, attack, np.array(levels)))", "the first radius's threshold for all"),
         ("if stopped == 0 or stopped != len(looks):", "if stopped == 0:", "votes beyond where a test stops read"),
+    ]),
+    "cert_core/shell_votes.py": ("core/test_shell_votes.py", [
+        ("if len(shells) < count:", "if len(shells) == 0:", "shells of too few samples of a batch"),
+        ("shells, low, at[i] = shells[count:],", "shells, low, at[i] = shells[:count],", "the shells of samples that are past"),
     ]),
     "cert_core/sequential/votes.py": ("core/test_adaptive.py models/test_independence.py hostile/test_hostile_lattice.py", [
         ("            self.stage, self.drawn = 1, 0\n", "            self.stage = 1\n", "estimation samples begun after those of the selection"),
