@@ -18,7 +18,7 @@ import tables
 
 
 class Race:
-    """One group of contestants; the first is the project's own."""
+    """One group of contestants; the first is the project's own, or (own) all are."""
 
     def __init__(self, benchmark: Any) -> None:
         self._benchmark = benchmark
@@ -34,6 +34,7 @@ class Race:
         rounds: int = 9,
         timer: Callable[[], float] = time.process_time,
         notes: dict[str, str] | None = None,
+        own: bool = False,
     ) -> dict[str, float]:
         """Run the race; returns time/values of each contestant in the unit (ns, us or ms)."""
         scale = {"ns": 1e9, "us": 1e6, "ms": 1e3}[unit[:2]]
@@ -53,7 +54,7 @@ class Race:
             name: float(np.median(np.array(taken) / np.array(times[ours])))
             for name, taken in times.items()
         }
-        race = {"title": title, "unit": unit, "times": result, "ratios": ratio}
+        race = {"title": title, "unit": unit, "times": result, "ratios": ratio, "own": own}
         self._benchmark.extra_info.setdefault("races", []).append(race | {"notes": notes or {}})
         if not self._timed:  # one timing a test, that of its first race
             self._benchmark.pedantic(contestants[ours], rounds=3, iterations=1)

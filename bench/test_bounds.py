@@ -247,4 +247,5 @@ def test_shells(race: Any, k: float) -> None:
             "certified_radius": lambda: cc.certified_radius(a[-1], noise, "l2"),
         },
         unit="ms",
+        own=True,
     )

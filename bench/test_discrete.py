@@ -32,6 +32,7 @@ def test_bounds(race: Any) -> None:
             "five noises, r to 9": table,
         },
         unit="ms",
+        own=True,
     )
 
 
@@ -55,4 +56,5 @@ def test_copies(race: Any) -> None:
             "gaussian": draw(cc.Gaussian(dim, 0.5)),
         },
         values=n * dim,
+        own=True,
     )

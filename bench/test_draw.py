@@ -232,4 +232,5 @@ def test_two_threads(race: Any) -> None:
         },
         values=out.size,
         timer=time.perf_counter,
+        own=True,
     )

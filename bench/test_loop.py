@@ -154,5 +154,6 @@ def test_sound_mode(race: Any, stride: int, family: str) -> None:
         unit="ms",
         rounds=7,
         notes={"sound mode, step 1/255": bound},
+        own=True,
     )
     assert sum(fails) <= 1 + 10 * len(fails) * N * pixel.failure_bound(noise)

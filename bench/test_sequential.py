@@ -37,6 +37,7 @@ def test_preset_radii(race: Any, capsys: Any) -> None:
         unit="ms/input",
         rounds=1,
         timer=time.perf_counter,
+        own=True,
     )
     assert capsys.readouterr().out
 
@@ -62,6 +63,7 @@ def test_statistics(race: Any) -> None:
         values=votes.size,
         unit="us/input",
         rounds=3,
+        own=True,
     )
     race(
         "bound of 100,000 scores",

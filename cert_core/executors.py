@@ -221,6 +221,9 @@ class Crew:
         except (BrokenExecutor, RuntimeError) as error:
             remedy = "start again with another one: what was kept is not done again"
             raise WorkError(str(fail("executor", "one that works", str(error), remedy))) from error
+        if not callable(getattr(future, "add_done_callback", None)):
+            rule, remedy = "one whose submit returns a Future", "pass e.g. a ProcessPoolExecutor"
+            raise WorkError(str(fail("executor", rule, future, remedy)))
         self._pending[future] = call
         future.add_done_callback(self._answered.put)
 
@@ -231,6 +234,9 @@ class Crew:
         except Exception as error:  # of the engine: a worker raises nothing
             self._lose(call, error)
             return None
+        if not isinstance(answer, Answer):
+            rule, remedy = "one whose futures have what was submitted", "mend it, or pass another"
+            raise WorkError(str(fail("executor", rule, answer, remedy)))
         self.workers[answer.worker] = time.monotonic(), answer.seconds
         if answer.said == REFUSED:
             raise WorkError(f"worker {answer.worker} cannot be used: {answer.value}")

@@ -83,6 +83,13 @@ def stretches(drawn: Sequence[Drawn], count: int) -> list[tuple[Drawn, ...]]:
     if all(len(each.indices) == count for each in drawn):
         return [tuple(drawn)] if drawn else []
     found = [tuple(same) for _, same in groupby(drawn, lambda each: (each.seed, each.indices))]
+    return rows_apart(found, drawn, count)
+
+
+def rows_apart(
+    found: list[tuple[Drawn, ...]], drawn: Sequence[Drawn], count: int
+) -> list[tuple[Drawn, ...]]:
+    """The stretches found, if they are those of all rows."""
     if sum(len(same[0].indices) for same in found) != count:
         rule, remedy = "of samples that are told apart row by row", "choose rows before joining"
         raise fail("certificates", rule, f"{len(drawn)} stretches of {count} rows", remedy)

@@ -86,8 +86,9 @@ def as_html(record: Any) -> str:
 def chosen_rows(rows: Any, count: int) -> Any:
     """Which of `count` rows an index chooses, each once."""
     try:
-        found = np.atleast_1d(np.arange(count)[rows])
-    except (IndexError, TypeError, ValueError):
+        masked = isinstance(rows, np.ma.MaskedArray) and np.ma.is_masked(rows)
+        found = np.atleast_1d(np.arange(count)[None if masked else rows])
+    except (IndexError, TypeError, ValueError, OverflowError):
         found = np.zeros((0, 0), dtype=np.int64)
     if found.ndim != 1 or len(np.unique(found)) < len(found):
         rule = f"places in [0, {count}), each once, a slice or a mask"

@@ -34,7 +34,7 @@ from cert_core.channels import noise_from_dict
 from cert_core.confidence import Counts, split_alpha
 from cert_core.errors import Float, fail, integer, items, to_numpy
 from cert_core.noises import Noise, checked_noise
-from cert_core.provenance import Drawn, check_apart
+from cert_core.provenance import Drawn, check_apart, rows_apart
 from cert_core.smoothed import SAMPLES, Smoothed
 from cert_core.threats import attack_name
 from cert_core.votes import Progress, checked_progress, input_indices
@@ -85,7 +85,8 @@ class RoutedCertificates(Certificates):
         for part in self.drawn:
             for place, index in enumerate(part.indices):
                 of_each.setdefault(index, []).append(part.of([place]))
-        return [tuple(found) for found in of_each.values()]
+        found = [tuple(same) for same in of_each.values()]
+        return rows_apart(found, self.drawn, len(self)) if found else []
 
     _READ: ClassVar[Mapping[str, Callable[[Any], Any]]] = {
         **records.READ, "noises": lambda listed: tuple(map(noise_from_dict, listed)),

@@ -47,6 +47,7 @@ from cert_core.votes import (
 )
 
 BOUND = "shells"  # of BOUNDS
+TOGETHER = 1 << 16  # samples whose norms are taken at a time
 
 
 def count_shell_votes(
@@ -108,6 +109,7 @@ def count_shell_votes(
     drawn = drawn_by(noise, len(given), n, seed, **which)
     keys = [kernels.input_seed(seed, index) for index in drawn.indices]
     kernel, stream = kernels.backend(backend), kernels.stream_of(stage)
+    shells = np.empty(0, dtype=np.int64)  # of the samples of input i that are next
     at = np.full(len(given), drawn.start)
     for segments, said in answers(
         predict, given, noise, n, seed,
@@ -115,10 +117,12 @@ def count_shell_votes(
     ):  # fmt: skip
         labels, low = check_labels(said, sum(count for _, count in segments), classes), 0
         for i, count in segments:
-            norms = kernel.norms(noise, count, keys[i], start=int(at[i]), stream=stream)
-            where = np.searchsorted(edges, to_numpy("norms", norms))
-            np.add.at(counts[i], (where, labels[low : low + count]), 1)
-            low, at[i] = low + count, at[i] + count
+            if len(shells) < count:  # many at a time: a device is waited for
+                more = min(drawn.stop - at[i], max(count, TOGETHER))
+                norms = kernel.norms(noise, int(more), keys[i], start=int(at[i]), stream=stream)
+                shells = np.searchsorted(edges, to_numpy("norms", norms))
+            np.add.at(counts[i], (shells[:count], labels[low : low + count]), 1)
+            shells, low, at[i] = shells[count:], low + count, at[i] + count
     return counted(counts, replace(drawn, thresholds=tuple(edges)))
 
 

@@ -106,13 +106,13 @@ class Smoothed:
     predict : callable
         Maps a float32 array (m, *input_shape) to m integer labels (for `values`: to any real
         numbers, for `selected_labels` to maps of labels), each row judged by itself: the first
-        batch of labels is given again among other rows, and must not tell.
+        batch is given again among other rows, and must not tell.
     noise : Noise, with dim the number of values of one input
     num_classes : int >= 2
         Not needed for `values`.
     scores : callable, optional
         Maps such a batch to (m, num_classes) scores in [0, 1] that sum to 1 at most: for soft
-        votes, and for votes too where predict is not given.
+        votes, and for votes too where predict is not given; of each row by itself, as predict.
     batch_size : int
         Rows given to them at a time; it changes no result.
     sound : Lattice, optional
@@ -165,14 +165,21 @@ class Smoothed:
     ) -> None:
         if hasattr(predict, "predict") and not callable(predict):
             raise fail("predict", "a function", predict, "pass its method: predict=model.predict")
+        if type(self) is Smoothed and hasattr(predict, "state_dict"):
+            rule, got = "a function from arrays to labels", type(predict).__name__
+            remedy = "a module of PyTorch goes into cert_models.smooth.SmoothedClassifier"
+            raise fail("predict", rule, got, remedy)
         for name, function in (("predict", predict), ("scores", scores)):
             if function is not None or (predict is None and scores is None):
                 check_callable(name, function)
         self._scored = scores
         self.noise = checked_noise(noise)
         self._judge: Callable[[Any], Any] | None = predict
-        if predict is not None and sound is None and not isinstance(noise, Channel):
-            self._judge = Alone(predict, chance=True)  # in sound mode whoever counts looks
+        if not isinstance(noise, Channel):
+            if predict is not None and sound is None:
+                self._judge = Alone(predict, chance=True)  # in sound mode whoever counts looks
+            if scores is not None:
+                self._scored = Alone(scores, chance=sound is None)
         self.sound = sound
         if sound is not None:
             checked_lattice("sound", sound).checked(self.noise)

@@ -19,6 +19,7 @@ from cert_core.provenance import CountedVotes, Drawn, counted
 from cert_core.rounding import nearest
 
 CLASSES = 1 << 24  # at most
+AHEAD = {"gpu": 1 << 25}  # values on a lattice that are drawn at a time, at most, or one batch
 Progress = Callable[[int, int], Any]  # (done, total)
 
 
@@ -131,13 +132,14 @@ def _added_to(x: Any) -> np.ndarray[Any, np.dtype[Any]]:
     return inputs("x", given)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Copies:
     """How noisy copies of inputs are made: in floats, or on a lattice."""
 
     noise: Noise
     backend: str
     sound: Lattice | None = None
+    _ahead: tuple[Any, ...] = field(default=(), init=False, repr=False)
 
     def center(self, row: Any) -> Any:
         """One of the inputs as the center of its copies."""
@@ -146,18 +148,34 @@ class Copies:
         return placed_input(row, self.noise, self.backend)
 
     def fill(
-        self, out: Any, failed: Any, key: int, center: Any, *, start: int, stream: int
-    ) -> None:
-        """Write copies into rows of a float32 batch, and in sound mode which of them FAIL."""
+        self, out: Any, failed: Any, key: int, center: Any, *, start: int, stream: int,
+        left: int = 0,
+    ) -> None:  # fmt: skip
+        """Write copies into rows of a float32 batch, and in sound mode which of them FAIL; `left`
+        says how many more of this input are going to be asked for."""
         place: dict[str, Any] = {"start": start, "stream": stream}
         if self.sound is None:
             fill_copies(out, self.noise, key, center, backend=self.backend, **place)
             return
-        kernel = kernels.backend(self.backend)
-        whole, failed[...] = kernel.draw_lattice(
-            self.noise, len(out), key, self.sound, center=center, **place
+        whole, failed[...] = self._integers(self.sound, len(out), left, key, center, **place)
+        kernels.backend(self.backend).write_values(self.sound, whole, out)
+
+    def _integers(
+        self, lattice: Lattice, n: int, left: int, key: int, center: Any, *, start: int, stream: int
+    ) -> tuple[Any, Any]:
+        """Copies on the lattice, and which FAIL: several batches of them at a time where a backend
+        is waited for."""
+        if self._ahead:
+            whole, failed, first, *drawn, middle = self._ahead
+            low, high = start - first, start - first + n
+            if drawn == [key, stream] and middle is center and low >= 0 and high <= len(failed):
+                return whole[low:high], failed[low:high]
+        count = n + min(left, max(0, AHEAD.get(self.backend, 0) // self.noise.dim - n))
+        whole, failed = kernels.backend(self.backend).draw_lattice(
+            self.noise, count, key, lattice, center=center, start=start, stream=stream
         )
-        kernel.write_values(self.sound, whole, out)
+        self._ahead = (whole, failed, start, key, stream, center) if count > n else ()
+        return whole[:n], failed[:n]
 
 
 def placed_input(row: Any, noise: Noise, backend: str) -> Any:
@@ -384,6 +402,7 @@ def answers(
         while drawn < n:
             part = slice(filled, filled + min(n - drawn, batch_rows - filled))
             out, place = buffer[part], {"start": begin + drawn, "stream": stream}
+            place["left"] = n - drawn - len(out)
             draws.append(partial(copies.fill, out, flags[part], keys[i], center, **place))
             segments.append((i, len(out)))
             drawn, filled = drawn + len(out), filled + len(out)
@@ -531,9 +550,12 @@ def count_votes(
     return counted(counts, with_fails(drawn, lost))
 
 
+SLACK = 0.05  # of the largest value, by which values of a row may differ: of few digits, say
+
+
 class Alone:
-    """A function of batches, refused once its labels of some rows hang on the rows beside them,
-    or on chance: the first batch is given again, most of its rows changed.
+    """A function of batches, refused once its labels or values of some rows hang on the rows
+    beside them, or on chance: the first batch is given again, most of its rows changed.
 
     In sound mode a certificate is of what runs: of a function of one noisy copy.  In float mode
     a function may be random, row by row: one that answers the same batch in two ways is (chance).
@@ -550,16 +572,17 @@ class Alone:
         labels, kept = labels_of(said), slice(1, None, 3)
         if labels.shape[:1] != (len(rows),):  # no labels, as whoever counts them will say
             return said
-        if self._chance and (labels.dtype.kind not in "iu" or self._random(rows, labels)):
+        if labels.dtype.kind not in "iuf" or (self._chance and self._random(rows, labels)):
             self._looked = True
             return said
         for shift in (-0.7, 0.7):  # the mean of all goes to either side, and the spread grows
             others = shift - 2 * rows
             others[kept] = rows[kept]
             again = to_numpy("predict(batch)", self._predict(others))
-            if labels.shape == again.shape and not np.array_equal(labels[kept], again[kept]):
-                rule = "the label of each row by itself, and the same one each time"
-                got = "other labels for rows of a batch among other rows"
+            if labels.shape == again.shape and not _same(labels[kept], again[kept]):
+                what = "value" if labels.dtype.kind == "f" else "label"
+                rule = f"the {what} of each row by itself, and the same one each time"
+                got = f"other {what}s for rows of a batch among other rows"
                 remedy = "take out what averages over the batch, and what is random"
                 raise fail("predict(batch)", rule, got, remedy)
         self._looked = True
@@ -568,7 +591,17 @@ class Alone:
     def _random(self, rows: Any, labels: Any) -> bool:
         """Whether the same rows get other labels when they are given again."""
         again = to_numpy("predict(batch)", self._predict(rows.copy()))
-        return labels.shape != again.shape or not np.array_equal(labels, again)
+        return labels.shape != again.shape or not _same(labels, again)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two answers are the same: labels to the last, values but for their last digits."""
+    if one.dtype.kind != "f":
+        return np.array_equal(one, other)
+    finite = np.isfinite(one)
+    slack = SLACK * np.abs(one[finite]).max(initial=0.0)
+    near = np.abs(one[finite] - other[finite]) <= slack
+    return np.array_equal(finite, np.isfinite(other)) and bool(near.all())
 
 
 def new_flags(batch_size: Any, copies: int) -> Any:

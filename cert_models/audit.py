@@ -105,7 +105,10 @@ def counted_run(store: CountStore, name: str) -> Run:
         got = f"the published log {name!r}"
         raise cc.errors.fail("run", "one of counts", got, "ask its publisher for the store")
     if isinstance(run.plan, RoutedPlan):
-        remedy = "count some inputs into another store by the same command, and merge the two"
+        remedy = (
+            "count some of its inputs (--indices) into another store by the same command, and cert "
+            "merge the two, which refuses votes that differ"
+        )
         raise cc.errors.fail("run", "of one noise", f"the routed run {name!r}", remedy)
     return run
 

@@ -108,6 +108,7 @@ class SmoothedEstimator(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):  # 
         ValueError
             Inputs that are no numbers, fewer than two classes, or a parameter out of its domain.
         """
+        _check_unmasked(X=X, y=y)
         X, y = validate_data(self, X, y)
         check_classification_targets(y)
         self.noise_ = _noise_of(self.noise, X.shape[1], self.rms)
@@ -127,8 +128,14 @@ class SmoothedEstimator(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):  # 
         return self
 
     def _places(self, batch: Any) -> Any:
-        """The labels of a batch, as places in classes_."""
-        return np.searchsorted(self.classes_, self.estimator_.predict(batch))
+        """The labels of a batch, as places in classes_, whatever their order."""
+        said, order = np.asarray(self.estimator_.predict(batch)), np.argsort(self.classes_)
+        places = order[np.searchsorted(self.classes_, said, sorter=order) % len(order)]
+        strange = said[self.classes_[places] != said]
+        if strange.size:
+            rule = f"a classifier that predicts its classes_, {self.classes_.tolist()}"
+            raise fail("estimator", rule, strange[0], "pass one that does")
+        return places
 
     def predict_proba(self, X: Any) -> Float:
         """Compute the shares of the votes.
@@ -151,6 +158,7 @@ class SmoothedEstimator(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):  # 
             Inputs that are none, or a parameter out of its domain.
         """
         check_is_fitted(self)
+        _check_unmasked(X=X)
         X = validate_data(self, X, reset=False)
         shares = [
             self.smoothed_.probabilities(row, self.n, self.random_state) for row in X[:, None]
@@ -196,6 +204,7 @@ class SmoothedEstimator(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):  # 
         ValueError, UnsupportedPair
         """
         check_is_fitted(self)
+        _check_unmasked(X=X)
         X = validate_data(self, X, reset=False)
         sampling = self.n0, self.n, self.alpha, attack, self.random_state
         return self.smoothed_.certify(X, *sampling, **options)
@@ -220,9 +229,17 @@ class SmoothedEstimator(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):  # 
         ValueError, UnsupportedPair
         """
         check_is_fitted(self)
+        _check_unmasked(y=y)
         places = {label: place for place, label in enumerate(self.classes_.tolist())}
         truth = [places.get(label, len(places)) for label in column_or_1d(y).tolist()]
         return cc.certified_accuracy(self.certify(X, attack), truth, radius)
+
+
+def _check_unmasked(**arrays: Any) -> None:
+    """Refuse what is masked, which scikit-learn reads as if it were not."""
+    for name, given in arrays.items():
+        if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
+            raise fail(name, "without masked entries", given, "fill them in, or drop their rows")
 
 
 def _noise_of(noise: Any, dim: int, rms: Any) -> cc.Noise:

@@ -10,9 +10,11 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 import cert_core as cc
 from cert_core.rounding import in_full
@@ -22,8 +24,16 @@ from cert_models.files.reading import reading
 COLUMNS = ("idx", "label", "predict", "radius", "correct", "time")
 TIME = re.compile(r"(?:(?P<days>\d+) days?, )?(?P<hours>\d+):(?P<minutes>\d+):(?P<seconds>[\d.]+)")
 NUMBER = re.compile(
-    r"[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d{1,3})?|inf|infinity)", re.ASCII | re.IGNORECASE
+    r"[+-]?(?:(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d{1,3})?|inf|infinity)", re.ASCII | re.IGNORECASE
 )
+Ints = np.ndarray[Any, np.dtype[np.int64]]
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+# Cells as most logs have them, one a line: each matched in one way, so what fails does at once.
+WHOLES = re.compile(r"(?:(?:-1|\d{1,18})\n)*", re.ASCII)
+TIMES = re.compile(r"(?:\d{1,6}:\d\d:\d\d\.\d{6}\n)*", re.ASCII)
+NUMBERS = re.compile(rf"(?:{NUMBER.pattern}\n)*", NUMBER.flags)
+UNITS = np.array([3_600_000_000, 60_000_000, 1_000_000, 1])  # of a time, in microseconds
+BLOCK = 1000  # lines read or written at a time
 LONGEST = datetime.timedelta.max.total_seconds()
 WORDS = {"true": 1, "false": 0}  # of the column correct
 SCALES = "scales"  # column of a row whose radius is a norm of delta/scales: their digest
@@ -117,16 +127,24 @@ class Row:
 
     def line(self) -> str:
         """The row as text."""
-        told = line_of(self.index, self.label, self.predict, float(self.radius), self.seconds)
+        (told,) = lines_of(
+            [self.index], [self.label], [self.predict], [float(self.radius)], [self.seconds]
+        )
         return "\t".join((told, *self.extra.values()))
 
 
-def line_of(index: int, label: int, predict: int, radius: float, seconds: float) -> str:
-    """A row without further columns as text; the radius in full precision, so no reader sees a
+def lines_of(
+    indices: Sequence[int], labels: Sequence[int], predict: Sequence[int],
+    radii: Sequence[float], seconds: Sequence[float],
+) -> list[str]:  # fmt: skip
+    """Rows without further columns as text; the radius in full precision, so no reader sees a
     larger one."""
-    time = datetime.timedelta(0, seconds if seconds < LONGEST else 0.0)
-    correct = int(predict == label and predict != cc.ABSTAIN)
-    return f"{index}\t{label}\t{predict}\t{radius!r}\t{correct}\t{time}"
+    times = [datetime.timedelta(0, each if each < LONGEST else 0.0) for each in seconds]
+    columns, none = (indices, labels, predict, radii, times), cc.ABSTAIN
+    return [
+        f"{index}\t{label}\t{told}\t{radius!r}\t{1 if told == label != none else 0}\t{time!s}"
+        for index, label, told, radius, time in zip(*columns, strict=True)
+    ]
 
 
 def check_new(path: str | Path) -> None:
@@ -191,7 +209,9 @@ def write_lines(path: str | Path, lines: Iterable[str]) -> None:
     try:
         with written(path) as new:
             with open(new, "w", encoding="utf-8", newline="\n") as file:
-                file.writelines(f"{line}\n" for line in lines)
+                each = iter(lines)
+                while block := list(islice(each, BLOCK)):
+                    file.write("\n".join([*block, ""]))
             same = target.is_file() and filecmp.cmp(new, target, shallow=False)
     except FileExistsError:
         if not same:
@@ -229,7 +249,64 @@ def log_name(path: str | Path) -> str:
     return re.sub(r"(?<=.)\.(tsv|txt|csv|log)$", "", Path(path).name)
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Log:
+    """The rows of a log, a column each.
+
+    Attributes
+    ----------
+    index, label, predict : (N,) int64
+    radius, seconds : (N,) float64, as Row's
+    extra : N texts of each further column by name, in order
+    """
+
+    index: Ints
+    label: Ints
+    predict: Ints
+    radius: Floats
+    seconds: Floats
+    extra: Mapping[str, Sequence[str]]
+
+    @classmethod
+    def of(cls, rows: Sequence[Row]) -> Log:
+        """The same of rows, one at least."""
+        index, label, predict = (
+            np.array([getattr(row, name) for row in rows], dtype=np.int64)
+            for name in ("index", "label", "predict")
+        )
+        return cls(
+            index=index, label=label, predict=predict,
+            radius=np.array([row.radius for row in rows], dtype=np.float64),
+            seconds=np.array([row.seconds for row in rows], dtype=np.float64),
+            extra={name: [row.extra[name] for row in rows] for name in rows[0].extra},
+        )  # fmt: skip
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def rows(self, places: Iterable[int] | None = None) -> Iterator[Row]:
+        """All rows, or those at some places."""
+        for i in range(len(self)) if places is None else places:
+            yield Row(
+                index=int(self.index[i]), label=int(self.label[i]), predict=int(self.predict[i]),
+                radius=float(self.radius[i]), seconds=float(self.seconds[i]),
+                extra={name: texts[i] for name, texts in self.extra.items()},
+            )  # fmt: skip
+
+    def distinct(self) -> list[Row]:
+        """The first row of each that the further columns say."""
+        first: dict[tuple[str, ...], int] = {}
+        for i, texts in enumerate(zip(*self.extra.values(), strict=True)):
+            first.setdefault(texts, i)
+        return list(self.rows(first.values() or [0]))
+
+
 def read_log(path: str | Path) -> list[Row]:
+    """The rows that read_columns reads, one after the other."""
+    return list(read_columns(path).rows())
+
+
+def read_columns(path: str | Path) -> Log:
     """Read a log, ours or a published one.
 
     Radii may be written as any float, times as a timedelta or as seconds; columns are found
@@ -252,6 +329,11 @@ def read_log(path: str | Path) -> list[Row]:
             f"got {str(path)!r} ({'no ' + ', '.join(missing) if missing else 'twice the same'}): "
             "separate them by tabs"
         )
+    return _at_once(names, lines) or Log.of(_one_by_one(names, lines, path))
+
+
+def _one_by_one(names: list[str], lines: Sequence[str], path: str | Path) -> list[Row]:
+    """The rows of a log's lines; ValueError for the first that is none."""
     rows: list[Row] = []
     told: list[_Told] = []
     seen: set[int] = set()
@@ -270,6 +352,89 @@ def read_log(path: str | Path) -> list[Row]:
         raise ValueError(f"log must have a row an input, got none in {str(path)!r}: leave it out")
     _check_correct(told)
     return rows
+
+
+def _at_once(names: list[str], lines: Sequence[str]) -> Log | None:
+    """The same in columns; None where a line is blank or wrong: who reads them one by one says
+    which."""
+    parts: list[dict[str, Any]] = []
+    extra: dict[str, list[str]] = {name: [] for name in names if name not in COLUMNS}
+    same: dict[str, str] = {}  # of equal texts one is kept
+    try:
+        for low in range(1, len(lines), BLOCK):
+            cells = _cells(names, lines[low : low + BLOCK])
+            parts.append(_columns(cells))
+            for name, texts in extra.items():
+                texts += [same.setdefault(text, text) for text in cells[name]]
+    except ValueError:
+        return None
+    if not parts:
+        return None
+    whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    ordered = np.sort(whole["index"])
+    if (ordered[1:] == ordered[:-1]).any() or not _is_correct(whole):
+        return None
+    free = (whole["predict"] == cc.ABSTAIN) | (whole["radius"] < 0)
+    return Log(
+        index=whole["index"], label=whole["label"], seconds=whole["seconds"], extra=extra,
+        predict=np.where(free, cc.ABSTAIN, whole["predict"]),
+        radius=np.where(free, 0.0, whole["radius"]) + 0.0,
+    )  # fmt: skip
+
+
+def _cells(names: list[str], lines: Sequence[str]) -> dict[str, list[str]]:
+    """The cells of some lines by column; ValueError where there are not as many as names."""
+    if {line.count("\t") for line in lines} != {len(names) - 1}:
+        raise ValueError
+    cells = "\t".join(lines).split("\t")
+    return {name: cells[i :: len(names)] for i, name in enumerate(names)}
+
+
+def _columns(cells: Mapping[str, list[str]]) -> dict[str, Any]:
+    """What the cells of some lines say; ValueError where one says nothing."""
+    words = [text.strip().lower() for text in cells["correct"]]
+    times = cells.get("time")
+    radius = cells["radius"]
+    if not NUMBERS.fullmatch("\n".join([*radius, ""])):
+        raise ValueError
+    return {
+        "index": _wholes("idx", cells["idx"], 0), "label": _wholes("label", cells["label"], -1),
+        "predict": _wholes("predict", cells["predict"], -1),
+        "radius": np.array(list(map(float, radius))),
+        "correct": _wholes("correct", [str(WORDS.get(word, word)) for word in words], 0),
+        "seconds": np.zeros(len(words)) if times is None else _times(times),
+    }  # fmt: skip
+
+
+def _wholes(name: str, texts: list[str], least: int) -> Ints:
+    """_whole of each."""
+    joined = "\n".join([*texts, ""])
+    if WHOLES.fullmatch(joined):
+        found: Ints = np.fromstring(joined, dtype=np.int64, sep=" ")
+        if found.min() >= least:
+            return found
+    return np.array([_whole(name, text, least) for text in texts], dtype=np.int64)
+
+
+def _times(texts: list[str]) -> Floats:
+    """_seconds of each; those that Python prints are whole microseconds."""
+    joined = "".join([text + ("\n" if "." in text else ".000000\n") for text in texts])
+    if TIMES.fullmatch(joined):
+        numbers = np.fromstring(re.sub("[:.]", " ", joined), dtype=np.int64, sep=" ")
+        found: Floats = (numbers.reshape(-1, len(UNITS)) * UNITS).sum(axis=1) / 1e6
+        return found
+    return np.array([_seconds(text) for text in texts], dtype=np.float64)
+
+
+def _is_correct(whole: Mapping[str, Any]) -> bool:
+    """Whether _check_correct takes the column."""
+    own = whole["correct"]
+    free = (whole["predict"] == cc.ABSTAIN) | (whole["radius"] < 0)
+    right = whole["predict"] == whole["label"]
+    return any(
+        np.where(free, (values == 0) | (values == 1), values == right).all()
+        for values in (own, np.diff(own, prepend=0))
+    )
 
 
 def check_scales(path: str | Path, rows: Iterable[Row], noise: cc.Noise | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import difflib
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -70,6 +71,21 @@ class Parser(argparse.ArgumentParser):
         """End with one line."""
         self.exit(2, f"{self.prog}: error: {self.source}{message} (see {self.prog} --help)\n")
 
+    def parse_args(  # type: ignore[override]
+        self, args: Any = None, namespace: Any = None
+    ) -> argparse.Namespace:
+        """The options of a line; one that there is not is told by its command, with the nearest."""
+        options: argparse.Namespace
+        options, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            leaf, _ = self.leaf(args or ())
+            shown = (a.option_strings for a in leaf._actions if a.help != argparse.SUPPRESS)
+            name = unknown[0].partition("=")[0]
+            near = difflib.get_close_matches(name, [n for names in shown for n in names], 1)
+            told = f": perhaps {near[0]}" if near else ""
+            leaf.error(f"unrecognized arguments: {' '.join(unknown)}{told}")
+        return options
+
     def leaf(self, given: Sequence[str]) -> tuple[Parser, list[str]]:
         """The parser of the command that a line names, and the words that name it."""
         for action in self._actions:
@@ -102,7 +118,7 @@ def noise_fields() -> set[str]:
 
 def section_of(action: argparse.Action) -> str:
     """The title of the section that an option stands in, "" for none."""
-    names = [name.removeprefix("--") for name in action.option_strings]
+    names = [name.removeprefix("--").removeprefix("no-") for name in action.option_strings]
     title = next((SECTION_OF[name] for name in names if name in SECTION_OF), "")
     return title or ("noise" if names and action.dest in noise_fields() else "")
 
@@ -111,8 +127,10 @@ class RenamedOption(DeprecationWarning):
     """An option has another name now; the old one goes with the next minor release."""
 
 
-class Renamed(argparse._AppendAction):
-    """An old name of an option that may be repeated."""
+class Renamed(argparse.Action):
+    """An old name of an option, which tells what to pass in its place: a mixin."""
+
+    now: str
 
     def __call__(
         self,
@@ -121,9 +139,27 @@ class Renamed(argparse._AppendAction):
         values: Any,
         option_string: str | None = None,
     ) -> None:
-        now = f"--{self.dest}"
-        warnings.warn(f"{option_string} is called {now} now: pass {now}", RenamedOption, 2)
+        name = self.now.partition(" ")[0]
+        warnings.warn(f"{option_string} is called {name} now: pass {self.now}", RenamedOption, 2)
         super().__call__(parser, namespace, values, option_string)
+
+
+class Plot(Renamed, argparse._AppendAction):
+    """--plot, of cert report."""
+
+    now = "--picture"
+
+
+class RunnerUp(Renamed, argparse._StoreTrueAction):
+    """--runner-up, of cert certify and cert export."""
+
+    now = "--bound runner-up"
+
+
+class HardOrSoft(Renamed, argparse._StoreAction):
+    """--votes, of cert certify."""
+
+    now = "--bound betting for soft, nothing for hard"
 
 
 class Completion(argparse.Action):

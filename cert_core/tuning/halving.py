@@ -174,7 +174,8 @@ class _Search:
         ahead = self.scores(objective, best)
         for rival in self.rivals[objective] - {best}:
             other = self.scores(objective, rival)
-            if _fortune(ahead[: len(other)] - other) >= self.enough:
+            both = min(len(ahead), len(other))  # either may have stayed for another objective
+            if _fortune(ahead[:both] - other[:both]) >= self.enough:
                 self.rivals[objective].discard(rival)
 
 
@@ -257,9 +258,9 @@ def search(
     remedy = "pass the most passes an input of each candidate"
     bounds = integers("most", most, 0, EXACT, remedy=remedy)
     chosen = integers("inputs", inputs, 0, remedy="pass the inputs' places in the data")
-    wanted = _checked_objectives(objectives)
+    wanted = checked_objectives(objectives)
     reach = real("top", top, "a finite number > 0", lambda x: x > 0, remedy="pass a radius")
-    risk = real("rho", rho, "a number in (0, 1)", lambda x: 0 < x < 1, remedy="e.g. 0.05")
+    risk = checked_rho(rho)
     if not chosen or len(set(chosen)) < len(chosen):
         raise fail("inputs", "one or more, each once", inputs, "pass the inputs that tune")
     allowed = checked_budget(budget, bounds)
@@ -287,7 +288,12 @@ def search(
     )  # fmt: skip
 
 
-def _checked_objectives(objectives: Any) -> list[Objective]:
+def checked_rho(value: Any) -> float:
+    """value as a probability of an error."""
+    return real("rho", value, "a number in (0, 1)", lambda x: 0 < x < 1, remedy="e.g. 0.05")
+
+
+def checked_objectives(objectives: Any) -> list[Objective]:
     """Radii and the average, none of them twice."""
     rule, remedy = f"numbers > 0, or {AVERAGE!r}", f"pass radii, or {AVERAGE!r}"
     found: list[Objective] = [

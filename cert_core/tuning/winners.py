@@ -16,8 +16,9 @@ from cert_core.confidence import betting_lower, binomial_lower, binomial_upper
 from cert_core.errors import Float, check_callable, fail, integer, integers, items, to_numpy
 from cert_core.noises import Noise, checked_noise
 from cert_core.sequential.certificates import SequentialCertificates, gather
+from cert_core.shell_votes import BOUND as SHELLS
 from cert_core.smoothed import Smoothed
-from cert_core.tuning.halving import Search, search
+from cert_core.tuning.halving import Search, checked_objectives, checked_rho, search
 from cert_core.tuning.parts import AVERAGE, Objective, most_passes, objectives_of, plans_of, split
 
 SAMPLES = "pass how many noisy copies to classify"
@@ -108,7 +109,8 @@ def fresh_number(
     objective: Objective, candidate: int, certificates: Certificates, labels: Any, rho: float
 ) -> Fresh:
     """An objective of certificates of inputs that did not choose, with its errors."""
-    count, half = len(certificates), rho / 2
+    (objective,) = checked_objectives([objective])
+    count, half = len(certificates), checked_rho(rho) / 2
     passes = count * (certificates.n0 + certificates.n)
     common: dict[str, Any] = {
         "objective": objective, "candidate": candidate, "inputs": count, "passes": passes,
@@ -120,6 +122,9 @@ def fresh_number(
         upper = 1.0 if k == count else float(binomial_upper(k, count, half))
         error = math.sqrt(share * (1.0 - share) / count)
         return Fresh(value=share, error=error, lower=lower, upper=upper, **common)
+    if certificates.bound == SHELLS:
+        rule = "of one bound an input for an average, which unanimous votes cap"
+        raise fail("certificates", rule, f"those of {SHELLS}", "certify by another bound")
     radius, n = _held(certificates, labels), certificates.n
     most = binomial_lower(n, n, certificates.alpha)  # what unanimous votes certify
     top = float(certified_radius(most, certificates.noise, certificates.attack))

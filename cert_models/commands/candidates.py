@@ -113,8 +113,8 @@ def asked_for(options: argparse.Namespace) -> Asked:
         noises, options.attack, objectives, n_max, options.alpha, options.n0
     )  # fmt: skip
     tuning, fresh = (
-        None if given is None else listed_indices(given, len(data))
-        for given in (options.tuning, options.fresh)
+        None if given is None else listed_indices(given, len(data), name)
+        for name, given in (("--tuning", options.tuning), ("--fresh", options.fresh))
     )
     chosen = chosen_inputs(options, len(data))
     parts = cc.tuning.split(chosen, options.seed, tuning=tuning, fresh=fresh)

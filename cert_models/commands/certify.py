@@ -34,6 +34,7 @@ from cert_models.commands.routes import LOADING, add_route, categorical, check_n
 from cert_models.commands.tasks import add_task, check_single, run_task
 from cert_models.engines import Sampler, executor_on, visible_devices
 from cert_models.logs import BRANCH, FAILED, SOUND, LogWriter, check_new, scales_column, write_lines
+from cert_models.parsing import HardOrSoft, RunnerUp
 from cert_models.run import StoredRun, certified_right, keep_memory, sampler_of
 from cert_models.store.fingerprints import data_fingerprint, model_fingerprint
 from cert_models.store.readings import result_of
@@ -134,8 +135,8 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--n", type=int, help="estimation samples an input")
     parser.add_argument("--alpha", type=float, help="failure probability an input")
     parser.set_defaults(**SAMPLING)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--max", type=int, help="inputs to process")
+    parser.add_argument("--seed", type=int, default=0, help="of all samples")
+    parser.add_argument("--max", type=int, help="the most inputs to process")
     parser.add_argument("--skip", type=int, default=1, help="process every SKIP-th input")
     parser.add_argument("--indices", help="inputs to process, e.g. 0,7,100-199")
     parser.add_argument(
@@ -178,8 +179,10 @@ def add_tests(parser: argparse.ArgumentParser) -> None:
         help="tell votes apart by the norm of their noise, at these shares of it (by themselves: "
         + ",".join(map(str, cc.shells.MASSES)) + "): larger radii where k > 0 or inputs are small",
     )  # fmt: skip
-    parser.add_argument("--runner-up", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--votes", choices=("hard", "soft"), help=argparse.SUPPRESS)
+    parser.add_argument("--runner-up", action=RunnerUp, help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--votes", action=HardOrSoft, choices=("hard", "soft"), help=argparse.SUPPRESS
+    )
 
 
 def all_of(options: argparse.Namespace, noise: cc.Splitting) -> AllPlan:

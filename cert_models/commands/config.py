@@ -26,11 +26,22 @@ COMMAND = "command"  # the key that names the command; all others are options of
 OWN = {"config", "save_config", "help", *ANEW}
 
 
+class Unset(argparse._StoreConstAction):
+    """--no-SWITCH: the switch as if the file did not set it."""
+
+
 def add(parser: Parser) -> None:
-    """The two options."""
+    """The two options, and what unsets a switch."""
+    for action in parser._actions.copy():
+        if action.nargs in (0, "?") and action.dest not in OWN and action.help != argparse.SUPPRESS:
+            parser.add_argument(
+                f"--no-{action.option_strings[0].removeprefix('--')}", action=Unset,
+                dest=action.dest, const=action.default, default=argparse.SUPPRESS,
+                help=argparse.SUPPRESS,
+            )  # fmt: skip
     parser.add_argument(
         "--config", metavar="FILE", help="TOML file of options, as --save-config writes it; the "
-        "command line wins over it",
+        "command line wins over it (--no-SWITCH over a switch)",
     )  # fmt: skip
     parser.add_argument(
         "--save-config", metavar="FILE", help="write the options of this run to a TOML file"
@@ -80,7 +91,8 @@ def _write(place: Path, options: argparse.Namespace) -> None:
 def _same(place: Path, options: argparse.Namespace) -> bool:
     """Whether a file says already what would be written."""
     with contextlib.suppress(OSError, UnicodeError):
-        return place.read_text(encoding="utf-8") == str(options.saved)
+        # what is no file, a pipe or a device, might never end
+        return place.is_file() and place.read_text(encoding="utf-8") == str(options.saved)
     return False
 
 
@@ -104,7 +116,7 @@ def _named(leaf: Parser) -> dict[str, argparse.Action]:
     """The options and arguments of a command by the names that a file has for them."""
     found = {}
     for action in leaf._actions:
-        for name in action.option_strings or [action.dest]:
+        for name in [] if isinstance(action, Unset) else action.option_strings or [action.dest]:
             if name.startswith("--") or not action.option_strings:
                 found[name.removeprefix("--")] = action
     return {name: action for name, action in found.items() if action.dest not in OWN}
@@ -185,7 +197,12 @@ def _words(leaf: Parser, values: Mapping[str, Any]) -> list[str]:
         action = names[name]
         items = value if isinstance(value, list) else [value]
         if not items or not all(isinstance(item, str | int | float) for item in items):
-            leaf.error(f"{name} must be text, a number, true or false, or a list of these")
+            rule = "text, a number, true or false, or a list of these"
+            leaf.error(f"{name} must be {rule}, got {cc.errors.shown(value)}")
+        by_place = not action.option_strings or action.nargs == "+"
+        if any(_no_word(item, by_place) for item in items):
+            rule = "text without NUL" + " that begins with no -" * by_place
+            leaf.error(f"{name} must be {rule}, got {cc.errors.shown(value)}")
         if not action.option_strings:
             arguments += map(str, items)
         elif action.nargs == 0:
@@ -203,6 +220,11 @@ def _words(leaf: Parser, values: Mapping[str, Any]) -> list[str]:
         else:
             options.append(f"--{name}={','.join(map(str, items))}")
     return arguments + options
+
+
+def _no_word(item: Any, by_place: bool) -> bool:
+    """Whether no command line could say this, or would take it for an option."""
+    return isinstance(item, str) and ("\0" in item or (by_place and item.startswith("-")))
 
 
 def _text(leaf: Parser, command: str, said: dict[str, Any], options: argparse.Namespace) -> str:

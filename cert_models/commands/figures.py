@@ -41,9 +41,9 @@ def add(commands: Any) -> None:
         each.add_argument("--picture", help="write it to this .png, .svg or .pdf")
         add_table(each)
         each.set_defaults(run=run_figure)
-    parsers["norms"].add_argument("--dim", type=int, default=100)
+    parsers["norms"].add_argument("--dim", type=int, default=100, help="of the noise")
     parsers["norms"].add_argument("--n", type=int, default=10_000, help="draws of each noise")
-    parsers["norms"].add_argument("--seed", type=int, default=0)
+    parsers["norms"].add_argument("--seed", type=int, default=0, help="of all draws")
     for name in ("overlap", "dimension"):
         parsers[name].add_argument("--dims", default="2,64,784,3072", help="comma-separated")
         parsers[name].add_argument("--share", type=float, default=0.02, help="k/d of Eqs. 12, 13")

@@ -38,7 +38,10 @@ def add(commands: Any) -> None:
         parser.add_argument("--p", type=float, required=True, help="class probability under noise")
     radius.set_defaults(run=run_radius)
     bound.add_argument("--radius", type=float, required=True, help="radius of the attack")
-    bound.add_argument("--method", choices=("exact", *MONTE_CARLO), default="exact")
+    bound.add_argument(
+        "--method", choices=("exact", *MONTE_CARLO), default="exact",
+        help="the exact law, or a Monte-Carlo bound with confidence 1 - alpha",
+    )  # fmt: skip
     add_sampling(bound)
     bound.set_defaults(run=run_bound)
     verify = commands.add_parser(
@@ -55,8 +58,10 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
     """What a Monte-Carlo method needs."""
     parser.add_argument("--n", type=int, default=100_000, help="draws of each Monte-Carlo sample")
     parser.add_argument("--alpha", type=float, default=0.001, help="failure probability")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--backend", choices=("cpu", "reference", "gpu"), default="cpu")
+    parser.add_argument("--seed", type=int, default=0, help="of all draws")
+    parser.add_argument(
+        "--backend", choices=("cpu", "reference", "gpu"), default="cpu", help="what draws"
+    )
 
 
 def run_radius(options: argparse.Namespace) -> int:

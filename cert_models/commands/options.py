@@ -33,18 +33,21 @@ def add_noise(parser: argparse.ArgumentParser, *, required: bool = True) -> None
     helps = {
         "dim": "number of input coordinates",
         "k": "exponent of the singularity, 0 <= k < dim (default 0)",
-        "norm": "norm of the general family: 1, 2 or inf",
-        "power": "power of the general family",
-        "categories": "of flips: values that an entry takes",
+        "norm": "1, 2 or inf",
+        "power": "of the norm in the density",
+        "categories": "values that an entry takes",
         "keep": "of flips: probability that an entry stays; of ablation: how many entries are seen",
-        "p_plus": "of sparseflips: probability that a zero becomes one",
-        "p_minus": "of sparseflips: probability that a one becomes zero",
-        "null": "of ablation: what a hidden entry shows (default -1)",
-        "levels": "of splitting: steps of an input from 0 to 1 (default 255)",
+        "p_plus": "probability that a zero becomes one",
+        "p_minus": "probability that a one becomes zero",
+        "null": "what a hidden entry shows (default -1)",
+        "levels": "steps of an input from 0 to 1 (default 255)",
     }
     for name in sorted(noise_fields()):
         kind = int if name == "dim" else float
         text = helps.get(name, "scale, input units")
+        if name not in ("dim", "keep"):
+            families = (each for each in sorted(FAMILIES) if name in fields_of(FAMILIES[each]))
+            text = f"of {', '.join(families)}: {text}"
         parser.add_argument(option(name), type=kind, dest=name, help=text)
     parser.add_argument(
         "--rms", type=float, help="in place of a scale: root mean square of a coordinate of the "
@@ -263,8 +266,8 @@ def add_model(parser: argparse.ArgumentParser, *, required: bool = True) -> None
     )  # fmt: skip
     parser.add_argument(
         "--arch",
-        help="of a checkpoint: cifar_resnet20, cifar_resnet110, resnet50, timm:NAME, "
-        "torchvision:NAME, module:function",
+        help="of a checkpoint: cifar_resnet20, cifar_resnet110, resnet50, digits, mnist, "
+        "timm:NAME, torchvision:NAME, module:function",
     )
     parser.add_argument(
         "--normalize", metavar="HOW",
@@ -276,7 +279,7 @@ def add_model(parser: argparse.ArgumentParser, *, required: bool = True) -> None
     parser.add_argument("--classes", type=int, help="number of classes (default: from the data)")
 
 
-def listed_indices(text: str, count: int) -> list[int]:
+def listed_indices(text: str, count: int, name: str = "--indices") -> list[int]:
     """The distinct indices below count that text lists, like 0,7,100-199."""
     found: list[int] = []
     for part in text.split(","):
@@ -284,14 +287,14 @@ def listed_indices(text: str, count: int) -> list[int]:
         try:
             ends = int(first), int(last) if dash else int(first)
         except ValueError:
-            raise cc.errors.fail("--indices", "like 0,7,100-199", text, "list them") from None
+            raise cc.errors.fail(name, "like 0,7,100-199", text, "list them") from None
         if not 0 <= ends[0] <= ends[1] < count:  # before an endless range is made a list
             found = []
             break
         found += range(ends[0], ends[1] + 1)
     if not found or len(set(found)) < len(found):
         raise cc.errors.fail(
-            "--indices", f"distinct and below {count}, the number of inputs", text, "list others"
+            name, f"distinct and below {count}, the number of inputs", text, "list others"
         )
     return found
 
@@ -317,7 +320,10 @@ def listed(option: str, text: str, kind: type[float] | type[int] = float) -> lis
 
 def add_table(parser: argparse.ArgumentParser) -> None:
     """How a table is written."""
-    parser.add_argument("--format", choices=("text", "markdown", "latex", "csv"), default="text")
+    parser.add_argument(
+        "--format", choices=("text", "markdown", "latex", "csv"), default="text",
+        help="of the table",
+    )  # fmt: skip
     parser.add_argument("--out", help="file for the table")
     add_force(parser)
     add_output(parser)

@@ -36,7 +36,7 @@ from cert_models.commands.sources import (
     shared_inputs,
     stored_results,
 )
-from cert_models.parsing import Renamed
+from cert_models.parsing import Plot
 from cert_models.store.claims import Proofs, Proved
 
 if TYPE_CHECKING:
@@ -74,9 +74,9 @@ def add(commands: Any) -> None:
     add_table(parser)
     parser.add_argument("--picture", action="append", default=[], metavar="FILE",
                         help="curves as .png, .svg or .pdf; may be repeated")  # fmt: skip
-    parser.add_argument("--plot", action=Renamed, dest="picture", help=argparse.SUPPRESS)
+    parser.add_argument("--plot", action=Plot, dest="picture", help=argparse.SUPPRESS)
     parser.add_argument("--html", metavar="FILE", help="one page with curves, tables and inputs")
-    parser.add_argument("--title", default="Certified accuracy")
+    parser.add_argument("--title", default="Certified accuracy", help="of pictures and page")
     parser.add_argument("--images", type=int, default=5, help="inputs on the page, with --data")
     add_data(parser, required=False)
     add_noise(parser, required=False)
@@ -145,7 +145,7 @@ def _logged(path: str, name: str, options: argparse.Namespace) -> Iterator[Resul
         check_stated,
         log_name,
         mode_of_rows,
-        read_log,
+        read_columns,
     )
     from cert_models.store.results import Result
     from cert_models.store.runs import bound_column
@@ -154,7 +154,8 @@ def _logged(path: str, name: str, options: argparse.Namespace) -> Iterator[Resul
         raise UsageError(
             f"--jointly must be of the counts of a store, got the log {path!r}: drop it"
         )
-    rows, noise = read_log(path), _noise_of_logs(options)
+    log, noise = read_columns(path), _noise_of_logs(options)
+    rows = log.distinct()
     stated = numbers_of(noise) if noise else {}
     check_scales(path, rows, noise)
     check_stated(path, rows, stated | ({} if options.alpha is None else {"alpha": options.alpha}))
@@ -164,16 +165,14 @@ def _logged(path: str, name: str, options: argparse.Namespace) -> Iterator[Resul
             f"--bound must be that of a log, which has its radii, got {options.bound!r} for "
             f"{path!r}: leave it out, or report its store"
         )
-    columns = ([getattr(row, key) for row in rows] for key in ("index", "label", "predict"))
-    indices, labels, predict = (np.array(values, dtype=np.int64) for values in columns)
-    radius = np.array([row.radius for row in rows], dtype=np.float64)
     mode = mode_of_rows(path, rows)
-    failed = np.array([int(row.extra.get(FAILED, 0)) for row in rows]) if mode else None
+    fails = log.extra.get(FAILED, ["0"] * len(log))
     yield Result(
-        name=name or log_name(path), indices=indices, labels=labels, predict=predict,
-        radius=radius, attack=options.attack or "l2", alpha=options.alpha, noise=noise,
+        name=name or log_name(path), indices=log.index, labels=log.label, predict=log.predict,
+        radius=log.radius, attack=options.attack or "l2", alpha=options.alpha, noise=noise,
         note="" if options.attack else "a log, its radii taken as l2",
-        proved=_proved(radius, noise, options), mode=mode, failed=failed,
+        proved=_proved(log.radius, noise, options), mode=mode,
+        failed=np.array([int(text) for text in fails]) if mode else None,
     )  # fmt: skip
 
 

@@ -44,6 +44,7 @@ from cert_models.logs import (
     write_lines,
     write_log,
 )
+from cert_models.parsing import RunnerUp
 from cert_models.store.counts import CountStore
 from cert_models.store.readings import read_run
 from cert_models.store.results import named_mode
@@ -66,7 +67,7 @@ def add(commands: Any) -> None:
     export.add_argument("--attack", choices=ATTACKS, help="default: the run's")
     export.add_argument("--alpha", type=float, help="default: the run's")
     add_bound(export)
-    export.add_argument("--runner-up", action="store_true", help=argparse.SUPPRESS)
+    export.add_argument("--runner-up", action=RunnerUp, help=argparse.SUPPRESS)
     export.set_defaults(run=run_export)
     log = commands.add_parser(
         "import", help="keep a published log in a store",
@@ -106,7 +107,7 @@ def run_runs(options: argparse.Namespace) -> int:
     header = ("store", "run", "inputs", "noise", "attack", "alpha", "samples", "model", "data")
     first = int(len(options.sources) == 1)  # of one store its name says nothing
     rows = tuple(cells[first:] for cells, _ in found)
-    caption = f"{len(found)} runs of {', '.join(options.sources)}"
+    caption = f"{len(found)} run{'s' * (len(found) != 1)} of {', '.join(options.sources)}"
     text = FORMATS[options.format](Table(caption, header[first:], rows, ())).rstrip()
     emit_table(options, text, [], {"runs": [values for _, values in found]})
     return 0

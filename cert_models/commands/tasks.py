@@ -48,7 +48,7 @@ COLUMNS = {
 }
 WRITTEN = "out", "picture"
 OTHERS = (  # options of single labels
-    "at", "bound", "until", "runner_up", "store", "run_name", "sound", "quantize",
+    "at", "bound", "until", "shells", "runner_up", "store", "run_name", "sound", "quantize",
 )  # fmt: skip
 
 
@@ -59,7 +59,7 @@ def add_task(parser: argparse.ArgumentParser) -> None:
         default="classification",
         help="single labels; intervals of real outputs; maps of labels, right at once an input",
     )  # fmt: skip
-    parser.add_argument("--radius", type=float, help="of a task of many outputs: fixed beforehand")
+    parser.add_argument("--radius", type=float, help="of these two tasks: fixed beforehand")
     parser.add_argument(
         "--share", type=float, help="of a regression: the percentile, 0.5 is the median (default)"
     )
@@ -131,7 +131,7 @@ def _rows(
                 done=len(done), correct=sum(_told(rows[i]) for i in done),
                 beside=sampler.state, said=("certified whole", "certified_whole"),
             ):  # fmt: skip
-                _check_outputs(found, data)
+                _check_outputs(found, data, next(iter(rows.values()), found))
                 if table is not None:
                     table.add(found.index, _cells(found, data))
                 rows[found.index] = found
@@ -203,8 +203,12 @@ def _outputs(found: Certified) -> tuple[int, ...]:
     return tuple((found.labels if isinstance(found, LabelMap) else found.lower).shape)
 
 
-def _check_outputs(found: Certified, data: Targets) -> None:
-    """Refuse targets of another shape than what the model returns."""
+def _check_outputs(found: Certified, data: Targets, first: Certified) -> None:
+    """Refuse outputs of another shape than the first input's, or than the targets."""
+    if _outputs(found) != _outputs(first):
+        rule = f"of one shape for all inputs, {_outputs(first)}"
+        got = f"{_outputs(found)} for input {found.index}"
+        raise cc.errors.fail("outputs", rule, got, "return as many values for each input")
     if data.y is not None and _shape(data.y.shape[1:]) != _shape(_outputs(found)):
         raise cc.errors.fail(
             "targets", f"of the model's outputs, {_outputs(found)} an input", data.y.shape[1:],

@@ -41,8 +41,8 @@ def add(commands: Any) -> None:
         "channel more for each that says what is seen (default: that of the data, else none)",
     )  # fmt: skip
     parser.add_argument("--classes", type=int, help="number of classes (default: from the data)")
-    parser.add_argument("--epochs", type=int, default=90)
-    parser.add_argument("--batch-size", type=int, default=256)
+    parser.add_argument("--epochs", type=int, default=90, help="passes over the data")
+    parser.add_argument("--batch-size", type=int, default=256, help="inputs a step")
     parser.add_argument("--learning-rate", type=float, default=1e-3, help="of Adam, one cycle")
     parser.add_argument("--augment", action="store_true", help="shift and mirror images")
     parser.add_argument(
@@ -52,7 +52,7 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--check-every", type=int, default=5, metavar="EPOCHS", help="between trials of --held-out"
     )
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of weights, order and noise")
     parser.add_argument("--device", help="torch device")
     parser.add_argument("--out", required=True, help="checkpoint to write, after every epoch")
     parser.add_argument("--resume", action="store_true", help="go on from --out if it exists")

@@ -266,7 +266,10 @@ def _one_way(ways: list[Fit], path: str | Path) -> Fit:
 
 
 def _same(a: State, b: State) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+    return a.keys() == b.keys() and all(
+        a[key] is b[key] or torch.equal(a[key], b[key])  # NaN is not equal to itself
+        for key in a
+    )
 
 
 def _statistics(way: Fit, other: State, path: str | Path) -> Normalize | None:

@@ -56,6 +56,9 @@ def load_model(
     """
     described = {"arch": arch, "normalize": normalize, "weights": weights}
     onnx = name.endswith(".onnx")
+    if name.endswith(".py"):
+        rule, module = "module:name, of what the module has", Path(name).stem
+        raise cc.errors.fail("model", rule, name, f"from its folder pass {module}:NAME")
     if not onnx and (name.endswith(SUFFIXES) or Path(name).is_file()):
         from cert_models.networks.architectures import usable_device
 

@@ -61,10 +61,11 @@ class Recipe:
     augment: bool = False
 
     def __post_init__(self) -> None:
-        for name, least in (("num_classes", 2), ("epochs", 1), ("batch_size", 1), ("seed", 0)):
+        for name, least in (("num_classes", 2), ("epochs", 1), ("batch_size", 1)):
             integer(name, getattr(self, name), least)
-        rate = self.learning_rate
-        cc.errors.real("learning_rate", rate, "a number > 0", lambda x: x > 0, remedy="try 0.001")
+        cc.errors.seed(self.seed)
+        rule, rate = "a number in (0, 1e30]", self.learning_rate  # three times that is a float32
+        cc.errors.real("learning_rate", rate, rule, lambda x: 0 < x <= 1e30, remedy="try 0.001")
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe as plain values, for a checkpoint."""
@@ -145,6 +146,10 @@ def train_under_noise(
             loss, right = course.step(x, y)
             if progress is not None:
                 progress(epoch, loss.item(), right.item())
+        if not loss.isfinite():
+            rule, remedy = "such that the loss stays finite", "lower it, or mend the network"
+            got = f"{learning_rate}, a loss of {loss.item()} in epoch {epoch + 1}"
+            raise cc.errors.fail("learning_rate", rule, got, remedy)
         if save is not None:
             save(course.state(epoch + 1))
     return module.cpu().eval()
@@ -265,7 +270,7 @@ def right_of(
             x, y = data.x[rows], torch.from_numpy(data.y[rows]).to(place)
             copies = one_copy_each(noise, x, seed, start + low).reshape(x.shape)
             clean, noisy = (
-                right + int((scores_of(module(seen.to(place))).argmax(dim=1) == y).sum())
+                right + _right(scores_of(module(seen.to(place))), y)
                 for right, seen in (
                     (clean, torch.from_numpy(np.array(x, np.float32))),
                     (noisy, torch.from_numpy(copies)),
@@ -273,6 +278,11 @@ def right_of(
             )
     module.train(training)
     return clean, noisy
+
+
+def _right(scores: torch.Tensor, y: torch.Tensor) -> int:
+    """How many rows have their label ahead; a row with NaN says none."""
+    return int(((scores.argmax(dim=1) == y) & ~scores.isnan().any(dim=1)).sum())
 
 
 def train_checkpoint(
@@ -395,7 +405,8 @@ def _saved_state(
         state = dict(torch.load(path, map_location="cpu", weights_only=True))
         saved = {**state["recipe"], "data": state["data"]}
         digest = state.get("data_fingerprint", "")  # files written before do not say
-        kept = dict(state.get("held_out") or {}).get("fingerprint")
+        kept = dict(state.get("held_out") or {"tried": []})
+        kept["tried"] = [dict(each) for each in kept["tried"]]
     for name, value in {**recipe.to_dict(), "data": data.name}.items():
         if saved.get(name) != value:
             raise cc.errors.fail(
@@ -404,16 +415,16 @@ def _saved_state(
                 value,
                 "pass the same options, or write to another file",
             )
+    if kept.get("fingerprint") != (None if held_out is None else _digest(held_out)):
+        had = f"the {kept['inputs']} inputs held out" if "inputs" in kept else "none"
+        got = "none" if held_out is None else f"{len(held_out)} others of {held_out.name}"
+        raise cc.errors.fail("held_out", f"{had}, as in the run to resume", got, "pass the same")
     if digest and digest != _digest(data):
         raise ValueError(
             f"data must be that of the run to resume, got others under the name {data.name!r}: "
             "restore them, or write to another file"
         )
-    if kept != (None if held_out is None else _digest(held_out)):
-        had = "none" if kept is None else f"the {state['held_out']['inputs']} inputs held out"
-        got = "none" if held_out is None else f"{len(held_out)} others of {held_out.name}"
-        raise cc.errors.fail("held_out", f"{had}, as in the run to resume", got, "pass the same")
-    return {**state, "file": str(path)}
+    return {**state, "held_out": kept, "file": str(path)}
 
 
 def _digest(data: Dataset) -> str:

@@ -262,7 +262,10 @@ class Unfit(ValueError):
 
     def __init__(self, batch: torch.Tensor, error: BaseException) -> None:
         shape = tuple(batch.shape)
-        remedy = remedy_for(shape[1:], "check the shape of the inputs, and the model by itself")
+        otherwise = "check the shape of the inputs, and the model by itself"
+        if "positional argument" in str(error):
+            otherwise = "put it into a module whose forward takes the batch alone"
+        remedy = remedy_for(shape[1:], otherwise)
         super().__init__(
             f"base_classifier must score a {batch.dtype} batch of shape {shape}, got "
             f"{type(error).__name__} ({first_line(error)}): {remedy}"

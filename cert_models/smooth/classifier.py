@@ -173,8 +173,10 @@ class SmoothedClassifier(cc.Smoothed):
 
     def _heeded(self, votes: torch.Tensor, failed: Any) -> torch.Tensor:
         """The votes, those of rows that FAILed in a column of their own."""
-        fails = torch.from_numpy(failed[: len(votes)]).to(votes.device)
-        return torch.where(fails, self.num_classes + 1, votes)
+        given = failed[: len(votes)]
+        if not given.any():  # nearly always: a copy to the device would wait for it
+            return votes
+        return torch.where(torch.from_numpy(given).to(votes.device), self.num_classes + 1, votes)
 
     def labels(self, batch: Any) -> Counts:
         votes = torch.cat(self._classify(batch)).cpu().numpy()

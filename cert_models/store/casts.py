@@ -64,15 +64,15 @@ def _tables(texts: Sequence[Any]) -> _Tables | None:
 
 
 def casts_at_once(
-    plan: FixedPlan, num_classes: int, rows: Sequence[tuple[Any, ...]]
+    plan: FixedPlan, num_classes: int, columns: Sequence[Sequence[Any]]
 ) -> np.ndarray[Any, Any] | None:
     """Rows of a run as records of KIND; None unless all are what the plan casts, as written here.
 
     Parameters
     ----------
-    rows : of idx, label, selection, estimation, path, seconds; one at least
+    columns : idx, label, selection, estimation, path, seconds, of one row at least
     """
-    index, label, selection, estimation, path, seconds = zip(*rows, strict=True)
+    index, label, selection, estimation, path, seconds = columns
     kinds = [set(map(type, column)) for column in (index, label, path, seconds)]
     most = cc.errors.EXACT // num_classes
     if kinds != [{int}, {int}, {type(None)}, {float}] or max(plan.n0, plan.n) > most:
@@ -84,8 +84,14 @@ def casts_at_once(
         return None
     if not first.good(plan.n0, num_classes) or not second.good(plan.n, num_classes):
         return None
-    found = np.empty(len(rows), dtype=KIND)
+    found = np.empty(len(index), dtype=KIND)
     found["index"], found["label"], found["seconds"] = index, label, seconds
     found["selected"] = first.first_of_most()
     found["votes"] = second.of_class(found["selected"])
     return found
+
+
+def written_at_once(columns: Sequence[Sequence[Any]]) -> list[str]:
+    """repr of each row of columns that casts_at_once takes: their text needs no escapes."""
+    rows = zip(*columns, strict=True)
+    return [f"({i}, {y}, '{a}', '{b}', None, {t!r})" for i, y, a, b, _, t in rows]

@@ -17,7 +17,6 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ import numpy as np
 import cert_core as cc
 from cert_core.errors import integer
 from cert_models.logs import Row
-from cert_models.store.casts import KIND, casts_at_once
+from cert_models.store.casts import KIND, casts_at_once, written_at_once
 from cert_models.store.runs import (
     Counts,
     FixedPlan,
@@ -55,7 +54,7 @@ COLUMNS = {
     "logged": "idx, label, predict, radius, seconds, extra",
 }
 TOLD = {"counts": 5, "logged": 4}
-BLOCK = 4096  # rows read at a time
+BLOCK = 1024  # rows read at a time: what they say stays in the processor's cache
 # What a file that somebody else wrote, or that rotted, can make its readers raise.
 STRANGE = (
     ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError,
@@ -100,14 +99,15 @@ def check_row(row: Row) -> None:
         cc.errors.text(f"column {column!r}", value)
 
 
-def _digests(table: str, about: tuple[Any, ...]) -> Callable[[tuple[Any, ...]], str]:
-    """What the rows of a run are known by again: no bit of one, or of the run, changes unseen."""
+def _digests(table: str, about: tuple[Any, ...]) -> Callable[[str], str]:
+    """What the rows of a run, as Python writes them, are known by again: no bit of one, or of the
+    run, changes unseen."""
     head = f"({table!r}, {about[1:]!r}, "  # a run's id differs from store to store
     copy = hashlib.blake2b(head.encode(), digest_size=8).copy
 
-    def digest(row: tuple[Any, ...]) -> str:
+    def digest(written: str) -> str:
         told = copy()
-        told.update(f"{row!r})".encode())
+        told.update(f"{written})".encode())
         return told.hexdigest()
 
     return digest
@@ -115,7 +115,7 @@ def _digests(table: str, about: tuple[Any, ...]) -> Callable[[tuple[Any, ...]], 
 
 def _digest(table: str, about: tuple[Any, ...], row: tuple[Any, ...]) -> str:
     """That of one row."""
-    return _digests(table, about)(row)
+    return _digests(table, about)(repr(row))
 
 
 def _check(run: Run, votes: Votes) -> None:
@@ -347,7 +347,8 @@ class CountStore(StoreFile):
         if differences:
             raise StoreError(
                 f"run {name!r} of {str(self.path)!r} must be continued with its own parameters, "
-                f"got {'; '.join(differences)}: use the same, or another run or store"
+                f"got {'; '.join(differences)}: use the same, or another name "
+                "(--run) or store"
             )
         return known is not None
 
@@ -448,22 +449,31 @@ class CountStore(StoreFile):
         self, table: str, about: tuple[Any, ...], which: str = "", *values: Any
     ) -> Iterator[tuple[tuple[Any, ...], int | None]]:
         """The rows of a run as they were written, and their starts, by ascending index."""
+        digest = _digests(table, about)
+        with self._clear():
+            for found in self._found(table, about, which, *values):
+                begun, kept, row = found[0], found[1], found[2:]
+                if kept is not None and kept != digest(repr(row)):
+                    raise self._changed(about, row[0])
+                yield row, begun
+
+    def _found(
+        self, table: str, about: tuple[Any, ...], which: str = "", *values: Any
+    ) -> sqlite3.Cursor:
+        """The rows of a run as they stand, each behind its start and digest."""
         start = "start" if table == "counts" else "NULL"
         kept = "digest" if self.version > 1 else "NULL"
         query = (
             f"SELECT {start}, {kept}, {COLUMNS[table]} FROM {table} "
             f"WHERE run = ? {which} ORDER BY idx"
         )
-        digest = _digests(table, about)
-        with self._clear():
-            for found in self._db.execute(query, (about[0], *values)):
-                begun, kept, row = found[0], found[1], found[2:]
-                if kept is not None and kept != digest(row):
-                    raise StoreError(
-                        f"input {row[0]!r} of run {about[1]!r} must be as it was written, got "
-                        f"another digest in {str(self.path)!r}: {WHOLE[1]}"
-                    )
-                yield row, begun
+        return self._db.execute(query, (about[0], *values))
+
+    def _changed(self, about: tuple[Any, ...], index: object) -> StoreError:
+        return StoreError(
+            f"input {index!r} of run {about[1]!r} must be as it was written, got "
+            f"another digest in {str(self.path)!r}: {WHOLE[1]}"
+        )
 
     def _read(
         self, table: str, name: str, *which: Any
@@ -507,17 +517,25 @@ class CountStore(StoreFile):
     def casts(self, name: str) -> Iterator[np.ndarray[Any, Any]]:
         """The same of a run of fixed n, in blocks of records of casts.KIND: no more than the votes
         for the selected class."""
-        plan, run = self.plan(name, FixedPlan), self.runs()[name]
-        rows = (row for row, _ in self._rows("counts", self._about(name)))
-        while block := list(islice(rows, BLOCK)):
-            found = casts_at_once(plan, run.num_classes, block)
-            if found is None:
-                each = (self._parsed("counts", name, run, row) for row in block)
-                found = np.array([
-                    (v.index, v.label, v.selected, v.estimation[v.selected], v.seconds)
-                    for v in each
-                ], dtype=KIND)  # fmt: skip
-            yield found
+        plan, run, about = self.plan(name, FixedPlan), self.runs()[name], self._about(name)
+        digest = _digests("counts", about)
+        with self._clear():
+            every = self._found("counts", about)
+            while block := every.fetchmany(BLOCK):
+                _, digests, *columns = zip(*block, strict=True)
+                cast = casts_at_once(plan, run.num_classes, columns)
+                rows = list(zip(*columns, strict=True)) if cast is None else []
+                written = map(repr, rows) if cast is None else written_at_once(columns)
+                for index, kept, now in zip(columns[0], digests, map(digest, written), strict=True):
+                    if kept is not None and kept != now:
+                        raise self._changed(about, index)
+                if cast is None:
+                    each = (self._parsed("counts", name, run, row) for row in rows)
+                    cast = np.array([
+                        (v.index, v.label, v.selected, v.estimation[v.selected], v.seconds)
+                        for v in each
+                    ], dtype=KIND)  # fmt: skip
+                yield cast
 
     def logged(self, name: str) -> list[Row]:
         """The rows of a published log, by ascending index."""

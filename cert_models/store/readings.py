@@ -162,23 +162,25 @@ def _result_of_casts(
     bound: str | None,
 ) -> Result:  # fmt: skip
     """The same of votes for the selected class alone, which a bound of one class reads: those for
-    all others together are as good as theirs, and a table of two columns as one of all."""
+    all others together are as good as theirs, and a table of two columns as one of all.  As many
+    votes give the same certificate: each number is certified once."""
+    distinct, place = np.unique(cast["votes"], return_inverse=True)
     parts = []
-    for low in range(0, max(1, len(cast)), MANY):
-        part = cast[low : low + MANY]
+    for low in range(0, max(1, len(distinct)), MANY):
+        part = distinct[low : low + MANY]
         selection, estimation = (
             np.stack([votes, total - votes], axis=1)
-            for votes, total in ((np.full_like(part["votes"], plan.n0), plan.n0),
-                                 (part["votes"], plan.n))
-        )  # fmt: skip
-        made = cc.certify(
+            for votes, total in ((np.full_like(part, plan.n0), plan.n0), (part, plan.n))
+        )
+        parts.append(cc.certify(
             selection, estimation, run.noise, attack, alpha=alpha,
             bound=str(bound_for(plan, bound)),
-        )  # fmt: skip
-        label = np.where(made.label == 0, part["selected"], made.label)
-        parts.append(replace(made, label=label))
+        ))  # fmt: skip
+    made = cc.certificates.join_certificates(parts)
+    label = np.where(made.label[place] == 0, cast["selected"], cc.ABSTAIN)
+    made = replace(made, label=label, radius=made.radius[place], p_lower=made.p_lower[place])
     return Result.of(
-        cc.certificates.join_certificates(parts), name=name, model=run.model, data=run.data,
+        made, name=name, model=run.model, data=run.data,
         data_fingerprint=run.data_fingerprint, indices=cast["index"].copy(),
         labels=cast["label"].copy(), seconds=cast["seconds"].copy(),
     )  # fmt: skip

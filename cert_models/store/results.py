@@ -19,7 +19,7 @@ from cert_models.logs import (
     QUANTIZED,
     SOUND,
     Row,
-    line_of,
+    lines_of,
     scales_column,
     scales_digest,
 )  # fmt: skip
@@ -153,7 +153,8 @@ class Result:
             cc.errors.alpha(self.alpha)
         sizes = {len(x) for x in (self.indices, self.labels, self.predict, self.radius)}
         none = sizes == {0} and self.certificates is None  # a run may have none yet
-        if len(sizes) != 1 or none or len(set(self.indices.tolist())) not in sizes:
+        ordered = np.sort(self.indices)  # faster than a set of them, in a tenth of its memory
+        if len(sizes) != 1 or none or (ordered[1:] == ordered[:-1]).any():
             raise ValueError(
                 f"result {self.name!r} must have one label, prediction and radius for each of its "
                 f"inputs, and no input twice, got {sorted(sizes)} of them: check the log or run"
@@ -181,10 +182,8 @@ class Result:
         """The same as lines of a log, its names first."""
         yield "\t".join((*COLUMNS, *next((row.extra for row in self.rows()), ())))
         for columns, extras in self._blocks():
-            lines = map(line_of, *columns)
-            if any(extras):
-                lines = map(_with, lines, extras)
-            yield from lines
+            lines = lines_of(*columns)
+            yield from map(_with, lines, extras) if any(extras) else lines
 
     def _blocks(self) -> Iterator[tuple[list[list[Any]], list[dict[str, str]]]]:
         """Index, label, predict, radius and seconds of blocks of inputs, and further columns."""

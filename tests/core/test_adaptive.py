@@ -29,6 +29,9 @@ def run(by: Any = None, x: Any = X, **options: Any) -> cc.sequential.SequentialC
     return cc.sequential.certify_by(by or plan(), predict, x, 3, options.pop("seed", 5), **options)
 
 
+UNTIL = cc.sequential.plan_until(NOISE, "l2", 0.5, n_max=300, alpha=0.001)
+
+
 def test_a_plan_has_the_thresholds_of_its_radii() -> None:
     made = plan([1.0, 0.25])
     assert made.radii == (0.25, 1.0)
@@ -70,6 +73,19 @@ def test_subsets_and_orders_have_the_results_of_the_whole() -> None:
     part = run(x=X[order], indices=order)
     np.testing.assert_array_equal(part.radius, whole.radius[order])
     np.testing.assert_array_equal(part.samples, whole.samples[order])
+
+
+@pytest.mark.parametrize("by", [plan((0.1, 0.25), n_max=300), UNTIL], ids=["radii", "width"])
+def test_classes_by_other_names_are_certified_alike(by: Any) -> None:
+    x, names = X[::6], np.array([2, 0, 1])
+    plain = run(by, x)
+    other = cc.sequential.certify_by(by, lambda batch: names[predict(batch)], x, 3, 5)
+    np.testing.assert_array_equal(other.radius, plain.radius)
+    np.testing.assert_array_equal(other.samples, plain.samples)
+    given = plain.label != cc.ABSTAIN
+    assert given.any()
+    np.testing.assert_array_equal(other.label[given], names[plain.label[given]])
+    np.testing.assert_array_equal(other.label[~given], cc.ABSTAIN)
 
 
 def test_batches_are_full_until_the_last_inputs() -> None:

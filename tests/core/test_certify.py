@@ -234,6 +234,14 @@ def test_scores() -> None:
     assert (result.n0, result.n, result.alpha) == (50, 500, 0.01)
 
 
+def test_a_mean_below_one_half_is_no_class_where_radii_count() -> None:
+    """0 changed entries are a certificate too: the radius alone does not tell."""
+    noise, scores = cc.Flips(3, 2, 0.9), np.full((2, 500), [[0.9], [0.4]])
+    result = cc.certificates.certify_scores([1, 1], scores, noise, "l0", n0=5)
+    assert result.label.tolist() == [1, cc.ABSTAIN]
+    assert result.p_lower[1] < 0.5 < result.p_lower[0]
+
+
 def test_predict() -> None:
     counts = table([60, 40, 0], [52, 48, 0], [0, 5, 95], [50, 50, 0])
     assert cc.certificates.predict_labels(counts, 0.1).tolist() == [0, cc.ABSTAIN, 2, cc.ABSTAIN]
@@ -283,6 +291,18 @@ BAD = [
     (
         lambda: cc.certificates.certify_scores([0.5], [[0.5]], NOISE, "l2", n0=1),
         "labels must be integers",
+    ),
+    (
+        lambda: cc.certificates.certify_scores([0, 1], [[0.5]], NOISE, "l2", n0=1),
+        "scores must be an (n_inputs, n) array, one row a label",
+    ),
+    (
+        lambda: cc.certificates.certify_scores([0], [[0.5]], NOISE, "l2", n0=0),
+        "n0 must be an integer >= 1, got 0",
+    ),
+    (
+        lambda: cc.certify(table([2**52, 2**52]), GOOD, NOISE, "l2"),
+        "counts_selection must be of fewer than 2^53 votes per input",
     ),
     (
         lambda: cc.separation.separation_radius(0.5, 1.5, NOISE, "l2"),

@@ -126,9 +126,32 @@ def radial_crossings(geometry: str, laws: int, points: int) -> int:
     return sum(radial_search(*radial(geometry, rng), points) for _ in range(laws))
 
 
+def test_no_panel_states_less_than_its_two_rules_differ_by() -> None:
+    rng, differ = np.random.default_rng(20), 0
+    for geometry in [*PAIRS] * 12:
+        law = engine(*radial(geometry, rng))
+        for dual in (False, True):
+            for value, coarse, error in law.first_panels(dual, float(rng.uniform(0.01, 4.0))):
+                differ += abs(value - coarse) > 1e-13
+                assert abs(value - coarse) <= error + 1e-14
+    assert differ >= 100
+
+
+@pytest.mark.parametrize("dim", [2, 12, 64, 3072])
+def test_errors_hold_wherever_refinement_ends(dim: int) -> None:
+    """For a Gaussian of variance 1/2, where l is normal with mean -r^2 and variance 2 r^2."""
+    for r in (0.1, 0.3, 1.0, 3.0):
+        law = RadialLaw("sphere", dim, 2.0, 0.0, r)
+        for x in np.linspace(-2.0, 2.0, 31):
+            truth = special.ndtr([x, -x])
+            for tolerance in (1.0, 1e-2, 1e-4, 1e-6, 1e-8):
+                below, above, *errors = law.distribution(math.sqrt(2) * r * x - r * r, tolerance)
+                assert (np.abs(np.array([below, above]) - truth) <= np.array(errors) + 1e-14).all()
+
+
 @pytest.mark.parametrize("geometry", ["sphere", "cone", "edge"])
 def test_radial_laws_where_two_rules_agree(geometry: str) -> None:
-    assert radial_crossings(geometry, 12, 8) >= 20
+    assert radial_crossings(geometry, 8, 8) >= 20
 
 
 @pytest.mark.slow
@@ -244,12 +267,9 @@ def outer_search(dim: int, k: float, r: float, t: float, points: int) -> int:
     return len(found)
 
 
-@pytest.mark.parametrize(
-    ("dim", "share", "t", "least"),
-    [(10, 0.942, -1.0, 3), (9, 0.9178, -1.0, 3), (2, 0.7, -0.5, 3)],
-)
-def test_outer_integral_where_two_rules_agree(dim: int, share: float, t: float, least: int) -> None:
-    assert outer_search(dim, share * dim, 0.3 * (1 - share), t, 7) >= least
+@pytest.mark.parametrize(("dim", "share", "t"), [(10, 0.942, -1.0), (2, 0.7, -0.5)])
+def test_outer_integral_where_two_rules_agree(dim: int, share: float, t: float) -> None:
+    assert outer_search(dim, share * dim, 0.3 * (1 - share), t, 7) >= 3
 
 
 @pytest.mark.slow
@@ -311,9 +331,8 @@ def inner_search(k: float, rho: float, r: float, points: int) -> int:
     return len(found)
 
 
-@pytest.mark.parametrize("k", [0.3, 1.5, 2.7])
-def test_inner_integral_where_two_rules_agree(k: float) -> None:
-    assert inner_search(k, 0.7, 0.4, 30) >= 1
+def test_inner_integral_where_two_rules_agree() -> None:
+    assert inner_search(2.7, 0.7, 0.4, 30) >= 1
 
 
 @pytest.mark.slow

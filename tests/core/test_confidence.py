@@ -138,6 +138,19 @@ def test_chernoff_is_the_inverse_of_the_relative_entropy(n: int) -> None:
     ).all()
 
 
+def test_closed_bounds_for_means_are_below_their_formulas() -> None:
+    """Hoeffding's and Maurer and Pontil's, in 40 digits, at means that are no ends of anything."""
+    for n, mean in zip((20, 333, 10**6) * 20, np.linspace(0.55, 0.97, 60), strict=True):
+        m, level, variance = mp.mpf(float(mean)), -mp.log(mp.mpf(0.001)), float(mean) / 9
+        both = level + mp.log(2)
+        width = mp.sqrt(2 * variance * both / n) + 7 * both / (3 * (n - 1))
+        for lower, exact in (
+            (cc.confidence.hoeffding_lower(mean, n, 0.001), m - mp.sqrt(level / 2 / n)),
+            (cc.confidence.empirical_bernstein_lower(mean, variance, n, 0.001), m - width),
+        ):
+            assert exact <= 0 or exact - mp.mpf("4e-14") <= mp.mpf(float(lower)) <= exact
+
+
 TABLE_2A = """
 100  1     .93325 .81415 .93325 .82085
 100  .99   .91137 .80415 .90226 .77186

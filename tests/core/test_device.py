@@ -203,6 +203,32 @@ def test_a_classifier_counts_what_the_cpu_counts(family: str, stream: bool) -> N
     assert np.abs(theirs - ours).sum() <= 10  # votes at the very border
 
 
+@pytest.mark.parametrize("ahead", [0, 1000, 1 << 20])
+@pytest.mark.parametrize("family", ["gaussian", "l1", "l2", "mixed"])
+def test_sound_counts_are_those_of_the_cpu(
+    gpu: Any, family: str, ahead: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Vote by vote, of a network whose sums are exact, however many rows are drawn ahead."""
+    torch = on_torch()
+    from cert_models.smooth import SmoothedClassifier
+
+    monkeypatch.setattr(cc.votes, "AHEAD", {"gpu": 192 * ahead})
+    noise = cc.NOISES[family].with_rms(192, 0.5, 0.0 if family == "gaussian" else 60.0)
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 5, bias=False)).eval()
+    with torch.no_grad():
+        net[1].weight.copy_(torch.randint(-1, 2, (5, 192)))
+    x = np.random.default_rng(0).integers(0, 256, (3, 3, 8, 8)).astype(np.float32) / 256
+    sound = cc.Lattice("1/256")
+    ours = SmoothedClassifier(net, noise, 5, sound=sound).counts(x, 5000, 3)
+    theirs = SmoothedClassifier(net.cuda(), noise, 5, batch_size=300, sound=sound)
+    np.testing.assert_array_equal(theirs.counts(x, 5000, 3), ours)
+    plan = cc.shell_thresholds(noise, [0.3, 0.8]) if noise.radial is not None else None
+    if plan is not None:
+        parts = SmoothedClassifier(net.cpu(), noise, 5).shell_counts(x, 5000, 3, plan)
+        on_device = SmoothedClassifier(net.cuda(), noise, 5, batch_size=300)
+        assert np.abs(on_device.shell_counts(x, 5000, 3, plan) - parts).sum() <= 20
+
+
 def test_two_devices(gpu: Any, cupy: Any) -> None:
     """Arrays of another device than the current one are refused; each draws the same."""
     if cupy.cuda.runtime.getDeviceCount() < 2:

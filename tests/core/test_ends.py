@@ -60,7 +60,7 @@ def test_both_ends(row: Any, dim: int) -> None:
     family, attack = row
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for rest in SHORT:
+        for rest in SHORT[::2] if family is cc.MixedNoise else SHORT:  # its tables take seconds
             for radius in (1e-12, 0.3):
                 ends(family(dim, 1.0, dim - rest), attack, radius)
 

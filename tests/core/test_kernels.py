@@ -74,6 +74,12 @@ def kernel(request: pytest.FixtureRequest) -> Any:
     return backend_or_skip(request.param)
 
 
+@pytest.fixture(params=["cpu", "gpu"])
+def fast(request: pytest.FixtureRequest) -> Any:
+    """What is asked for its law: the reference draws the same samples."""
+    return backend_or_skip(request.param)
+
+
 def test_philox_known_answers() -> None:
     """Random123's kat_vectors for philox4x32-10."""
     full, pi = 2**32 - 1, (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344)
@@ -196,31 +202,45 @@ def test_systems_that_do_not_tell_their_affinity(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("noise", FAMILIES, ids=IDS)
-@pytest.mark.parametrize("kind", ["axis", "diagonal"])
-@pytest.mark.parametrize("size", [1e-3, 0.6, 4.0])
-def test_log_ratio_is_the_density_ratio(
-    kernel: Kernels, noise: cc.Noise, kind: Any, size: float
-) -> None:
+def test_log_ratio_is_the_density_ratio(kernel: Kernels, noise: cc.Noise) -> None:
     z = kernel.draw(noise, 400, 11, dtype="float64")
-    shift = Shift(kind, size, True, "")
-    delta = shift.as_array(noise.dim) * (1.0 if noise.stretch is None else noise.stretch)
-    exact = noise.log_density(z - delta) - noise.log_density(z)
-    got = kernel.log_ratio(noise, z, shift)
-    scale = np.abs(noise.log_density(z)) + np.abs(exact) + size
-    assert (np.abs(got - exact) / scale).max() < 1e-11
-    single = kernel.log_ratio(noise, z.astype(np.float32), shift)
-    assert np.median(np.abs(single - exact) / scale) < 1e-5
+    here = noise.log_density(z)
+    for kind, size in itertools.product(["axis", "diagonal"], [1e-3, 0.6, 4.0]):
+        shift = Shift(kind, size, True, "")  # type: ignore[arg-type]
+        delta = shift.as_array(noise.dim) * (1.0 if noise.stretch is None else noise.stretch)
+        exact = noise.log_density(z - delta) - here
+        scale = np.abs(here) + np.abs(exact) + size
+        assert (np.abs(kernel.log_ratio(noise, z, shift) - exact) / scale).max() < 1e-11
+        single = kernel.log_ratio(noise, z.astype(np.float32), shift)
+        assert np.median(np.abs(single - exact) / scale) < 1e-5
+
+
+def shifts(noise: cc.Noise) -> list[Shift]:
+    """Those of the attacks, each once."""
+    radius = 0.7 * noise.rms / math.sqrt(noise.dim)
+    found = [cc.worst_shift(noise, attack, radius) for attack in cc.ATTACKS]
+    return list({(shift.kind, round(shift.size, 9)): shift for shift in found}.values())
 
 
 @pytest.mark.parametrize("noise", FAMILIES, ids=IDS)
-@pytest.mark.parametrize("attack", cc.ATTACKS)
-def test_fused_draws_have_the_law_of_rows(kernel: Kernels, noise: cc.Noise, attack: str) -> None:
-    shift = cc.worst_shift(noise, attack, 0.7 * noise.rms / math.sqrt(noise.dim))
-    n = 20_000
-    rows = kernel.log_ratio(noise, kernel.draw(noise, n, 1, dtype="float64"), shift)
-    fused = kernel.draw_log_ratio(noise, shift, n, 2)
-    assert stats.ks_2samp(rows, fused).pvalue > 1e-8
-    assert np.unique(fused).size > 2
+def test_fused_draws_have_the_law_of_rows(noise: cc.Noise) -> None:
+    """The CPU's; those of the others are the same, sample by sample."""
+    cpu, n = backend_or_skip("cpu"), 20_000
+    z = cpu.draw(noise, n, 1, dtype="float64")
+    for shift in shifts(noise):
+        fused = cpu.draw_log_ratio(noise, shift, n, 2)
+        assert stats.ks_2samp(cpu.log_ratio(noise, z, shift), fused).pvalue > 1e-8
+        assert np.unique(fused).size > 2
+
+
+@pytest.mark.parametrize("noise", FAMILIES, ids=IDS)
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+def test_backends_fuse_what_reference_fuses(noise: cc.Noise, backend: str) -> None:
+    kernel, options = backend_or_skip(backend), {"start": 2**32 - 250}
+    for shift in shifts(noise):
+        expected = reference.draw_log_ratio(noise, shift, 600, 2, **options)
+        got = kernel.draw_log_ratio(noise, shift, 600, 2, **options)
+        np.testing.assert_allclose(got, expected, rtol=0, atol=1e-11 * np.abs(expected).max())
 
 
 def radius_score(noise: cc.Noise, z: Any) -> Any:
@@ -238,9 +258,9 @@ RADIAL = [
 
 
 @pytest.mark.parametrize("noise", RADIAL, ids=[f"{n.name}-{n.dim}" for n in RADIAL])
-def test_radius_and_direction(kernel: Kernels, noise: cc.Noise) -> None:
+def test_radius_and_direction(fast: Kernels, noise: cc.Noise) -> None:
     n = max(20_000, 4_000_000 // max(noise.dim, 200))
-    z = kernel.draw(noise, n, 2024)
+    z = fast.draw(noise, n, 2024)
     score = radius_score(noise, z)
     assert stats.kstest(score, "norm").pvalue > 1e-8
     # signs and places of coordinates
@@ -263,10 +283,10 @@ def test_radius_and_direction(kernel: Kernels, noise: cc.Noise) -> None:
         assert noise.dim == 1 or stats.kstest(inside, "uniform").pvalue > 1e-8
 
 
-def test_mixed_marginals(kernel: Kernels) -> None:
+def test_mixed_marginals(fast: Kernels) -> None:
     """Given the largest coordinate the others are truncated normals, independent of it."""
     noise = cc.MixedNoise(6, 0.8, 2.5)
-    z = kernel.draw(noise, 100_000, 31).astype(np.float64)
+    z = fast.draw(noise, 100_000, 31).astype(np.float64)
     top = np.abs(z).argmax(axis=1)
     assert stats.chisquare(np.bincount(top, minlength=6)).pvalue > 1e-8
     rho = np.abs(z).max(axis=1)
@@ -365,12 +385,11 @@ def test_a_row_of_zeros_is_drawn_to_its_radius(kernel: Any, noise: Any) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_tails(kernel: Kernels, dtype: str) -> None:
+def test_tails(fast: Kernels, dtype: str) -> None:
     """Coordinates beyond two-sided tails of 1e-3 ... 1e-6 among 8e6: Poisson counts."""
-    rows = 8_000 if kernel.name == "reference" else 80_000
     cases = [(cc.Gaussian(100, 1.0), special.ndtri), (cc.Laplace(100, 1.0), None)]
     for noise, _ in cases:
-        z = np.abs(kernel.draw(noise, rows, 404, dtype=dtype)).ravel()
+        z = np.abs(fast.draw(noise, 80_000, 404, dtype=dtype)).ravel()
         for tail in (1e-3, 1e-4, 1e-5, 1e-6):
             edge = -special.ndtri(tail / 2) if noise.name == "gaussian" else -math.log(tail)
             count, mean = int((z > edge).sum()), tail * z.size
@@ -379,8 +398,8 @@ def test_tails(kernel: Kernels, dtype: str) -> None:
         assert np.isfinite(z).all()
 
 
-def test_moments_and_correlations_of_normals(kernel: Kernels) -> None:
-    z = kernel.draw(cc.Gaussian(40, 1.0), 50_000, 12).astype(np.float64)
+def test_moments_and_correlations_of_normals(fast: Kernels) -> None:
+    z = fast.draw(cc.Gaussian(40, 1.0), 50_000, 12).astype(np.float64)
     n = z.size
     assert abs(z.mean()) < 6 / math.sqrt(n)
     assert abs((z**2).mean() - 1) < 6 * math.sqrt(2 / n)
@@ -399,11 +418,11 @@ def test_hinge_bound_is_the_maximum_over_lambda(kernel: Kernels, n: int, alpha: 
     draws[: n // 3] = -0.7  # ties
     ratios, epsilon = np.exp(draws), math.sqrt(math.log(2 / alpha) / (2 * n))
     lams = np.exp(np.linspace(-8, 8, 4001) if n > 1000 else draws)
+    some = np.r_[lams[:: max(1, lams.size // 400)], 0.0]
+    hinges = np.array([np.maximum(lam - ratios, 0).mean() for lam in some])
     for p in (0.0, 0.3, 0.9, 0.999, 1.0):
         got = kernel.hinge_bound(draws, p, alpha)
-        some = np.r_[lams[:: max(1, lams.size // 400)], 0.0]
-        values = [lam * (p - epsilon) - np.maximum(lam - ratios, 0).mean() for lam in some]
-        assert got >= max(values) - 1e-12
+        assert got >= (some * (p - epsilon) - hinges).max() - 1e-12
         if n <= 1000 and 0 < got < p:
             everywhere = [x * (p - epsilon) - np.maximum(x - ratios, 0).mean() for x in ratios]
             assert got == pytest.approx(max(everywhere), rel=1e-10)

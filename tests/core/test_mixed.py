@@ -15,7 +15,7 @@ import cert_core as cc
 from cert_core.laws import GaussianLaw, MixedLaw, log_ratio_law
 from cert_core.threats import worst_shift
 
-DIMS = (2, 3, 4, 5, 14, 64, 784, 3072, 150528)
+DIMS = (2, 3, 5, 14, 64, 784, 3072, 150528)
 
 
 @pytest.mark.parametrize("dim", DIMS)
@@ -25,7 +25,7 @@ def test_without_a_power_it_is_the_gaussian(dim: int) -> None:
     for t in (-2.0, -0.3, 0.9):
         value, error = law.probability(t)
         assert abs(value - truth.cdf(t)) <= min(error, 1e-9)
-        assert dim in (2, 3, 4, 5) or abs(value - truth.cdf(t)) <= 1e-10
+        assert dim in (2, 3, 5) or abs(value - truth.cdf(t)) <= 1e-10
         assert error <= 1e-8
 
 
@@ -48,7 +48,10 @@ def test_the_needed_probability_is_never_below_the_gaussian(dim: int, mu: float)
 
 
 ROWS = json.loads(mixed_oracle.TABLE.read_text(encoding="utf-8"))
-CASES_OF_TABLE = [(3, 0.3), (4, 0.1), (5, 0.3), (6, 0.6), (8, 0.3), (12, 0.1), (12, 0.9)]
+CASES_OF_TABLE = [
+    (3, 0.3), (4, 0.1), (8, 0.3), (12, 0.9),
+    *(pytest.param(*case, marks=pytest.mark.slow) for case in ((5, 0.3), (6, 0.6), (12, 0.1))),
+]  # fmt: skip
 
 
 def rows_of(dim: int, share: float) -> list[Any]:
@@ -92,7 +95,9 @@ def test_two_dimensions() -> None:
 CASES = [(64, 10**6), (784, 2 * 10**5), (3072, 10**5)]
 
 
-@pytest.mark.parametrize("share", [0.01, 0.1, 0.3, 0.9])
+@pytest.mark.parametrize(
+    "share", [0.1, 0.9, *(pytest.param(x, marks=pytest.mark.slow) for x in (0.01, 0.3))]
+)
 @pytest.mark.parametrize(("dim", "n"), CASES)
 def test_against_monte_carlo(dim: int, n: int, share: float) -> None:
     """Twenty points, seven standard errors."""

@@ -210,6 +210,24 @@ def test_a_stream_holds_the_tails_alone() -> None:
     assert most <= 2 * (3 * 20 + 100)
 
 
+@pytest.mark.parametrize("more", [-1, 1])
+def test_outputs_of_other_rows_than_the_batch_are_refused(more: int) -> None:
+    with pytest.raises(ValueError, match=r"predict\(batch\) must be of shape \(10,\)"):
+        cc.scores.sampled_values(
+            lambda batch: np.zeros(len(batch) + more), np.zeros((1, 3)), GAUSSIAN, 10, 0
+        )
+
+
+@pytest.mark.parametrize("rank", [400, 4601])
+def test_a_rank_among_many_is_that_of_all(rank: int) -> None:
+    """More than a partition sorts on its way."""
+    from cert_core.scores import _Ranks
+
+    values, kept = np.random.default_rng(3).normal(size=(5000, 99)), _Ranks((rank,), 5000)
+    assert [kept.add(part) for part in np.split(values, 50)] == [False] * 49 + [True]
+    np.testing.assert_array_equal(kept.values()[0], np.sort(values, axis=0)[rank - 1])
+
+
 def test_copies_are_those_that_votes_are_cast_on() -> None:
     x = np.array([[0.2, -0.1, 0.0]])
     values = cc.scores.sampled_values(lambda batch: batch.sum(axis=1), x, GAUSSIAN, 500, 2)

@@ -75,9 +75,9 @@ def test_self_inverse(threat: Threat) -> None:
 def test_semigroup(threat: Threat, share: float) -> None:
     """Two attacks in a row are no worse than their sum: L_(a+b)(p) >= L_a(L_b(p))."""
     noise, attack, radius = threat
-    inner = cc.lower_bound(P, noise, attack, share * radius)
+    inner = cc.lower_bound(P[::2], noise, attack, share * radius)
     twice = cc.lower_bound(inner, noise, attack, (1 - share) * radius)
-    once = cc.lower_bound(P, *threat)
+    once = cc.lower_bound(P[::2], *threat)
     assert (once >= twice - SLACK).all()
     if isinstance(noise, cc.Gaussian):
         np.testing.assert_allclose(once, twice, rtol=1e-9, atol=1e-14)
@@ -94,7 +94,7 @@ def test_discrepancy(threat: Threat, lam: float) -> None:
 @given(threats())
 def test_theorem_1(threat: Threat) -> None:
     """L(p) = max over lam of lam p - D(lam); D(1) is the largest p - L(p)."""
-    lam = np.exp(np.linspace(-6, 6, 25))
+    lam = np.exp(np.linspace(-6, 6, 9))
     dual = lam[:, None] * P - cc.discrepancy(lam, *threat)[:, None]
     lower = cc.lower_bound(P, *threat)
     assert (dual <= lower + 1e-11 * np.maximum(lam, 1)[:, None]).all()

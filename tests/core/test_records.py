@@ -174,7 +174,12 @@ def test_samples_that_no_row_is_known_of() -> None:
         both[0]
 
 
-@pytest.mark.parametrize("rows", [12, -13, "a", [1, 1], None, 1.5, [True], (1, 2), [[1]], True])
+MASKED = np.ma.array([1, 2], mask=[True, False])
+
+
+@pytest.mark.parametrize(
+    "rows", [12, -13, "a", [1, 1], None, 1.5, [True], (1, 2), [[1]], True, 2**63, MASKED]
+)
 def test_rows_that_there_are_not(rows: Any) -> None:
     with pytest.raises(IndexError, match=r"^rows must be places in \[0, 12\)"):
         made_by("votes")[rows]

@@ -223,6 +223,11 @@ def test_rows_keep_their_samples() -> None:
         assert wanted == {each for each in found if each[2] == 100 + place}
     with pytest.raises(ValueError, match="samples of their own"):
         cc.certificates.join_certificates([part, made])
+    other = routed().certify(X, 30, 500, 0.01, "l2", 8, indices=range(100, 160))
+    both = cc.certificates.join_certificates([made, other])  # the same places, other samples
+    assert repr(both).startswith("RoutedCertificates of 120 inputs")
+    with pytest.raises(ValueError, match="choose rows before joining"):
+        both[100]
 
 
 @pytest.mark.parametrize("verb", ["certify", "certify_at", "predict"])

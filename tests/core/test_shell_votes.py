@@ -58,6 +58,16 @@ def test_votes_do_not_depend_on_how_they_are_counted() -> None:
     assert not np.array_equal(table(stage="selection"), whole)
 
 
+@pytest.mark.parametrize("together", [1, 33, 100])
+def test_norms_taken_together_are_those_of_their_samples(
+    together: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = table()
+    monkeypatch.setattr(cc.shell_votes, "TOGETHER", together)
+    for batch_size in (40, 64, 1100):
+        np.testing.assert_array_equal(table(batch_size=batch_size), whole)
+
+
 def test_verbs_count_the_same() -> None:
     smoothed = cc.Smoothed(predict, NOISE, 3, batch_size=64)
     np.testing.assert_array_equal(smoothed.shell_counts(X, 500, 7, EDGES), table())

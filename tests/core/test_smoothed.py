@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import io
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -276,3 +276,47 @@ def test_what_is_no_labels_is_told_by_its_name(said: Any) -> None:
     smoothed = cc.Smoothed(lambda batch: said, cc.Gaussian(4, 0.5), 2, batch_size=100)
     with pytest.raises(ValueError, match=r"predict\(batch\) must be"):
         smoothed.counts(np.zeros((2, 4)), 500, 0)
+
+
+def test_values_and_scores_that_see_their_batch_are_refused() -> None:
+    """As labels are; last digits and chance are none of the batch's doing."""
+    noise, x = cc.Gaussian(4, 0.5), np.zeros((2, 4))
+
+    def shares(batch: Any, middle: Any) -> Any:
+        share = 1 / (1 + np.exp(middle - batch[:, 0]))
+        return np.stack([share, 1 - share], axis=1)
+
+    seen = lambda batch: batch[:, 0] - batch[:, 0].mean()  # noqa: E731
+    with pytest.raises(ValueError, match="the value of each row by itself"):
+        cc.Smoothed(seen, noise).values(x, 50, 0)
+    for sound in (None, cc.Lattice("1/16")):
+        scored = cc.Smoothed(None, noise, 2, scores=lambda b: shares(b, b.mean()), sound=sound)
+        with pytest.raises(ValueError, match="the value of each row by itself"):
+            scored.certify_scores(x, 50, 100, 0.01, "l2", 0)
+        with pytest.raises(ValueError, match="the value of each row by itself"):
+            scored.certify(x, 50, 100, 0.01, "l2", 0)
+    rng = np.random.default_rng(0)
+    for alone in (
+        lambda batch: batch[:, 0], lambda batch: batch[:, 0].astype(np.float16),
+        lambda batch: batch[:, 0] * (1 + 1e-3 * batch.mean()), lambda b: rng.random(len(b)),
+        lambda batch: np.where(batch > 0, np.inf, batch), lambda batch: 0 * batch[:, :2],
+    ):  # fmt: skip
+        assert len(cc.Smoothed(alone, noise).values(x, 50, 0)) == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (3, "executor must be one whose submit returns a Future, got 3"),
+        ("said", "executor must be one whose futures have what was submitted, got 'said'"),
+    ],
+)
+def test_an_executor_that_gives_something_else(given: Any, message: str) -> None:
+    class Other(Executor):
+        def submit(self, *_: Any, **__: Any) -> Any:
+            future: Future[Any] = Future()
+            future.set_result(given)
+            return given if given == 3 else future
+
+    with pytest.raises(ValueError, match=message):
+        smoothed().counts(X, 20, 0, executor=Other())

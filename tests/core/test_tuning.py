@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -102,6 +103,26 @@ def test_who_is_told_to_be_worse_costs_no_more() -> None:
     found = tuning.search(judge, [10] * 4, range(10_000), [1.0], 100_000, top=1.0)
     assert found.winners == (2,)
     assert len(found.rounds) == 1
+
+
+def test_a_winner_that_left_early_is_told_apart_by_the_inputs_it_shares() -> None:
+    """Two candidates have what nobody else reaches, and go on after the other winner is known:
+    their later inputs, which it has not seen, say nothing of it."""
+
+    def judge(candidate: int, inputs: list[int]) -> tuple[Any, Any]:
+        near, far = (np.array(inputs) * step % 1000 / 1000 for step in (7919, 4057))
+        near_held, far_held = near < (0.8, 0.6, 0, 0)[candidate], far < 0.58
+        held = near_held * 1.0 if candidate < 2 else far_held * (3.0 - 0.1 * (candidate - 2))
+        return held, [10] * len(inputs)
+
+    found = tuning.search(judge, [10] * 4, range(4000), [0.5, 2.5], 4000, top=3.0)
+    assert found.winners == (0, 2)
+    counts = [len(radius) for radius in found.radius]
+    assert counts[0] < counts[2]
+    shared = found.radius[2][: counts[0]]
+    gap = (found.radius[0] >= 0.5) * 1.0 - (shared >= 0.5)
+    told = halving._fortune(gap) >= math.log(3 / found.rho)
+    assert told == (2 not in found.rivals[0])
 
 
 def test_every_gap_is_bet_on_fairly() -> None:
@@ -283,6 +304,18 @@ def test_a_fresh_number_and_its_interval() -> None:
     assert (all_right.value, all_right.upper) == (1.0, 1.0)
     none = tuning.fresh_number(0.9, 0, certificates([0.5] * 9), [0] * 9, 0.05)
     assert (none.value, none.lower, none.error) == (0.0, 0.0, 0.0)
+
+
+def test_a_fresh_number_of_what_it_cannot_bound() -> None:
+    made = certificates([0.5, 0.2])
+    for wrong, rho, message in (
+        ("mean", 0.05, "objectives must be"), (float("nan"), 0.05, "objectives must be"),
+        (0.3, 2.0, "rho must be"), ("average", float("nan"), "rho must be"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=message):
+            tuning.fresh_number(wrong, 0, made, [0, 0], rho)
+    with pytest.raises(ValueError, match="certificates must be of one bound an input"):
+        tuning.fresh_number("average", 0, replace(made, bound="shells"), [0, 0], 0.05)
 
 
 def test_a_mean_radius_s_interval_holds_the_mean() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import cert_core as cc
+from cert_core import kernels
 
 NOISE = cc.L2Noise(12, 0.5, 3.0)
 X = np.random.default_rng(0).uniform(size=(7, 3, 4)).astype(np.float32)
@@ -36,6 +37,32 @@ def test_subsets_have_the_counts_of_the_whole() -> None:
     whole = count(indices=range(7))
     np.testing.assert_array_equal(count(X[2:5], indices=range(2, 5)), whole[2:5])
     np.testing.assert_array_equal(count(X[[4, 1]], indices=[4, 1]), whole[[4, 1]])
+    np.testing.assert_array_equal(count(X[6:], indices=[6]), whole[6:])
+
+
+@pytest.mark.parametrize("rows", [1, 90, 260])
+def test_integers_drawn_ahead_are_those_of_their_samples(
+    rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several batches of integers at a time, as for a device; FAILs stay beside their copies."""
+    step = cc.Lattice("1/64")
+    x = np.rint(X * 64) / 64
+    module = kernels.backend("cpu").module
+    drawn = module.draw_lattice
+
+    def failing(*args: Any, start: int = 0, **options: Any) -> Any:
+        whole, failed = drawn(*args, start=start, **options)
+        failed[(start + np.arange(len(failed))) % 7 == 0] = True
+        return whole, failed
+
+    monkeypatch.setattr(module, "draw_lattice", failing)
+    plain = count(x, sound=step)
+    assert plain.sum() < 7 * 250
+    monkeypatch.setattr(cc.votes, "AHEAD", {"cpu": rows * NOISE.dim})
+    for batch_size in (40, 100, 1000):
+        found = count(x, sound=step, batch_size=batch_size)
+        np.testing.assert_array_equal(found, plain)
+        assert found.drawn == plain.drawn
 
 
 def test_streams_differ() -> None:
@@ -60,6 +87,17 @@ def test_noisy_batches_share_inputs() -> None:
     assert batches == [([(0, 40), (1, 10)], 50), ([(1, 30), (2, 20)], 50), ([(2, 20)], 20)]
 
 
+def test_a_buffer_with_more_rows_changes_nothing() -> None:
+    room = np.full((90, NOISE.dim), np.nan, np.float32)
+    both = [
+        [b.copy() for _, b in cc.noisy_batches(X[:3], NOISE, 40, 0, batch_size=50, **more)]
+        for more in ({}, {"buffer": room})
+    ]
+    for ours, theirs in zip(*both, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert np.isnan(room[50:]).all()
+
+
 def test_noise_is_centred_on_the_input() -> None:
     mean = np.zeros((3, 4))
     for _, batch in cc.noisy_batches(X[:1], NOISE, 20_000, 0):
@@ -75,6 +113,14 @@ def test_noise_that_float32_would_swallow(size: float, sigma: float) -> None:
     x, noise = np.full((1, 4), size, np.float32), cc.Gaussian(4, sigma)
     with pytest.raises(ValueError, match=r"noise\.rms must be between .* scale inputs and noise"):
         cc.count_votes(lambda b: (b[:, 0] >= size).astype(int), x, noise, 2, 100, 0)
+
+
+@pytest.mark.parametrize("rms", [1e-30, 1e30])
+def test_noise_at_the_ends_of_what_is_taken(rms: float) -> None:
+    noise = cc.Uniform(4, rms * 3**0.5)
+    assert noise.rms == rms
+    counts = cc.count_votes(lambda b: (b[:, 0] > 0).astype(int), np.zeros((1, 4)), noise, 2, 100, 0)
+    assert counts.min() > 10
 
 
 @pytest.mark.parametrize("backend", ["cpu", "reference"])

@@ -12,6 +12,7 @@ import re
 import signal
 import warnings
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -44,9 +45,9 @@ TEXTS = [
 SMALL = "--n0 10 --n 200 --max 2 --data test.npz --quiet"
 # Legal calls, each to be changed in one or two places; "{}" stands for options of any noise.
 LEGAL = [
-    "radius {} --dim 4 --attack l2 --p 0.9",
+    "radius {} --dim 2 --attack l2 --p 0.9",
     "radius {} --dim 64 --attack linf --p 0.999 --json",
-    "bound {} --dim 4 --attack l1 --p 0.9 --radius 0.1",
+    "bound {} --dim 2 --attack l1 --p 0.9 --radius 0.1",
     "bound {} --dim 2 --attack l2 --p 0.9 --radius 0.1 --method dkw --n 200",
     "verify --dims 1,2 --n 200",
     "compare --dim 4 --rms 0.25 --attack l2 --p 0.9,0.99 --noises gaussian,l2:0.25",
@@ -62,7 +63,7 @@ LEGAL = [
     "certify --config run.toml {} --max 1 --save-config new.toml", "runs runs.db --json",
     "radius --noise gaussian --rms 0.25 --dim 4 --attack l2 --p 0.9 --save-config new.toml",
     "export --store runs.db --out new.tsv --attack l1 --alpha 0.01",
-    "import log.tsv {} --dim 4 --attack l2 --alpha 0.001 --n 1000 --store new.db --run log",
+    "import log.tsv {} --dim 2 --attack l2 --alpha 0.001 --n 1000 --store new.db --run log",
     "tune --noises gaussian,l2:0.5 --rms 0.1,0.3 --attack l2 --at 0.05 --budget 9000 --model "
     "toy:predict --store new.db --picture new.png " + SMALL,
     "tune --noises gaussian --rms 0.1,0.3 --attack l1 --average --rho 0.1 --budget 9000 --model "
@@ -83,6 +84,7 @@ NOISES = [
 ENDLESS = {"--n": "2000", "--n0": "20", "--epochs": "2", "--images": "2"}
 
 
+@cache
 def subcommands() -> dict[str, argparse.ArgumentParser]:
     for action in parser()._actions:
         if isinstance(action, argparse._SubParsersAction):

@@ -61,6 +61,11 @@ def names_of_bytes() -> Said:
     )
 
 
+def piped() -> Said:
+    os.mkfifo("pipe")
+    return cert(*shlex.split(CERTIFY), "--save-config", "pipe")
+
+
 NOT_TOML = refused("--config must be a TOML file", "run.toml")
 LONG = "[" * 5000
 FILES = [
@@ -103,6 +108,11 @@ FILES = [
          lambda said: said.status == 0 and said.out.startswith("certified")),
     Case("no options at all", filed("", f"{RADIUS} --noise gaussian --sigma 1"),
          lambda said: said.status == 0),
+    Case("an option in an argument's place", filed("sources = ['runs.db', '--force']", "runs"),
+         refused("'run.toml'", "sources must be text", "begins with no -", "'--force'")),
+    Case("an option in a list", filed("store = ['a.db', '--force']", "compare"),
+         refused("'run.toml'", "store must be text", "begins with no -")),
+    Case("a zero character", filed('out = "a\\u0000b"'), refused("out must be text without NUL")),
     Case("a value that begins as an option", filed("noise = 'gaussian'\nsigma = -1", RADIUS),
          refused("sigma must be")),
 ]  # fmt: skip
@@ -116,6 +126,9 @@ LINES = [
     Case("saved over the data", line(f"{CERTIFY} --save-config test.npz"),
          refused("--save-config must be a file of its own")),
     Case("saved over code", kept(f"{CERTIFY} --save-config toy.py", "toy.py"), MODULE.__eq__),
+    Case("saved to a pipe", piped, refused("--save-config must be a file that does not exist")),
+    Case("saved to what has no end", line(f"{CERTIFY} --save-config /dev/zero"),
+         refused("--save-config must be a file that does not exist")),
     Case("saved in a folder's place", line(f"{CERTIFY} --save-config ."),
          refused("--save-config must be a file that does not exist")),
     Case("saved where the log goes", line(f"{CERTIFY} --out a.tsv --save-config a.tsv"),

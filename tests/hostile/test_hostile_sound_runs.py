@@ -185,6 +185,7 @@ CASES = [
     Case("FAILs that scored", lambda: add(SCORES, scores(2)),
          refused("failed must be at most the scores that are 0", error=StoreError)),
     Case("scores that may FAIL", lambda: add(SCORES, scores(1)), None),
+    Case("a score of 0 that did not FAIL", lambda: add(SCORES, scores(0)), None),
     Case("more of the selection than drawn", lambda: add(SOUND, votes(selection=np.array(
         [0, 11, 0]))), refused("selection must be votes that sum to 10", error=StoreError)),
     Case("no FAILs kept", lambda: written("null"), refused("input 1 of run 'r'")),

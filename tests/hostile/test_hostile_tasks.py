@@ -24,6 +24,8 @@ raising = lambda batch: 1 / 0
 maps = lambda batch: (batch > 0).astype(int)
 floats = lambda batch: (batch > 0).astype(float)
 high = lambda batch: np.full(batch.shape, 7)
+centred = lambda batch: total(batch) - total(batch).mean()
+more = lambda batch: np.zeros((len(batch), 2 + (batch.mean() > 0.6)))
 """
 X = np.linspace(0.1, 0.9, 12, dtype=np.float32).reshape(4, 3)
 RULE = ("--noise", "gaussian", "--sigma", "0.5", "--attack", "l2", "--n", "60", "--quiet")
@@ -69,6 +71,9 @@ CASES = [
     row("a run", "--run must come without", run="a"),
     row("early stopping", "--at must come without", at="0.1"),
     row("to a width", "--until must come without", until="0.1"),
+    row("shells", "--shells must come without", shells=True),
+    row("a number of values by input", "outputs must be of one shape", model="hm:more"),
+    row("values that hang on the batch", "the value of each row by itself", model="hm:centred"),
     row("runner-up", "--runner-up must come without", runner_up=True),
     row("soft", "--votes soft must come without", votes="soft"),
     row("a mean of values beyond 1", "samples must be in [0, 1]", mean=True),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import cert_core as cc
-from cert_models.store.casts import casts_at_once
+from cert_models.store.casts import casts_at_once, written_at_once
 from cert_models.store.counts import _votes_of
 from cert_models.store.runs import FixedPlan, Run
 
@@ -35,11 +35,16 @@ def rows(count: int) -> list[Row]:
     return found
 
 
+def columns(given: list[Row]) -> list[Row]:
+    return list(zip(*given, strict=True))
+
+
 @pytest.mark.parametrize("count", [1, 2, 400])
 def test_blocks_say_what_rows_say(count: int) -> None:
     given = rows(count)
-    block = casts_at_once(PLAN, CLASSES, given)
+    block = casts_at_once(PLAN, CLASSES, columns(given))
     assert block is not None
+    assert written_at_once(columns(given)) == list(map(repr, given))
     one_by_one = [_votes_of(RUN, row) for row in given]
     assert block.tolist() == [
         (v.index, v.label, v.selected, int(v.estimation[v.selected]), v.seconds) for v in one_by_one
@@ -48,7 +53,7 @@ def test_blocks_say_what_rows_say(count: int) -> None:
 
 def test_a_tie_goes_to_the_first_class() -> None:
     row = (0, 1, '{"3": 10, "11": 10}', '{"2": 60, "11": 40}', None, 0.0)
-    block = casts_at_once(PLAN, CLASSES, [row])
+    block = casts_at_once(PLAN, CLASSES, columns([row]))
     assert block is not None
     assert block["selected"].tolist() == [3]
     assert block["votes"].tolist() == [0]
@@ -70,10 +75,11 @@ def test_what_is_not_written_here_is_left_to_the_reader_of_rows(place: int, valu
     given = rows(5)
     changed = list(given[2])
     changed[place] = value
-    assert casts_at_once(PLAN, CLASSES, [*given[:2], tuple(changed), *given[3:]]) is None
+    given[2] = tuple(changed)
+    assert casts_at_once(PLAN, CLASSES, columns(given)) is None
 
 
 def test_objects_that_two_rows_share_are_none() -> None:
     halves = ['{"1": 20}\n{"1": 20}', '{"1": 10, ']
     given = [(i, 0, half, '{"1": 100}', None, 0.0) for i, half in enumerate(halves)]
-    assert casts_at_once(PLAN, CLASSES, given) is None
+    assert casts_at_once(PLAN, CLASSES, columns(given)) is None

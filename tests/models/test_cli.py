@@ -200,6 +200,7 @@ WRONG = [
     (["verify", "--dims", "two"], "--dims must be whole numbers with commas"),
     ([*CERTIFY, "--model", "mymodel:nothing"], "model must be an importable module:name"),
     ([*CERTIFY, "--model", "nowhere:predict"], "model must be an importable module:name"),
+    ([*CERTIFY, "--model", "mymodel.py"], "from its folder pass mymodel:NAME"),
     ([*CERTIFY, "--model", "resnet"], "model must be digits-cnn or module:function"),
     ([*CERTIFY, "--model", "mymodel:number"], "model must be a torch module or a function"),
     ([*CERTIFY, "--model", "mymodel:estimator"], "name its method, mymodel:estimator.predict"),

@@ -100,6 +100,15 @@ def test_names_are_given_whole(name: str, folder: Path) -> None:
     assert "required: " in told or "unrecognized arguments: --confi" in told
 
 
+def test_an_unknown_option_is_told_with_the_nearest() -> None:
+    told = refusal(f"{CERTIFY} --batchsize 3")
+    assert told == (
+        "cert certify: error: unrecognized arguments: --batchsize 3: perhaps --batch-size "
+        "(see cert certify --help)"
+    )
+    assert "zzz (see cert certify --help)" in refusal(f"{CERTIFY} zzz")
+
+
 def test_pictures_have_one_name(folder: Path) -> None:
     says(f"{CERTIFY} --store runs.db")
     actions = [action for leaf in LEAVES.values() for action in leaf._actions]
@@ -112,6 +121,22 @@ def test_pictures_have_one_name(folder: Path) -> None:
     ]
     assert Path("a.png").stat().st_size > 0
     assert Path("b.svg").stat().st_size > 0
+
+
+def test_old_options_tell_the_new_ones(folder: Path) -> None:
+    """Each in a line, once; the answer is that of the new one."""
+    says(f"{CERTIFY} --store runs.db")
+    export = "export --store runs.db --out top.tsv"
+    for line, old, new, told in (
+        (export, "--runner-up", "--bound runner-up", "--bound runner-up"),
+        (CERTIFY, "--votes hard", "", "--bound betting for soft, nothing for hard"),
+    ):
+        before, after = says(f"{line} {old}"), says(f"{line} {new}".replace("top.tsv", "up.tsv"))
+        option = old.partition(" ")[0]
+        assert before.err == f"cert: warning: {option} is called --bound now: pass {told}\n"
+        assert after.err == ""
+        assert before.out.replace("top.tsv", "up.tsv") == after.out
+    assert Path("top.tsv").read_bytes() == Path("up.tsv").read_bytes()
 
 
 SLOW = {"demo", "tune", "verify", "figures norms", "figures frontier", "figures dimension"}
@@ -188,6 +213,22 @@ def test_the_command_line_wins(folder: Path) -> None:
     says("export --store runs.db --run two --out two.tsv")
     (log,) = json.loads(says("report two.tsv --config report.toml --json").out)["results"]
     assert log["name"] == "two"
+
+
+def test_switches_of_a_file_are_unset(folder: Path) -> None:
+    """By --no-SWITCH, which no file says, nor any help."""
+    switches = 'quiet = true\njson = true\nsound = "1/64"\nquantize = true\n'
+    Path("run.toml").write_text(switches, encoding="utf-8")
+    line = CERTIFY.replace("certify", "certify --config run.toml")
+    assert json.loads(says(line).out)["sound"] == "1/64 quantized"
+    unset = says(f"{line} --no-json --no-sound --no-quantize --save-config saved.toml")
+    assert unset.out == says(CERTIFY).out
+    saved = tomllib.loads(Path("saved.toml").read_text(encoding="utf-8"))
+    assert {"json", "sound", "quantize", "no-json", "no-sound"}.isdisjoint(saved)
+    assert "--quantize must come with --sound" in refusal(f"{line} --no-sound")
+    Path("wrong.toml").write_text("no-json = true\n", encoding="utf-8")
+    assert "got 'no-json'" in refusal(line.replace("run.toml", "wrong.toml"))
+    assert "--no-quiet" not in LEAVES["certify"].format_help()
 
 
 def test_the_same_command_goes_on_and_another_is_refused(folder: Path) -> None:

@@ -134,6 +134,20 @@ def test_a_store_in_memory_says_what_one_in_a_file_does(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["s.db"]
 
 
+SOUND = dataclasses.replace(RUN, noise=cc.Gaussian(64, 0.5), sound=cc.Lattice("1/255"))
+
+
+@pytest.mark.parametrize("run", [RUN, SOUND], ids=["float", "sound"])
+def test_casts_are_those_of_the_votes(tmp_path: Path, run: Run) -> None:
+    """Read many at once, or one by one where a row says more than its votes."""
+    with CountStore(filled(tmp_path / "s.db", [2, 9], run)) as store:
+        (block,) = store.casts("a")
+        assert block.tolist() == [
+            (v.index, v.label, v.selected, int(v.estimation[v.selected]), v.seconds)
+            for v in store.votes("a", FixedPlan)
+        ]
+
+
 def test_a_run_without_inputs_reads_as_none(tmp_path: Path) -> None:
     with CountStore(filled(tmp_path / "s.db", [])) as store:
         reading = read_run(store, "a")
@@ -351,6 +365,16 @@ def test_merging_workers_in_any_order_gives_the_whole(shares: list[set[int]], rn
             assert store.merge(*parts) == 0
             assert len(store.starts("a")) == len(parts)
         assert content(target) == [told(votes_of(i)) for i in everything]
+
+
+def test_merged_inputs_keep_the_start_that_counted_them(tmp_path: Path) -> None:
+    parts = [filled(tmp_path / f"{index}.db", [index]) for index in (0, 1)]
+    with CountStore(tmp_path / "whole.db") as store:
+        store.merge(*reversed(parts))
+    query = "SELECT idx, record FROM counts JOIN starts ON starts.id = counts.start ORDER BY idx"
+    with contextlib.closing(sqlite3.connect(tmp_path / "whole.db")) as file:
+        found = [(index, json.loads(record)["worker"]) for index, record in file.execute(query)]
+    assert found == [(0, "0.db"), (1, "1.db")]
 
 
 def test_a_conflict_merges_nothing(tmp_path: Path) -> None:

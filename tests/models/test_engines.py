@@ -59,6 +59,10 @@ def slow(batch):
     time.sleep(0.05)
     return predict(batch)
 
+def known(batch):
+    Path(__file__).with_name(f"{os.getpid()}.worker").touch()
+    return slow(batch)
+
 def means(batch):
     return np.clip(batch, 0, 1).mean(axis=2)
 
@@ -100,6 +104,7 @@ PLANS: dict[str, tuple[Plan, dict[str, Any]]] = {
     "all copies": (AllPlan(SPLITTING.copies or 0), {"noise": SPLITTING, "alpha": 0.0}),
     "lattice": (FixedPlan(20, 300), {"sound": cc.Lattice("1/65536"), "quantized": True}),
 }
+SMALL = {"num_cpus": 1, "object_store_memory": 80_000_000}  # a node of Ray
 TASKS = {
     "median": Task("regression", NOISE, "l1", 0.001, 0.01, 0, 200, share=0.5),
     "mean": Task("regression", NOISE, "l1", 0.001, 0.01, 0, 200),
@@ -493,11 +498,11 @@ def begin(*command: str) -> subprocess.Popen[str]:
 
 
 def wait_for(store: str, inputs: int) -> None:
-    for _ in range(600):
+    for _ in range(1800):
         if Path(store).exists() and len(done(store)) >= inputs:
             return
         time.sleep(0.1)
-    raise AssertionError(f"{store} has {len(done(store))} inputs after a minute")
+    raise AssertionError(f"{store} has {len(done(store))} inputs after three minutes")
 
 
 def done(store: str) -> list[int]:
@@ -571,37 +576,89 @@ def test_dask_counts_as_one() -> None:
         same_everywhere(executor)
 
 
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")
-def test_ray_counts_as_one_though_nodes_come_and_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two nodes of one core; one is lost while it counts, another joins."""
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Two nodes of one core, on Ray."""
     pytest.importorskip("ray", reason="needs the extra ray")
     monkeypatch.setenv("RAY_worker_niceness", "0")  # else last of all that runs here
     from ray.cluster_utils import Cluster
 
-    small = {"num_cpus": 1, "object_store_memory": 80_000_000}
-    cluster = Cluster()
-    nodes = [cluster.add_node(**small) for _ in range(2)]
-    try:
-        with executor_on(f"ray:{cluster.address}") as executor:
-            assert executor is not None
-            same_everywhere(executor)
-        command = [*CERTIFY, "--model", "spread:slow", "--batch-size", "100", "--store"]
+    made = Cluster()
+    for _ in range(2):
+        made.add_node(**SMALL)
+    yield made
+    made.shutdown()
 
-        kept = []
 
-        def change() -> None:
-            wait_for("ray.db", 3)
-            kept.append(len(done("ray.db")))
-            cluster.remove_node(nodes[1], allow_graceful=False)
-            cluster.add_node(**small)
+def lose_a_node(cluster: Any) -> None:
+    cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
 
-        changing = threading.Thread(target=change)
-        changing.start()
-        assert cert(*command, "ray.db", "--on", f"ray:{cluster.address}").status == 0
-        changing.join()
-        assert 3 <= kept[0] < INPUTS  # it fell into the work
-    finally:
-        cluster.shutdown()
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_ray_counts_as_one_though_nodes_come_and_go(cluster: Any) -> None:
+    """One is lost while it counts, another joins."""
+    with executor_on(f"ray:{cluster.address}") as executor:
+        assert executor is not None
+        same_everywhere(executor)
+    command = [*CERTIFY, "--model", "spread:slow", "--batch-size", "100", "--store"]
+    kept = []
+
+    def change() -> None:
+        wait_for("ray.db", 3)
+        kept.append(len(done("ray.db")))
+        lose_a_node(cluster)
+        cluster.add_node(**SMALL)
+
+    changing = threading.Thread(target=change)
+    changing.start()
+    assert cert(*command, "ray.db", "--on", f"ray:{cluster.address}").status == 0
+    changing.join()
+    assert 3 <= kept[0] < INPUTS  # it fell into the work
     assert cert(*command, "one.db").status == 0
     assert content("ray.db") == content("one.db")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_worker_a_node_and_the_driver_lost_in_one_run(cluster: Any) -> None:
+    """In turn, each after a further stretch was kept.  The same command ends the run on what is
+    left, and on a node that joins it."""
+    inputs = 3 * INPUTS
+    x = np.random.default_rng(1).uniform(size=(inputs, 2, 3)).astype(np.float32)
+    np.savez("data.npz", x=x, y=(x.mean(axis=(1, 2)) > 0.5).astype(int))
+    assert cert(*CERTIFY, "--model", "spread:predict", "--store", "one.db").status == 0
+    command = [*CERTIFY, "--model", "spread:known", "--batch-size", "100", "--store", "ray.db"]
+    command += ["--out", "ray.tsv", "--on", f"ray:{cluster.address}"]
+    kept: list[int] = []
+
+    def goes_on() -> None:
+        wait_for("ray.db", kept[-1] + 1 if kept else 3)
+        kept.append(len(done("ray.db")))
+
+    first = begin(*command)
+    goes_on()
+    os.kill(next(number for number in counting() if number != first.pid), signal.SIGKILL)
+    goes_on()
+    lose_a_node(cluster)
+    goes_on()
+    first.kill()
+    first.communicate(timeout=60)
+    kept.append(len(done("ray.db")))
+    second = begin(*command)
+    goes_on()
+    cluster.add_node(**SMALL)
+    _, err = second.communicate(timeout=100)
+    assert second.returncode == 0, err
+    assert kept[-1] < inputs  # all of it fell into the work
+    assert content("ray.db") == content("one.db")
+    _, *lines = Path("ray.tsv").read_text(encoding="utf-8").splitlines()
+    assert sorted(int(line.split("\t")[0]) for line in lines) == list(range(inputs))
+    with CountStore("ray.db", readonly=True) as store:
+        assert len(store.starts(store.only())) == 2
+
+
+def counting() -> list[int]:
+    """The processes that have asked `known`, and live; the driver asks it as well."""
+    found = [int(path.stem) for path in Path().glob("*.worker")]
+    return [number for number in found if Path(f"/proc/{number}").exists()]

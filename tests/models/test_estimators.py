@@ -121,6 +121,44 @@ def test_what_fit_refuses(options: dict[str, Any], words: str) -> None:
         SmoothedEstimator(**{"estimator": GaussianNB(), **options}).fit(X, Y)
 
 
+class Thresholds:
+    """A classifier whose classes are in no order, and which may say others."""
+
+    def __init__(self, said: tuple[str, str] = ("b", "a")) -> None:
+        self.said = said
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        return {"said": self.said}
+
+    def fit(self, x: Any, y: Any) -> Thresholds:
+        self.classes_ = np.array(["c", "b", "a"])
+        return self
+
+    def predict(self, x: Any) -> Any:
+        return np.where(x[:, 0] > 0, *self.said)
+
+
+def test_classes_in_any_order_and_no_others() -> None:
+    x, y = np.array([[3.0], [-3.0]] * 3), np.array(["b", "a"] * 3)
+    model = SmoothedEstimator(Thresholds(), n=50).fit(x, y)
+    assert (model.score(x, y), model.certified_score(x, y, 0.2)) == (1.0, 1.0)
+    for said in (("bb", "a"), ("b", "z"), (1.0, np.nan)):
+        with pytest.raises(ValueError, match="estimator must be a classifier that predicts its"):
+            SmoothedEstimator(Thresholds(said), n=50).fit(x, y).predict(x)
+
+
+def test_what_is_masked_is_refused() -> None:
+    masked, labels = np.ma.masked_greater(X, 5), np.ma.masked_equal(Y, 1)
+    for call in (
+        lambda: SmoothedEstimator(GaussianNB()).fit(masked, Y),
+        lambda: SmoothedEstimator(GaussianNB()).fit(X, labels),
+        lambda: fitted().predict(masked), lambda: fitted().certify(masked),
+        lambda: fitted().certified_score(X, labels, 0.1),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match="must be without masked entries"):
+            call()
+
+
 def test_what_certify_refuses() -> None:
     with pytest.raises(ValueError, match="attack must be one of"):
         fitted().certify(X, "l3")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from scipy import stats
 
 import cert_core as cc
 from cert_models.cli import main
-from cert_models.logs import Row, read_log, write_log
+from cert_models.logs import Row, _at_once, _one_by_one, read_log, write_log
 from cert_models.store.counts import CountStore
 from cert_models.store.readings import read_run
 from cert_models.store.runs import FixedPlan, Run, Votes
@@ -64,6 +65,62 @@ def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, rows:
     again = path.with_suffix(".again")
     write_log(again, back)
     assert again.read_bytes() == path.read_bytes()
+
+
+CELLS = {
+    "idx": ["0", "5.0", "1e2", "9007199254740993", "-1", "x", "٣", ""],
+    "label": ["0", "1", "-1", "1.0", "-2", " 1"],
+    "predict": ["0", "1", "-1", "-1.0", "2"],
+    "radius": ["0.5", "1e-05", ".25", "-0.0", "-1", "inf", "nan", "1e999", "half", " 0.5"],
+    "correct": ["0", "1", "2", "3", "True", "false", "1.0", "-1"],
+    "time": ["0:00:00", "0:00:17.268386", "1 day, 2:03:04", "123:59:59.999999", "0:00:01.5",
+             "17.5", "99:99:99.000001", "-1", "soon", "0:1:2"],
+    "sigma": ["0.5", "", "a b"],
+}  # fmt: skip
+
+
+@given(st.data())
+def test_columns_say_what_rows_say(tmp_path_factory: pytest.TempPathFactory, data: Any) -> None:
+    """Read many at a time or one by one: the same rows, or the same refusal."""
+    count, lines = data.draw(st.integers(1, 5)), ["\t".join(CELLS)]
+    few = {name: data.draw(st.integers(1, len(cells))) for name, cells in CELLS.items()}
+    for i in range(count):
+        cells = {name: data.draw(st.sampled_from(CELLS[name][: few[name]])) for name in CELLS}
+        if few["idx"] == 1:
+            cells["idx"] = str(i)
+        lines.append("\t".join(cells.values()) + "\t" * data.draw(st.sampled_from([0, 0, 0, 0, 1])))
+    path = tmp_path_factory.mktemp("logs") / "log.tsv"
+    path.write_text("\n".join(lines), encoding="utf-8")
+
+    def rows_or_refusal(read: Callable[[], Sequence[Row]]) -> Any:
+        try:
+            return [(r, math.copysign(1, r.radius), r.correct) for r in read()]
+        except ValueError as error:
+            return str(error)
+
+    one_by_one = rows_or_refusal(lambda: _one_by_one(list(CELLS), lines, path))
+    assert rows_or_refusal(lambda: read_log(path)) == one_by_one
+    at_once = _at_once(list(CELLS), lines)
+    if at_once is not None:
+        assert rows_or_refusal(lambda: list(at_once.rows())) == one_by_one
+
+
+def test_what_most_logs_say_is_read_at_once() -> None:
+    _, *lines = PUBLISHED.replace("1 day, 2:03:04", "26:03:04").splitlines()
+    assert _at_once(HEAD.split("\t"), [HEAD, *lines]) is not None
+    sums = [line.split("\t") for line in lines]
+    for row, total in zip(sums, (1, 1, 1, 2, 3), strict=True):
+        row[4] = str(total)
+    assert _at_once(HEAD.split("\t"), [HEAD, *map("\t".join, sums)]) is not None
+
+
+def test_a_wrong_cell_behind_many_is_found_at_once(tmp_path: Path) -> None:
+    """No search among the ways to read those before it."""
+    path = tmp_path / "log"
+    lines = [f"{i}\t1\t1\t{'5' * 17}\t1\t0:00:00" for i in range(999)]
+    path.write_text("\n".join([HEAD, *lines, "999\t1\t1\thalf\t1\t0"]), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"line 1001: radius must be a number, got 'half'"):
+        read_log(path)
 
 
 def test_published_logs(tmp_path: Path) -> None:

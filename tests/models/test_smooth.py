@@ -127,6 +127,21 @@ def test_other_errors_are_not_swallowed() -> None:
         smoothed(Hungry(RuntimeError("shape mismatch")).eval(), batch_size=500).counts(X, 300, 0)
 
 
+def test_a_model_of_keywords_is_told_what_takes_it() -> None:
+    """In a module of the core's Smoothed too, which gives arrays."""
+
+    class Keywords(torch.nn.Module):
+        def forward(self, *, pixel_values: torch.Tensor) -> torch.Tensor:
+            return pixel_values
+
+    with pytest.raises(
+        ValueError, match="put it into a module whose forward takes the batch alone"
+    ):
+        smoothed(Keywords().eval()).counts(X, 30, 0)
+    with pytest.raises(ValueError, match=r"predict must be a function .*SmoothedClassifier$"):
+        cc.Smoothed(Keywords().eval(), NOISE, 3)
+
+
 def test_training_mode_is_refused() -> None:
     """Batch statistics make a vote depend on the other noisy copies (a false certificate)."""
     net = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(12), nn.Linear(12, 3))

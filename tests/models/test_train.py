@@ -116,7 +116,7 @@ def test_bad_recipes() -> None:
         ({"epochs": 0}, "epochs must be an integer >= 1"),
         ({"batch_size": 0}, "batch_size must be an integer >= 1"),
         ({"num_classes": 1}, "num_classes must be an integer >= 2"),
-        ({"learning_rate": 0.0}, "learning_rate must be a number > 0"),
+        ({"learning_rate": 0.0}, r"learning_rate must be a number in \(0, 1e30\]"),
     ):
         changed: Any = change
         with pytest.raises(ValueError, match=message):
@@ -277,7 +277,7 @@ WRONG = [
     (["--arch", "digits", "--data", "cifar10:nowhere"], "no file data_batch_1"),
     (["--arch", "digits", "--normalize", "no"], "normalize must be imagenet"),
     (["--arch", "digits", "--dim", "9"], "--dim must be 64"),
-    (["--arch", "digits", "--seed", "-1"], "seed must be an integer >= 0"),
+    (["--arch", "digits", "--seed", "-1"], "seed must be an integer in [0,"),
     (["--arch", "digits", "--classes", "5"], "num_classes must be above the largest label, 9"),
     (["--arch", "cifar_resnet20"], "arch must give 10 scores for an input of shape (1, 8, 8)"),
     (["--arch", "digits", "--device", "foo"], "device must be one that torch has here, got 'foo'"),
@@ -450,3 +450,38 @@ def test_a_library_s_networks(
     for name in ("hf-hub:a/b", "", "ResNet18", "fcn_resnet50"):
         with pytest.raises(ValueError, match=f"arch must be {library}:NAME of one of its"):
             make_network(f"{library}:{name}", 7)
+
+
+def test_a_loss_that_is_none_ends_the_training(tmp_path: Path) -> None:
+    """NaN would be votes for the first class; what was kept before stays."""
+    recipe = dataclasses.replace(RECIPE, learning_rate=1e30)
+    with pytest.raises(ValueError, match=r"learning_rate must be such that the loss stays finite"):
+        train_checkpoint(tmp_path / "a.pt", SMALL, recipe)
+    assert not (tmp_path / "a.pt").exists()
+    for wrong in ({"learning_rate": 1e300}, {"seed": 2**64}, {"seed": -1}):
+        with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be"):
+            dataclasses.replace(RECIPE, **wrong)
+
+
+def test_a_row_of_nan_is_not_right() -> None:
+    class Unsure(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.tensor(float("nan")))
+
+        def forward(self, batch: Any) -> Any:
+            return batch.flatten(1)[:, :10] * self.scale
+
+    assert right_of(Unsure(), SMALL, NOISE, seed=0, start=0, batch_size=50) == (0, 0)
+
+
+@pytest.mark.parametrize("tried", [None, "ab", 3, [1]])
+def test_trials_that_are_none_are_refused(tried: Any, tmp_path: Path) -> None:
+    rest, held = SMALL.apart(0.3, 0)
+    recipe = dataclasses.replace(RECIPE, epochs=1)
+    train_checkpoint(tmp_path / "a.pt", rest, recipe, held_out=held)
+    state = torch.load(tmp_path / "a.pt", weights_only=True)
+    state["held_out"]["tried"] = tried
+    torch.save(state, tmp_path / "a.pt")
+    with pytest.raises(ValueError, match="out must be a checkpoint of cert train to resume"):
+        train_checkpoint(tmp_path / "a.pt", rest, recipe, resume=True, held_out=held)

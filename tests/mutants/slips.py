@@ -411,7 +411,7 @@ CORE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
     "cert_core/tuning/winners.py": ("core/test_tuning.py", [
         ("given[inputs], n0, n, alpha, attack, seed, indices=parts[1]", "given[np.array(parts[0])], n0, n, alpha, attack, seed, indices=parts[0]",
          "the numbers of the inputs that chose, as fresh ones"),
-        ("    count, half = len(certificates), rho / 2\n", "    count, half = len(certificates), min(5 * rho, 0.5)\n", "intervals at several times rho"),
+        ("    count, half = len(certificates), checked_rho(rho) / 2\n", "    count, half = len(certificates), min(5 * rho, 0.5)\n", "intervals at several times rho"),
         ("right = (certificates.label == np.asarray(labels)) & (", "right = (True) & (", "wrong labels counted as certified"),
     ]),
 }  # fmt: skip
@@ -492,7 +492,7 @@ MODELS: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         ("        if given != own:\n", "        if False:\n", "a sequential run read at another alpha"),
         ("was_sent(each) for each in votes], sends.label", "was_sent(each) for each in votes], [each.router.selected for each in votes]", "a label whose router is not certified"),
         ("share, asked = cc.routing.halves(alpha),", "share, asked = alpha,", "a routed run read at alpha each"),
-        ("part = cast[low : low + MANY]", "part = cast[:MANY][: len(cast) - low]", "votes of the first block of inputs for all"),
+        ("part = distinct[low : low + MANY]", "part = distinct[:MANY][: len(distinct) - low]", "votes of the first block of inputs for all"),
     ]),
     "cert_models/store/results.py": ("models/test_report.py models/test_blocks.py", [
         ("right = (self.predict == self.labels) & (self.predict != cc.ABSTAIN)", "right = self.predict == self.labels", "abstentions right"),
@@ -551,7 +551,7 @@ MODELS: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
     "cert_models/networks/train.py": ("models/test_train.py", [
         ("start=recipe.epochs * len(data),", "start=0,", "trials under the noise that was trained on"),
         ("    module.train(training)\n    return clean", "    return clean", "a network that trains on as it is evaluated"),
-        ("    if kept != (None if held_out is None", "    if kept is None != (None if held_out is None", "a history of other inputs held out"),
+        ('    if kept.get("fingerprint") != (None if', '    if kept.get("fingerprint") is None != (None if', "a history of other inputs held out"),
     ]),
     "cert_models/data/datasets.py": ("models/test_blocks.py models/test_train.py hostile/test_hostile_data.py", [
         ("self.of(np.sort(order[count:]))", "self.of(np.sort(order))", "inputs held out that are trained on"),
