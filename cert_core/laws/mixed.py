@@ -24,6 +24,7 @@ from cert_core.native import conditionals, panel_integral
 
 FINE, SEARCH, COARSE = 1e-8, 1e-4, 2e-2  # tolerances of the integrals: of answers, of searches
 ROUNDING = 16 * EPS  # of the density of log rho, times dim: the terms of its logarithm
+KNOWN = 6e-10  # less is never stated: searches near 1/2 and 1 would follow the digits that end
 LOSS = 1e-9  # what a bound may lose by its lambda
 SHARP = math.log(1e-13)  # what rho/r may add to l unseen
 RESOLVED = 1e-7  # quantiles nearer to 0 or 1 are not told apart
@@ -71,7 +72,7 @@ class MixedLaw(SearchedLaw):
             else:
                 middle = 0.5 * (low + high)
                 waiting += [(low, middle), (middle, high)]
-        return min(max(total, 0.0), 1.0), error
+        return min(max(total, 0.0), 1.0), max(error, KNOWN)
 
     def _floor(self) -> float:
         """The log rho below which l is a function of rho alone, and its density a power."""
@@ -166,7 +167,8 @@ class MixedLaw(SearchedLaw):
         tolerance = FINE if fine else SEARCH
         share = math.exp(-tau)
         ahead, error = self.probability(tau, tolerance)
-        back, back_error = self.probability(-tau, min(tolerance / max(share, 0.01), SEARCH))
+        enough = tolerance * max(1.0, 0.2 / max(share, 0.01))  # it counts that much less
+        back, back_error = self.probability(-tau, enough)
         excess = (ahead + error - 0.5) + (back + back_error - 0.5) * share
         excess = min(max(excess, 0.0), 0.5)
         rough = 0.0 if fine else min(error + back_error * share, excess)
