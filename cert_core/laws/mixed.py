@@ -158,7 +158,7 @@ class MixedLaw(SearchedLaw):
             tau, rise = found
             for _ in range(3):
                 excess, deficit, gap, _ = self.bound(max(tau, 0.0))
-                if tau >= 0.0 and _lost(tau, gap, rise) <= 5 * LOSS:
+                if tau >= 0.0 and _lost(tau, gap, rise) <= 2.5 * LOSS:
                     return excess, deficit
                 tau += gap / rise
         return self.bound(max(-self._quantile(0.5, 0.5, rough_is_enough=True), 0.0))[:2]

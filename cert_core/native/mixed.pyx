@@ -510,9 +510,10 @@ cdef class MixedNode:
         if self.degree > 0:
             if self.others >= 5:
                 return 0
-            for i in range(self.others + 1):  # where the threshold passes a knot of the law of U
-                cut[i] = self._knot(i)
-            return self.others + 1
+            for i in range(self.others + 1):  # where either threshold passes a knot of the law of U
+                cut[2 * i] = self._knot(i)
+                cut[2 * i + 1] = (self.settled - self.others + i) / (1 + i) + 1
+            return 2 * (self.others + 1)
         reach = sqrt(max(-2.0 * log(UNSEEN * tolerance) - 3.0, 1.0))
         cut[0], cut[1] = self._cut(reach, end), self._cut(-reach, end)
         cut[2] = 0.5 * (cut[0] + cut[1])
