@@ -10,7 +10,7 @@
 of a sequential run holds: inputs dealt out by stride, and stretches handed out as they are taken,
 by a driver that serves one after the other.  One GPU in twenty has half the speed; each is lost
 once in a hundred days for ten minutes, with what it has in hand.
-`store` fills one, and says what it takes to be read.
+`store` fills one, and says what it takes to be read, and the log that it is exported as.
 """
 
 from __future__ import annotations
@@ -103,9 +103,10 @@ def counted(inputs: int, classes: int = 1000) -> Iterator[list[Votes]]:
             for stage, n in zip(stages, (100, 100_000), strict=True):
                 stage[some] = rng.multinomial(n, [share, *np.full(4, (1 - share) / 4)])
             label, (selection, estimation) = int(some[0]), stages
-            block.append(
-                Votes(index=index, label=label, selection=selection, estimation=estimation)
-            )
+            block.append(Votes(
+                index=index, label=label, selection=selection, estimation=estimation,
+                seconds=60.0 * float(share),  # as in a run, a time of its own each
+            ))  # fmt: skip
         yield block
 
 
@@ -128,6 +129,7 @@ def store(inputs: int) -> None:
         for name, code, words in (  # the size of the process itself, not of the one that starts it
             ("report", cert, ["report", str(path)]),
             ("export", cert, ["export", "--store", str(path), "--out", f"{path}.tsv"]),
+            ("report of that log", cert, ["report", f"{path}.tsv"]),
             ("done", done, [str(path)]),
         ):
             begun, before = time.perf_counter(), os.times()

@@ -174,7 +174,12 @@ def save(record: Any, path: Any) -> None:
     np.savez(buffer, **entries)
     try:
         with open(path, "xb") as file:
-            file.write(buffer.getvalue())
+            try:
+                file.write(buffer.getvalue())
+                file.flush()
+            except BaseException:  # a full disk: half a file is none, and would be in the way
+                Path(path).unlink()
+                raise
     except FileExistsError as error:
         rule = "a file that does not exist yet"
         raise fail("path", rule, str(path), "choose another") from error
@@ -197,4 +202,8 @@ def load(kind: Any, path: Any, read: Mapping[str, Callable[[Any], Any]] = READ) 
         raise fail("path", rule, str(path), remedy) from error
     if name != kind.__name__:
         raise fail("path", f"one of {kind.__name__}", name, f"read it by {name}.load")
-    return kind(**values, **arrays)
+    try:
+        return kind(**values, **arrays)
+    except TypeError as error:  # a field that is none here, or one that is missing
+        rule = "a file of this version of cert_core"
+        raise fail("path", rule, f"{path} ({error})", "read it by the one that wrote it") from error

@@ -39,7 +39,7 @@ from scipy import special
 from cert_core.bounds import lower_bound
 from cert_core.calibration import certified_radius
 from cert_core.densities import RadialRecord
-from cert_core.errors import Float, NoBracket, array, fail, radii, scalar
+from cert_core.errors import Float, NoBracket, array, broadcast, fail, radii, scalar
 from cert_core.laws import radial_engine
 from cert_core.laws.base import down, up
 from cert_core.laws.quadrature import COARSE, FAR, margin, root
@@ -277,7 +277,8 @@ def shell_lower_bound(a: Any, thresholds: Any, noise: Noise, attack: str, radius
     edges = checked_thresholds(thresholds, noise)
     masses = _cumulative(a, edges, noise)
     sizes = radii("radius", radius)
-    shape = np.broadcast_shapes(masses.shape[:-1], sizes.shape)
+    places, sizes = broadcast(a=np.zeros(masses.shape[:-1]), radius=sizes)
+    shape = places.shape
     rows = np.broadcast_to(masses, (*shape, masses.shape[-1])).reshape(-1, masses.shape[-1])
     each = np.broadcast_to(sizes, shape).reshape(-1)
     found = [

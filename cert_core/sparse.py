@@ -10,7 +10,7 @@ import numpy as np
 
 from cert_core.bounds import largest_whole
 from cert_core.channels import SparseFlips
-from cert_core.errors import Float, Number, array, fail, probabilities, real, scalar
+from cert_core.errors import Float, Number, array, broadcast, fail, probabilities, real, scalar
 from cert_core.laws import LogRatioLaw
 from cert_core.laws.atomic import sparse_law
 from cert_core.laws.closed import PointLaw
@@ -84,10 +84,10 @@ def sparse_lower_bound(p: Any, noise: Noise, added: Any, deleted: Any) -> Any:
     0.5974
     """
     noise = _checked(noise)
-    points, more, fewer = np.broadcast_arrays(
-        probabilities("p", p),
-        _counts("added", added, noise.dim),
-        _counts("deleted", deleted, noise.dim),
+    points, more, fewer = broadcast(
+        p=probabilities("p", p),
+        added=_counts("added", added, noise.dim),
+        deleted=_counts("deleted", deleted, noise.dim),
     )
     if (more + fewer > min(noise.dim, MOST)).any():
         rule = f"such that added + deleted is at most {min(noise.dim, MOST)}"

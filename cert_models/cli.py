@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from cert_models.parsing import Parser
 
 TRACEBACK = "CERT_TRACEBACK"  # of the environment: errors are told with where they came from
+EXTRAS = {"matplotlib": "plots", "shtab": "completion", "onnxruntime": "onnx"}  # else torch
 PACKAGES = [Path(__file__).parents[1] / name for name in ("cert_core", "cert_models")]
 
 
@@ -181,9 +182,9 @@ def _complaint(error: BaseException) -> str:
             text = f"{str(error.filename)!r} cannot be used ({error.strerror}): check its path"
     elif isinstance(error, ModuleNotFoundError) and not users:
         needs = f"this command needs {error.name or text}, which is not installed"
-        extras = {"matplotlib": "plots", "shtab": "completion"}
-        extra = extras.get(str(error.name).partition(".")[0], "models")
-        return f"{needs}: pip install 'smoothing-certificates[{extra}]'"
+        name = str(error.name).partition(".")[0]
+        extra = f"'smoothing-certificates[{EXTRAS.get(name, 'torch')}]'"
+        return f"{needs}: pip install {'scikit-learn' if name == 'sklearn' else extra}"
     elif not expected:
         text = f"{type(error).__name__}: {text}"
     if expected and not users:

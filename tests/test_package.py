@@ -50,6 +50,39 @@ def test_the_name_is_said() -> None:
     assert not any(line.startswith("torch") for line in extras["plots"])
 
 
+BARE = """
+import sys, numpy as np
+class Missing:
+    def find_spec(self, name, *_):
+        if name in {"torch", "sklearn", "matplotlib", "PIL", "filelock", "platformdirs", "shtab"}:
+            raise ModuleNotFoundError(name, name=name)
+sys.meta_path.insert(0, Missing())
+from cert_models.cli import main
+x = np.eye(6, dtype=np.float32)
+np.savez("test.npz", x=x, y=np.arange(6) % 2)
+open("mymodule.py", "w").write("def predict(x): return (x[:, 0] > 0.5).astype(int)")
+line = "--data test.npz --model mymodule:predict --noise gaussian --sigma 0.1 --attack l2 --n 100"
+assert main(["certify", *line.split(), "--store", "runs.db"]) == 0
+assert main(["report", "runs.db"]) == 0
+assert main(["--completion", "bash"]) == main(["report", "runs.db", "--html", "a.html"]) == 2
+assert main(["certify", "--data", "digits", *line.split()[2:]]) == 2
+"""
+
+
+def test_the_command_runs_on_the_core_alone(tmp_path: Path) -> None:
+    """Without any extra; what needs one is told which."""
+    done = subprocess.run(
+        [sys.executable, "-c", BARE], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    told = done.stderr.splitlines()[-3:]
+    named = (
+        "smoothing-certificates[completion]'",
+        "smoothing-certificates[plots]'",
+        "scikit-learn",
+    )
+    assert all(line.endswith(end) for line, end in zip(told, named, strict=True)), told
+
+
 @pytest.mark.slow
 def test_archives(tmp_path: Path) -> None:
     build = "import sys; from scikit_build_core.build import {0}; print({0}(sys.argv[1]))"

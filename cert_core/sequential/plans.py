@@ -353,11 +353,11 @@ def _positive(name: str, values: Any) -> tuple[float, ...]:
 
 
 def _ascending(values: Sequence[float] | float) -> tuple[float, ...]:
-    levels = np.unique(np.atleast_1d(radii("radii", values)))
-    if levels.ndim != 1 or not levels.size or levels[0] <= 0:
+    levels = np.atleast_1d(radii("radii", values))
+    if levels.ndim != 1 or not levels.size or levels.min() <= 0:
         rule, remedy = "one or more numbers > 0", "pass the radii to certify, e.g. [0.25, 0.5]"
         raise fail("radii", rule, values, remedy)
-    return tuple(float(r) for r in levels)
+    return tuple(float(r) for r in np.unique(levels))
 
 
 def plan_until(

@@ -36,6 +36,7 @@ from cert_models.commands.options import (
 )
 from cert_models.commands.progress import resumable
 from cert_models.commands.sources import run_names
+from cert_models.files.outputs import refused, written
 from cert_models.logs import check_scales, check_stated, read_log
 from cert_models.store.claims import COLUMNS, HEAD, Claim, Key, claims_of, read_proofs
 
@@ -286,16 +287,24 @@ class _Table:
         self.path, self.rows = Path(path), dict[Key, tuple[str, ...]]()
         check_targets(argparse.Namespace(out=path, force=True))  # a table goes on
         if not self.path.exists():
-            self.path.write_text(HEAD + "\n", encoding="utf-8")
+            self._write(HEAD, over=False)
         self.rows.update(read_proofs(self.path))
         whole, _, torn = self.path.read_text(encoding="utf-8").rpartition("\n")
         if torn:  # by a run that was killed while it wrote
-            self.path.write_text(whole + "\n", encoding="utf-8")
+            self._write(whole, over=True)
+
+    def _write(self, text: str, *, over: bool) -> None:
+        """The whole file, or none: what is proved took long."""
+        with written(self.path, over=over) as new:
+            new.write_text(text + "\n", encoding="utf-8")
 
     def add(self, checked: Checked) -> None:
         """Write one row."""
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write("\t".join(checked.cells()) + "\n")
+        try:
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write("\t".join(checked.cells()) + "\n")
+        except OSError as error:
+            raise refused(self.path, error.strerror or str(error)) from error
         self.rows[checked.claim.key()] = checked.cells()
 
 

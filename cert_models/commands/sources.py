@@ -61,9 +61,10 @@ def run_names(path: str) -> list[str]:
 
 
 def _unknown_run(where: str, runs: list[str], missing: list[str]) -> UsageError:
+    if not runs:
+        return UsageError(f"store must hold a run, got none in {where!r}: certify with --store")
     return UsageError(
-        f"--run must be one of {', '.join(runs) or 'none'} in {where!r}, "
-        f"got {', '.join(missing) or 'none'}: choose one"
+        f"--run must be one of {', '.join(runs)} in {where!r}, got {', '.join(missing)}: choose one"
     )
 
 

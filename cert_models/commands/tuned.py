@@ -133,7 +133,8 @@ def _passes(
     afresh = {number.candidate: number.passes for number in numbers}
     return (
         f"{sum(found.passes)} of {options.budget} in {len(found.rounds)} rounds of the search, "
-        f"{sum(afresh.values())} for the certificates of {len(afresh)} winners besides"
+        f"{sum(afresh.values())} for the certificates of {len(afresh)} "
+        f"winner{'s' * (len(afresh) != 1)} besides"
     )
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+import cert_core as cc
 from cert_models.data.formats import LazyArray
-from cert_models.files.reading import reading
+from cert_models.files.reading import plain_float, reading
 
 Array = np.ndarray[Any, np.dtype[Any]]
 KIND = "std, or a file of numbers, text or .npy, one a coordinate"
@@ -26,10 +27,11 @@ def read_scales(path: str | Path) -> Array:
     found: Array
     with reading("scales", KIND, path, "check the file"):
         if Path(path).suffix == ".npy":
-            found = np.load(path, allow_pickle=False).astype(np.float64).reshape(-1)
+            numbers = np.load(path, allow_pickle=False)
+            found = cc.errors.to_numpy("scales", numbers, np.float64).reshape(-1)
         else:
             words = Path(path).read_text(encoding="utf-8").replace(",", " ").split()
-            found = np.array([float(word) for word in words])
+            found = np.array([plain_float(word) for word in words])
         if not found.size:
             raise ValueError("no numbers")
     return found

@@ -26,6 +26,13 @@ def reason_of(error: BaseException) -> str:
     return said if plain else f"{type(error).__name__}: {said}"
 
 
+def plain_float(text: str) -> float:
+    """The number that a file's text is; not with the underscores and digits of Python's own."""
+    if "_" in text or not text.isascii():
+        raise ValueError(f"could not convert string to float: {text!r}")
+    return float(text)
+
+
 @contextlib.contextmanager
 def reading(argument: str, kind: str, path: str | Path, remedy: str) -> Iterator[None]:
     """Turn whatever is raised within, by a reader or by what was read, into one ValueError:

@@ -75,8 +75,14 @@ class RowTable:
         if self._file is None:
             self._file = self._opened("xb")
             line = self._head + line
-        self._file.write(line.encode())
-        os.fsync(self._file.fileno())
+        content = line.encode()
+        try:
+            whole = self._file.write(content) == len(content)
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise refused(self.path, error.strerror or str(error)) from error
+        if not whole:  # of the last free bytes of a disk no error is told
+            raise refused(self.path, "No space left on device")
         self.rows[index] = tuple(cells)
 
     def close(self) -> None:

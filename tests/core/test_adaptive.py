@@ -40,6 +40,27 @@ def test_a_plan_has_the_thresholds_of_its_radii() -> None:
     assert made.looks == cc.sequential.geometric_looks(5000)
 
 
+def test_thresholds_of_another_machine_are_taken_to_the_last_digits() -> None:
+    made = plan()
+    near = tuple(float(np.nextafter(p, 0.0)) for p in made.thresholds)
+    assert dataclasses.replace(made, thresholds=near).thresholds == near
+    with pytest.raises(ValueError, match=r"thresholds must be in \[0\."):
+        dataclasses.replace(made, thresholds=(made.thresholds[0] - 1e-4, *made.thresholds[1:]))
+
+
+def test_no_radius_that_could_be_is_decided_at_once() -> None:
+    trial, first = UNTIL.begin(), UNTIL.looks[0]
+    assert trial.update(first // 10, first)
+    radius, _, decided = trial.answer()
+    assert (radius, decided) == (0.0, True)
+
+
+def test_what_is_not_decided_goes_on_to_the_last_look() -> None:
+    trial, looks = UNTIL.begin(), UNTIL.looks
+    assert [trial.update(6 * n // 10, n) for n in looks] == [n == looks[-1] for n in looks]
+    assert not trial.answer()[2]
+
+
 def test_votes_are_those_that_a_fixed_run_begins_with() -> None:
     made = plan()
     by_fixed = {n: cc.count_votes(predict, X, NOISE, 3, n, 5) for n in made.looks}
@@ -238,6 +259,15 @@ def test_soft_certificates_of_a_known_mean() -> None:
 BAD = [
     (lambda: plan(()), "radii must be one or more numbers > 0"),
     (lambda: plan((0.0, 1.0)), "radii must be one or more numbers > 0"),
+    (lambda: plan([[0.25], [0.5]]), "radii must be one or more numbers > 0"),
+    (
+        lambda: dataclasses.replace(plan(), radii=(0.5, 0.25, 1.0)),
+        "radii must be ascending, one at least",
+    ),
+    (
+        lambda: dataclasses.replace(plan(), radii=(), thresholds=()),
+        "radii must be ascending, one at least",
+    ),
     (lambda: plan((0.5, 9.0)), "radii must be small enough for n_max = 5000 samples"),
     (lambda: plan(n_max=0), "n_max must be an integer >= 1"),
     (lambda: plan(n0=0), "n0 must be an integer >= 1"),

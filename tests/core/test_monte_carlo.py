@@ -135,6 +135,7 @@ def test_streaming_agrees_with_keeping(
         again = streamed.lower_bound(p)
         assert (again <= lower + 1e-12).all()
         np.testing.assert_allclose(again, lower, atol=2e-5)
+        assert streamed.lower_bound(0.7) == again[1]
         assert needed <= streamed.required_probability() <= needed + 2e-5
 
 

@@ -133,9 +133,9 @@ FAMILIES = [
 ]  # fmt: skip
 
 
-def hinge(noise: cc.Noise, z: Any, delta: Any) -> Any:
-    """(lam - pi_delta/pi0)_+ at the rows of z, a column a lam."""
-    ratio = np.exp(np.asarray(noise.log_density(z - delta)) - noise.log_density(z))
+def hinge(noise: cc.Noise, z: Any, here: Any, delta: Any) -> Any:
+    """(lam - pi_delta/pi0)_+ at the rows of z, of log density here, a column a lam."""
+    ratio = np.exp(np.asarray(noise.log_density(z - delta)) - here)
     return np.maximum(LAMS - ratio[:, None], 0.0)
 
 
@@ -146,14 +146,15 @@ def worst_excess(noise: cc.Noise, attack: str, claimed: Any, radius: float) -> f
     rng = np.random.default_rng(5)
     z = cc.draw(noise, DRAWS, 8, dtype="float64")
     log = math.log(2 * SHIFTS * len(LAMS) / FALSE_ALARM)
-    at_claimed = hinge(noise, z, claimed)
+    here = np.asarray(noise.log_density(z))
+    at_claimed = hinge(noise, z, here, claimed)
     largest = -math.inf
     for i in range(SHIFTS):
         shape = rng.standard_normal(DIM) ** (1, 3, 5)[i % 3]  # dense to nearly sparse
         shape[: (i * DIM) // (2 * SHIFTS)] = 0.0
         length = radius * (1.0 if i % 4 else rng.uniform())  # one in four inside the ball
         delta = shape * length / np.linalg.norm(shape, ord=ORDER[attack])
-        gap = hinge(noise, z, delta) - at_claimed
+        gap = hinge(noise, z, here, delta) - at_claimed
         chance = gap.std(axis=0, ddof=1) * math.sqrt(2 * log / DRAWS)
         chance += 14 * LAMS * log / (3 * (DRAWS - 1))
         largest = max(largest, float((gap.mean(axis=0) / chance).max()))

@@ -84,15 +84,13 @@ def test_coverage_by_enumeration(cuts: Any, share: float, radius: float) -> None
     probability alpha at most."""
     n, alpha, noise = 14, 0.2, cc.Gaussian(1, 1.0)
     chances = np.diff(special.ndtr(np.array([-np.inf, *cuts, np.inf])))
+    pairs = [c for c in itertools.product(range(n + 1), repeat=2) if sum(c) <= n]
+    counts = [[first, second, n - first - second] for first, second in pairs]
+    samples = np.array([np.repeat([0.0, 1.0, 2.0], each) for each in counts])
+    lower, upper = cc.percentile_bounds(samples, share, noise, "l2", radius, alpha=alpha)
     least, largest = worst_percentiles(cuts, share, radius)
-    missed = 0.0
-    for first, second in itertools.product(range(n + 1), repeat=2):
-        if first + second <= n:
-            counts = [first, second, n - first - second]
-            sample = np.repeat([0.0, 1.0, 2.0], counts)
-            lower, upper = cc.percentile_bounds(sample, share, noise, "l2", radius, alpha=alpha)
-            if not lower <= least <= largest <= upper:
-                missed += stats.multinomial.pmf(counts, n, chances)
+    misses = ~((lower <= least) & (largest <= upper))
+    missed = stats.multinomial.pmf(np.array(counts)[misses], n, chances).sum()
     assert missed <= alpha
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import io
 import json
 import sys
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,32 @@ def test_another_file_is_refused(spoil: Any, tmp_path: Path) -> None:
     spoil(path)
     with pytest.raises(ValueError, match="path must be a file that save wrote, as it wrote it"):
         cc.Certificates.load(path)
+
+
+def test_a_file_of_another_version_is_refused(tmp_path: Path) -> None:
+    @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+    class Certificates(cc.Certificates):
+        more: int = 0
+
+    made = made_by("votes")
+    Certificates(**{each.name: getattr(made, each.name) for each in fields(made)}).save(
+        tmp_path / "a.npz"
+    )
+    with pytest.raises(ValueError, match="path must be a file of this version of cert_core"):
+        cc.Certificates.load(tmp_path / "a.npz")
+
+
+def test_half_a_file_is_not_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(io.FileIO):
+        def write(self, content: Any) -> int:
+            super().write(content[:9])
+            raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("builtins.open", Full)
+        with pytest.raises(OSError, match="No space left"):
+            made_by("votes").save(tmp_path / "a.npz")
+    made_by("votes").save(tmp_path / "a.npz")
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from tqdm import tqdm
 
 import cert_core as cc
+from cert_core.smoothed import Part
 
 NOISE = cc.Gaussian(4, 0.5)
 X = np.array([[0.4, 0.1, 0.2, 0.3], [-0.1, 0.0, 0.05, 0.1], [-1.0, 0.2, 0.1, -0.4]], np.float32)
@@ -127,6 +128,21 @@ def test_progress_rises_to_all_of_it(verb: str, workers: int) -> None:
 def test_progress_is_a_function(verb: str) -> None:
     with pytest.raises(ValueError, match="progress must be callable"):
         getattr(smoothed(), verb)(*VERBS[verb], progress="bar")
+
+
+def test_shells_that_could_certify_nothing_are_refused_before_any_sampling() -> None:
+    """10 votes of one class show p > .501 at alpha = .001, and p > .467 at its half, a shell's."""
+
+    def never(batch: Any) -> Any:
+        raise AssertionError
+
+    with pytest.raises(ValueError, match="n must be at least 11"):
+        cc.Smoothed(never, NOISE, 2).certify_shells(X, 5, 10, 0.001, "l2", 0, masses=(0.5,))
+
+
+def test_parts_are_named_by_their_inputs() -> None:
+    found = [str(Part("counts", 0, X, {"indices": indices})) for indices in ([7], [7, 8, 9])]
+    assert found == ["input 7", "inputs 7 to 9"]
 
 
 def test_a_bar_of_tqdm() -> None:

@@ -117,12 +117,15 @@ def test_a_winner_that_left_early_is_told_apart_by_the_inputs_it_shares() -> Non
 
     found = tuning.search(judge, [10] * 4, range(4000), [0.5, 2.5], 4000, top=3.0)
     assert found.winners == (0, 2)
-    counts = [len(radius) for radius in found.radius]
-    assert counts[0] < counts[2]
-    shared = found.radius[2][: counts[0]]
-    gap = (found.radius[0] >= 0.5) * 1.0 - (shared >= 0.5)
-    told = halving._fortune(gap) >= math.log(3 / found.rho)
-    assert told == (2 not in found.rivals[0])
+    assert len(found.radius[0]) < len(found.radius[2])
+    state = halving._Search(judge, [10] * 2, [], [1.0], 100, 3.0, 0.05)
+    for seen, rival in ((50, [1.0] * 50 + [0.0] * 500), (1, [1.0] + [0.0] * 500)):
+        state.radius = [np.ones(seen), np.array(rival)]
+        state.tell_apart(1.0, 0)
+        assert state.rivals[1.0] == {0, 1}
+    state.radius = [np.ones(50), np.zeros(500)]
+    state.tell_apart(1.0, 0)
+    assert state.rivals[1.0] == {0}
 
 
 def test_every_gap_is_bet_on_fairly() -> None:

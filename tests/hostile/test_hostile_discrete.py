@@ -82,6 +82,12 @@ QUESTIONS = [
     Case("added half", lambda: cc.sparse_lower_bound(0.9, SPARSE, 0.5, 0), refused("added must")),
     Case("more than there are", lambda: cc.sparse_lower_bound(0.9, SPARSE, 3, 2),
          refused("added must be such that added + deleted is at most 4", "5")),
+    Case("three counts of two points",
+         lambda: cc.sparse_lower_bound([0.9, 0.8], SPARSE, [1] * 3, 0),
+         refused("p and added and deleted must be of shapes that fit", "(3,)")),
+    Case("three radii of two rows of masses", lambda: cc.shell_lower_bound(
+        [[0.4, 0.9]] * 2, [2.0], cc.Gaussian(4, 1.0), "l2", [0.1] * 3),
+        refused("a and radius must be of shapes that fit", "(3,)")),
     Case("frontier of nothing", lambda: cc.sparse.sparse_frontier(0.5, SPARSE).shape, (0, 2)),
     Case("frontier of NaN",
          lambda: cc.sparse.sparse_frontier(float("nan"), SPARSE), refused("p must")),

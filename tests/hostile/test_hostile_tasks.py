@@ -38,8 +38,11 @@ def act(y: Any = None, files: Any = (), **given: str | bool) -> Callable[[], Sai
 
     def run() -> Said:
         Path("hm.py").write_text(MODELS)
-        for name, text in dict(files).items():
-            Path(name).write_text(text)
+        for name, content in dict(files).items():
+            if isinstance(content, str):
+                Path(name).write_text(content, encoding="utf-8")
+            else:
+                np.save(name, content)
         np.savez("d.npz", x=X, **({} if y is None else {"y": np.asarray(y)}))
         words = [f"--{name.replace('_', '-')}" if value is True else f"--{name}={value}"
                  for name, value in given.items()]  # fmt: skip
@@ -105,6 +108,11 @@ CASES = [
     row("a scale below 0", "scales must be", scales="s", files={"s": "1 -1 1"}),
     row("a scale that is nan", "scales must be", scales="s", files={"s": "1 nan 1"}),
     row("a scale that is inf", "scales must be", scales="s", files={"s": "1 inf 1"}),
+    row("a scale as Python writes it", "scales must be", scales="s", files={"s": "1 1_0 1"}),
+    row("a scale in other digits", "scales must be", scales="s", files={"s": "1 \u0967 1"}),
+    row("scales that are true", "scales must be", scales="b.npy", files={"b.npy": [True] * 3}),
+    row("scales that are text", "scales must be", scales="t.npy", files={"t.npy": ["1", "2", "3"]}),
+    row("scales that are complex", "scales must be", scales="c.npy", files={"c.npy": [1 + 1j] * 3}),
     row("scales that are no .npy", "scales must be", scales="s.npy", files={"s.npy": "1 2 3"}),
     row("share of maps", "--share and --mean", base=SEGMENTATION, share="0.5"),
     row("mean of maps", "--share and --mean", base=SEGMENTATION, mean=True),

@@ -93,10 +93,12 @@ def test_every_plan_and_bound_is_kept(how: str) -> None:
     assert radii == np.floor(radii).tolist()
 
 
-@pytest.mark.parametrize("plan", [BITS, SPLIT], ids=["drawn", "all"])
-def test_workers_merge_audit_and_logs(plan: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("plan", "on"), [(BITS, "processes:2"), (SPLIT, "processes:1")], ids=["drawn", "all"]
+)
+def test_workers_merge_audit_and_logs(plan: tuple[str, ...], on: str) -> None:
     ok("certify", *plan, "--store", "one.db", "--out", "one.tsv")
-    ok("certify", *plan, "--store", "two.db", "--on", "processes:2")
+    ok("certify", *plan, "--store", "two.db", "--on", on)
     ok("export", "--store", "two.db", "--out", "two.tsv")
     ok("merge", "two.db", "--store", "three.db")
     ok("export", "--store", "three.db", "--out", "three.tsv")

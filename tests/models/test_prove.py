@@ -48,7 +48,13 @@ def test_numbers() -> None:
     assert cert("prove", *NOISE, "--radius", repr(radius), *fewer).status == 1
 
 
-def test_a_store_is_proved_whole_and_once(tmp_path: Path) -> None:
+def full(path: Path, *_: Any, **__: Any) -> int:
+    """Path.write_text where the disk has no room."""
+    path.touch()
+    raise OSError(28, "No space left on device")
+
+
+def test_a_store_is_proved_whole_and_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store, table = filled(tmp_path / "s.db", range(8)), tmp_path / "t.tsv"
     given = ("prove", "--store", str(store), "--out", str(table), "--json")
     said = cert(*given, "--workers", "2", "--quiet")
@@ -70,6 +76,16 @@ def test_a_store_is_proved_whole_and_once(tmp_path: Path) -> None:
     again = rows(table)
     assert again[:-1] == first[:-1]
     assert again[-1]["radius"] == first[-1]["radius"]
+    # a full disk: what was proved stays, a table that is none is not left
+    table.write_text("".join(lines[:-1]) + lines[-1][:30])
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", full)
+        assert "No space left" in cert(*given, *SERIAL).err
+        assert table.read_text() == "".join(lines[:-1]) + lines[-1][:30]
+        assert "No space left" in cert(*given[:-2], f"{tmp_path}/new.tsv", *SERIAL).err
+        assert not (tmp_path / "new.tsv").exists()
+    assert cert(*given, *SERIAL).status == 0
+    again = rows(table)
     # other claims go to the same table
     assert cert(*given, *SERIAL, "--attack", "linf", "--alpha", "0.01").status == 0
     assert rows(table)[: len(again)] == again

@@ -57,7 +57,7 @@ def test_all_ways_to_the_same_radii() -> None:
     certified("--bound", "shells", "--out", "named.tsv")
     certified("--shells", "--store", "part.db", "--max", "2")
     certified("--shells", "--store", "part.db", "--out", "resumed.tsv")
-    certified("--shells", "--store", "many.db", "--out", "many.tsv", "--on", "processes:2")
+    certified("--shells", "--store", "many.db", "--out", "many.tsv", "--on", "processes:1")
     assert cert("export", "--store", "part.db", "--out", "exported.tsv").status == 0
     for name in ("named", "resumed", "many", "exported"):
         assert told(f"{name}.tsv") == told("alone.tsv"), name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import fcntl
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from cert_models.data.scales import deviations
 from cert_models.data.targets import load_targets
 from cert_models.smooth import SmoothedFunction, SmoothedMaps
 from cert_models.store.counts import CountStore
+from cert_models.store.rows import RowTable
 from cert_models.store.runs import Votes
 
 pytestmark = pytest.mark.filterwarnings("ignore:inputs of")
@@ -41,7 +43,7 @@ def share(batch):
 def breaking(batch):
     global calls
     calls += 1
-    if calls > 3:
+    if calls > 6:
         raise RuntimeError("the power failed")
     return linear(batch)
 
@@ -197,7 +199,8 @@ def test_packed_maps() -> None:
 
 
 def test_a_run_goes_on_from_its_table() -> None:
-    model = ("--model", "tasked:breaking", "--batch-size", str(N))  # one call an input
+    # one call an input, and three that look
+    model = ("--model", "tasked:breaking", "--batch-size", str(N))
     first = cert(*REGRESSION, *model, "--out", "t.tsv")
     assert first.status == 2
     assert "the power failed" in first.err
@@ -208,10 +211,10 @@ def test_a_run_goes_on_from_its_table() -> None:
 
     tasked.calls = 0
     assert cert(*REGRESSION, *model, "--out", "t.tsv").status == 0
-    assert tasked.calls == 3  # the other inputs alone
+    assert tasked.calls == 6  # the other inputs alone
     assert Path("t.tsv").read_text().startswith(kept)
     np.testing.assert_array_equal(bounds("t.tsv"), percentiles())
-    tasked.calls = 3
+    tasked.calls = 6
     again = said(cert(*REGRESSION, *model, "--out", "t.tsv", "--json"))  # nothing is left to do
     assert again["inputs"] == 6
     part = said(cert(*REGRESSION, *model, "--out", "t.tsv", "--indices", "1,4", "--json"))
@@ -480,3 +483,25 @@ def test_data_by_other_names_have_no_targets() -> None:
     found = load_targets("digits", "regression")
     assert found.y is None
     assert found.x.shape == (500, 1, 8, 8)
+
+
+def test_half_a_row_is_no_row(tmp_path: Path) -> None:
+    """The last free bytes of a disk take a part of a line, and no error is told."""
+
+    class Full(io.FileIO):
+        def write(self, content: Any) -> int:
+            return super().write(content[:5])
+
+    path = tmp_path / "t.tsv"
+    table = RowTable(path, {"n": 1}, ("value",))
+    table.add(0, ("a",))
+    table.close()
+    with Full(path, "r+") as table._file:
+        table._file.seek(0, 2)
+        with pytest.raises(ValueError, match="No space left on device"):
+            table.add(1, ("b",))
+    for rows in ({0: ("a",)}, {0: ("a",), 1: ("b",)}):
+        again = RowTable(path, {"n": 1}, ("value",))
+        assert again.rows == rows
+        again.add(len(rows), ("b",))
+        again.close()

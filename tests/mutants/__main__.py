@@ -53,13 +53,7 @@ nothing that could be told.{open}
 """
 
 
-TOOL = """
-## Changes that cosmic-ray makes
-
-By `make mutants-tool`, against the tests nearest to each module.
-
-| module | changes | tried | noticed | when |
-| --- | --- | --- | --- | --- |"""
+TOOL = "\n## Changes that cosmic-ray makes\n"  # mutants.tool keeps what stands there
 
 
 class Copy:
@@ -182,14 +176,9 @@ def key(slip: Slip) -> str:
     return hashlib.sha256("\0".join((slip.file, slip.old, slip.new)).encode()).hexdigest()[:16]
 
 
-def results(name: str = "results.json") -> dict[str, Any]:
-    path = KEPT / name
+def results() -> dict[str, Any]:
+    path = KEPT / "results.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-
-
-def tool_results() -> dict[str, Any]:
-    """What mutants.tool counted, by module."""
-    return results("tool.json")
 
 
 def run(chosen: list[Slip], *, rest: bool, together: int) -> None:
@@ -229,12 +218,8 @@ def write_table() -> None:
         noticed=noticed, share=share, equal=equal, open=waiting,
     )  # fmt: skip
     lines = [f"| {s.file} | {s.breaks} | {_told(s, found)} |" for s, found in rows]
-    tool = [
-        f"| {module} | {each['changes']} | {each['tried']} | {each['noticed']} | {each['when']} |"
-        for module, each in tool_results().items()
-    ]
-    told = [*lines, *([TOOL, *tool] if tool else [])]
-    TABLE.write_text(head + "\n".join(told) + "\n", encoding="utf-8")
+    _, found, below = TABLE.read_text(encoding="utf-8").partition(TOOL)
+    TABLE.write_text(head + "\n".join(lines) + "\n" + found + below, encoding="utf-8")
 
 
 def _told(slip: Slip, found: dict[str, Any] | None) -> str:

@@ -104,7 +104,7 @@ CORE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
     "cert_core/records.py": ("core/test_records.py", [
         ("if found.ndim != 1 or len(np.unique(found)) < len(found):", "if found.ndim != 1:", "an input chosen twice"),
     ]),
-    "cert_core/votes.py": ("core/test_votes.py models/test_independence.py", [
+    "cert_core/votes.py": ("core/test_votes.py models/test_independence.py core/test_smoothed.py core/test_attacks.py hostile/test_hostile_lattice.py", [
         ('place = buffer[part], {"start": begin + drawn, "stream"', 'place = buffer[part], {"start": begin, "stream"',
          "every batch of an input the same copies"),
         ("keys = [kernels.input_seed(seed, index) for index in chosen]\n    buffer = batch_buffer(buffer, min(batch_rows",
@@ -203,7 +203,7 @@ CORE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
          "np.minimum.accumulate(required_probability(noise, attack, np.array(levels)))", "the first radius's threshold for all"),
         ("if stopped == 0 or stopped != len(looks):", "if stopped == 0:", "votes beyond where a test stops read"),
     ]),
-    "cert_core/sequential/votes.py": ("core/test_adaptive.py models/test_independence.py", [
+    "cert_core/sequential/votes.py": ("core/test_adaptive.py models/test_independence.py hostile/test_hostile_lattice.py", [
         ("            self.stage, self.drawn = 1, 0\n", "            self.stage = 1\n", "estimation samples begun after those of the selection"),
         ("stream=kernels.stream_of(STAGES[self.stage])", "stream=kernels.stream_of(STAGES[0])",
          "both stages of a sequential run from one stream"),
@@ -212,7 +212,7 @@ CORE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
          "votes of another input of the batch"),
     ]),
     "cert_core/bounds.py": (
-        "core/test_oracle.py core/test_search.py hostile/test_intervals.py core/test_properties.py", [
+        "core/test_oracle.py core/test_search.py hostile/test_intervals.py core/test_properties.py core/test_discrete.py", [
         ("return np.where(1.0 - value < p, np.nextafter(value, 0.0), value)", "return value", "a complement rounded up"),
         ("return min(math.nextafter(value, 2.0) if short else value, 1.0)", "return min(math.nextafter(value, 0.0), 1.0)",
          "the probability needed rounded down"),
@@ -405,6 +405,7 @@ CORE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
     "cert_core/tuning/halving.py": ("core/test_tuning.py", [
         ("block = min(BLOCK, rest, (self.left() - end) // worst if worst else rest)", "block = min(BLOCK, rest)", "a budget that does not hold"),
         ("self.enough = math.log(max(len(most) - 1, 1) / rho)", "self.enough = math.log(1.0 / 0.9)", "rivals told to be worse by chance"),
+        ("- other[:both])", "- other[len(other) - both :])", "gaps between answers to other inputs"),
         ("- math.log(len(STAKES)), 0.0)", ", 0.0)", "players that begin with more than they have"),
         ("-self.scores(objective, c).mean()", "self.scores(objective, c).mean()", "the worse half kept"),
     ]),
@@ -474,10 +475,11 @@ MODELS: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         ("                self.check_held()\n                yield", "                yield", "a transaction on a file that is gone"),
         ('        if damage != "ok":\n', "        if False:\n", "damage of pages unseen"),
     ]),
-    "cert_models/store/counts.py": ("models/test_routed_runs.py models/test_promises.py models/test_counts.py", [
+    "cert_models/store/counts.py": ("models/test_routed_runs.py models/test_promises.py models/test_counts.py models/test_sound_runs.py hostile/test_hostile_sound_runs.py", [
         ('TOLD = {"counts": 5', 'TOLD = {"counts": 4', "the conflict check blind to a sequential path"),
         ("        with as_store_errors():\n            _check(run, votes)\n", "", "votes that no plan can have cast kept"),
         ("        for part, cast in parts_of(run, votes):\n            _check(part, cast)\n", "        pass\n", "votes that no router can have cast kept"),
+        ("if kept is not None and kept != now:", "if False:", "a row read with many others that is not as it was written"),
         ('head = f"({table!r}, {about[1:]!r}, "', 'head = f"({table!r}, "', "rows of one run read as another's"),
     ]),
     "cert_models/store/runs.py": ("models/test_routed_runs.py models/test_counts.py models/test_promises.py", [
@@ -519,6 +521,8 @@ MODELS: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
          "an abstention's radius"),
         ("        predict, radius, allowed = cc.ABSTAIN, 0.0, (0, 1)\n", "        radius, allowed = abs(radius), (0, 1)\n",
          "a negative radius turned round"),
+        ('np.where(free, 0.0, whole["radius"])', 'np.abs(whole["radius"])', "negative radii of many rows turned round"),
+        ("if (ordered[1:] == ordered[:-1]).any() or not _is_correct(whole)", "if not _is_correct(whole)", "an input twice in a log"),
     ]),
     "cert_models/audit.py": ("models/test_audit.py", [
         ("    least = math.comb(inputs, drawn) * _level(confidence)\n    low, high = wrong", "    least = 2 * math.comb(inputs, drawn) * _level(confidence)\n    low, high = wrong",
