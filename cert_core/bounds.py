@@ -446,7 +446,7 @@ def _search_nested(noise: Noise, attack: str, p: float) -> float:
     reach = law_shift(noise, attack, 1.0).norm(2.0, noise.dim)
     x, slope, loss = math.log(noise.rms / reach) + target, 1.0, 1e-12
     before: tuple[float, float] | None = None
-    start = x
+    start, creep = x, 1e-10
     for _ in range(200):
         excess, deficit = log_ratio_law(noise, attack, math.exp(x)).required(loss)
         certified = excess <= p - 0.5 if excess < 0.25 else deficit >= 1.0 - p
@@ -456,21 +456,23 @@ def _search_nested(noise: Noise, attack: str, p: float) -> float:
         if high <= SMALLEST:
             return 0.0
         value = math.log(max(normal_score(excess, deficit), 1e-300)) - target
+        # on a step of a law whose digits end there
+        creep = 2.0 * creep if before is not None and value == before[1] else 1e-10
         if before is not None and math.isfinite(value) and x != before[0] and value != before[1]:
             slope = (value - before[1]) / (x - before[0])
         if math.isfinite(value):
             before = (x, value)
-        x, loss = _next_radius(x, x - value / slope, low, high, start)
+        x, loss = _next_radius(x, x - value / slope, low, high, start, creep)
     raise NoBracket(f"the radius at p = {p!r} was not enclosed: try a p further from 1/2 and 1")
 
 
 def _next_radius(
-    x: float, root: float, low: float, high: float, start: float
+    x: float, root: float, low: float, high: float, start: float, creep: float
 ) -> tuple[float, float]:
     """The next log radius to try, and the loss a search may allow there."""
     near = abs(root - x) < 1e-5
     if near:
-        root += -1e-10 if low < root - 2e-10 else 1e-10
+        root += -creep if low < root - 2 * creep else creep
     if not low < root < high or not abs(root - x) < 5.0:
         if math.isfinite(high - low):
             root = 0.5 * (low + high)

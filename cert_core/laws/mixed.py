@@ -13,18 +13,18 @@ import math
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
 from scipy import special
 
+from cert_core.errors import Float
 from cert_core.laws.base import EPS, SearchedLaw
 from cert_core.laws.limits import SumLimit
 from cert_core.laws.quadrature import root
-from cert_core.laws.sums import LEFT_OUT, tables
-from cert_core.native import NODES, panel_integral
+from cert_core.laws.sums import LEFT_OUT, Panel, tables
+from cert_core.native import conditionals, panel_integral
 
 FINE, SEARCH, COARSE = 1e-8, 1e-4, 2e-2  # tolerances of the integrals: of answers, of searches
 ROUNDING = 16 * EPS  # of the density of log rho, times dim: the terms of its logarithm
-SEEN = 2e-3  # of the peak of the density of log rho: below, F given rho needs fewer digits
+KNOWN = 6e-10  # less is never stated: searches near 1/2 and 1 would follow the digits that end
 LOSS = 1e-9  # what a bound may lose by its lambda
 SHARP = math.log(1e-13)  # what rho/r may add to l unseen
 RESOLVED = 1e-7  # quantiles nearer to 0 or 1 are not told apart
@@ -58,22 +58,21 @@ class MixedLaw(SearchedLaw):
 
     def _integral(self, t: float, tolerance: float) -> tuple[float, float]:
         table, log_r, floor = self._tables, math.log(self._r), self._floor()
-        edges = table.edges(floor, search=tolerance > FINE)
+        edges = table.edges(floor, search=tolerance >= SEARCH)
         if table.others < 5 and edges[0] < log_r < edges[-1]:  # l peaks there in few dimensions
             edges = sorted({*edges, log_r})
         total, error = self._beneath(t, floor), LEFT_OUT + ROUNDING * table.dim
-        seen: dict[float, tuple[float, float]] = {}
         waiting = list(pairwise(edges))
         while waiting:
             low, high = waiting.pop()
-            value, miss, inner = self._rule(low, high, t, tolerance, seen)
+            value, miss, inner = self._rule(low, high, t, tolerance)
             if miss <= 0.1 * tolerance or high - low < 2e-9:
                 total += value
                 error += miss + inner
             else:
                 middle = 0.5 * (low + high)
                 waiting += [(low, middle), (middle, high)]
-        return min(max(total, 0.0), 1.0), error
+        return min(max(total, 0.0), 1.0), max(error, KNOWN)
 
     def _floor(self) -> float:
         """The log rho below which l is a function of rho alone, and its density a power."""
@@ -92,33 +91,18 @@ class MixedLaw(SearchedLaw):
         )
 
     def _rule(
-        self,
-        low: float,
-        high: float,
-        t: float,
-        tolerance: float,
-        seen: dict[float, tuple[float, float]],
+        self, low: float, high: float, t: float, tolerance: float
     ) -> tuple[float, float, float]:
         """(a panel's integral, its error, errors of its nodes)."""
-        half, middle = 0.5 * (high - low), 0.5 * (high + low)
-        y = middle + half * NODES
-        y[0], y[-1] = low, high  # shared with the neighbours
-        density = self._tables.density(y)
-        enough = tolerance * np.maximum(1.0, SEEN * self._tables.peak / np.maximum(density, 1e-300))
-        pairs = zip(y.tolist(), enough.tolist(), strict=True)
-        found = np.array([self._given(x, t, share, seen) for x, share in pairs])
-        density *= half
-        value, miss = panel_integral(density * found[:, 0])
-        return value, miss, panel_integral(density * found[:, 1])[0]
+        panel = self._tables.panel(low, high)
+        values, errors = self._given(panel, t, tolerance)
+        value, miss = panel_integral(panel.weights * values)
+        return value, miss, panel_integral(panel.weights * errors)[0]
 
-    def _given(
-        self, y: float, t: float, tolerance: float, seen: dict[float, tuple[float, float]]
-    ) -> tuple[float, float]:
-        if y not in seen:
-            node, error = self._tables.node(y)
-            value, miss = node.conditional(t, math.log(self._r), tolerance)
-            seen[y] = value, miss + error
-        return seen[y]
+    def _given(self, panel: Panel, t: float, tolerance: float) -> tuple[Float, Float]:
+        """(P(l <= t | rho), errors) at a panel's nodes."""
+        values, errors = conditionals(panel.nodes, t, math.log(self._r), tolerance * panel.ease)
+        return values, errors + panel.errors
 
     def _pair(self, t: float) -> tuple[float, float]:
         value, _ = self.probability(t)
@@ -137,13 +121,6 @@ class MixedLaw(SearchedLaw):
         if q <= 0.0:
             return math.inf
         p = min(max(p, RESOLVED), 1 - RESOLVED)  # further out F is not known
-        if p == 0.5 and rough_is_enough and self.limit.close:
-            tau, rise = self.limit.median()
-            off = self.probability(-tau, COARSE)[0] - p
-            if abs(off) < 0.2:
-                step = (1.25 * abs(off) + 1e-6) / rise
-                tolerance = 0.5 * COARSE
-                return root(lambda t: self.probability(t, tolerance)[0] - p, -tau, step, LOSS, off)
         at_zero = self.probability(0.0, COARSE)[0]
         mu = 2 * float(special.ndtri(min(max(at_zero, 0.5 + 1e-9), 1 - 1e-9)))
         normal_score = float(special.ndtri(p))
@@ -156,14 +133,42 @@ class MixedLaw(SearchedLaw):
             return rough
         return root(lambda t: self.probability(t)[0] - p, rough, 1e-5 * mu, 1e-11)
 
+    def _near_median(self) -> tuple[float, float] | None:
+        """(near minus the median of l, the density there) by secants from its limit, the last
+        step not looked at; None where they do not settle."""
+        if not self.limit.close:
+            return None
+        tau, rise = self.limit.median()
+        off = self.probability(-tau, COARSE)[0] - 0.5
+        for _ in range(6):
+            if abs(off) > 0.2:
+                return None
+            before, step = off, off / rise
+            tau += step
+            off = self.probability(-tau, COARSE)[0] - 0.5
+            if step != 0.0:
+                rise = min(max((before - off) / step, 0.5 * rise), 2.0 * rise)
+            if _lost(tau, before * off, rise) <= 0.01 * LOSS:  # what a secant leaves of gaps
+                return tau + off / rise, rise
+        return None
+
     def required(self, loss: float = 1e-17) -> tuple[float, float]:
+        found = self._near_median()
+        if found is not None:
+            tau, rise = found
+            for _ in range(3):
+                excess, deficit, gap, _ = self.bound(max(tau, 0.0))
+                if tau >= 0.0 and _lost(tau, gap, rise) <= 2.5 * LOSS:
+                    return excess, deficit
+                tau += gap / rise
         return self.bound(max(-self._quantile(0.5, 0.5, rough_is_enough=True), 0.0))[:2]
 
     def bound(self, tau: float, fine: bool = True) -> tuple[float, float, float, float]:
         tolerance = FINE if fine else SEARCH
-        ahead, error = self.probability(tau, tolerance)
-        back, back_error = self.probability(-tau, tolerance)
         share = math.exp(-tau)
+        ahead, error = self.probability(tau, tolerance)
+        enough = tolerance * max(1.0, 0.2 / max(share, 0.01))  # it counts that much less
+        back, back_error = self.probability(-tau, enough)
         excess = (ahead + error - 0.5) + (back + back_error - 0.5) * share
         excess = min(max(excess, 0.0), 0.5)
         rough = 0.0 if fine else min(error + back_error * share, excess)
@@ -180,3 +185,8 @@ class MixedLaw(SearchedLaw):
         tau = math.log(lam)
         value = lam * self._above(tau) - (1.0 - self._above(-tau))
         return max(min(value + 4 * EPS * lam, lam), lam - 1.0, 0.0)
+
+
+def _lost(tau: float, gap: float, rise: float) -> float:
+    """What p_min loses at exp(tau), P(l < -tau) - 1/2 being the gap, its slope `rise`."""
+    return 0.5 * math.exp(-tau) * gap * gap / rise

@@ -29,6 +29,16 @@ def test_without_a_power_it_is_the_gaussian(dim: int) -> None:
         assert error <= 1e-8
 
 
+@pytest.mark.parametrize("dim", [4, 12, 64, 3072])
+def test_a_shift_beyond_the_largest_coordinate(dim: int) -> None:
+    """All of the least coordinate's range is integrated over, and adds up to the Gaussian."""
+    law, mu = MixedLaw(dim, 0.0, 6.0), 6.0 * math.sqrt(dim)
+    for score in (-1.0, 0.1, 0.7):
+        value, error = law.probability(mu * (score - 0.5 * mu))
+        assert abs(value - special.ndtr(score)) <= min(error, 1e-9)
+        assert error <= 1e-8
+
+
 @pytest.mark.parametrize("dim", [2, 3, 5, 64, 3072])
 @pytest.mark.parametrize("mu", [0.01, 0.5, 2.0, 4.0, 6.0, 7.0])
 def test_the_needed_probability_is_never_below_the_gaussian(dim: int, mu: float) -> None:

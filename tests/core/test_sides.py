@@ -25,6 +25,7 @@ from scipy import special
 import cert_core as cc
 from cert_core.laws import EmpiricalLaw, LogRatioLaw, MixedLaw, log_ratio_law
 from cert_core.laws.quadrature import QuadratureLaw
+from cert_core.laws.sums import Panel
 
 DIGITS = 60
 HALF = mp.mpf(1) / 2
@@ -363,11 +364,9 @@ class WrongNodes(MixedLaw):
 
     signs = (1.0, 1.0)
 
-    def _given(
-        self, y: float, t: float, tolerance: float, seen: dict[float, tuple[float, float]]
-    ) -> tuple[float, float]:
-        value, error = super()._given(y, t, tolerance, seen)
-        return min(max(value + self.signs[t < 0] * OFF, 0.0), 1.0), error + 1.01 * OFF
+    def _given(self, panel: Panel, t: float, tolerance: float) -> tuple[Any, Any]:
+        values, errors = super()._given(panel, t, tolerance)
+        return np.clip(values + self.signs[t < 0] * OFF, 0.0, 1.0), errors + 1.01 * OFF
 
 
 @pytest.mark.parametrize("wrong", [WrongMixed, WrongNodes])
