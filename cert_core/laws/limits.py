@@ -171,7 +171,8 @@ class SumLimit:
             law = SumLimit(self.cone * factor, self.normal * factor, self.spread)
             tau, rise = law.median()
             excess = law._below(tau) - 0.5
-            value = math.log(max(normal_score(excess, 0.5 - excess), 1e-12) / target)
+            score = normal_score(excess, max(0.5 - excess, 1e-17))  # P(l <= tau) rounds to 1
+            value = math.log(max(score, 1e-12) / target)
             if before is not None and abs(shift - before[0]) > 1e-6:
                 slope = min(max((value - before[1]) / (shift - before[0]), 0.2), 2.0)
             if abs(value) < 1e-5:
