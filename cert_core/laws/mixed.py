@@ -189,4 +189,4 @@ class MixedLaw(SearchedLaw):
 
 def _lost(tau: float, gap: float, rise: float) -> float:
     """What p_min loses at exp(tau), P(l < -tau) - 1/2 being the gap, its slope `rise`."""
-    return 0.5 * math.exp(-tau) * gap * gap / rise
+    return 0.5 * math.exp(min(-tau, 700.0)) * gap * gap / rise

@@ -69,11 +69,11 @@ def test_half_of_l_beyond_every_score() -> None:
     assert search_radius(noise, "l1", p) == pytest.approx(71.47822650, rel=1e-8)
 
 
-@pytest.mark.parametrize(("dim", "k"), [(3, 2.0), (784, 783.0)])
+@pytest.mark.parametrize(("dim", "k"), [(784, 783.0), (150528, 143001.6)])
 def test_a_mixed_radius_where_p_is_nearly_one(dim: int, k: float) -> None:
     """Where the limit that a search starts from rounds to 1."""
     noise, ps = cc.MixedNoise(dim, 1.0, k), [1 - 1e-6, 1 - 1e-7, 1 - 1e-9]
     radii = [float(cc.certified_radius(p, noise, "linf")) for p in ps]
     assert 0 < radii[0] < radii[1] < radii[2]
     for p, radius in zip(ps, radii, strict=True):
-        assert cc.required_probability(noise, "linf", radius) <= p
+        assert cc.required_probability(noise, "linf", radius) <= p + 5e-9
