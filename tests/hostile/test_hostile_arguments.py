@@ -642,8 +642,14 @@ def began(**arguments: Any) -> Any:
         return store.runs()
 
 
+def opened(**arguments: Any) -> Any:
+    """The runs of a store that is opened."""
+    with CountStore(**arguments) as store:
+        return store.runs()
+
+
 STORE: dict[str, Call] = {
-    "CountStore": (CountStore, {"path": "store", "readonly": False, "timeout": 1.0}),
+    "CountStore": (opened, {"path": "store", "readonly": False, "timeout": 1.0}),
     "add": (added, VOTES),
     "add_logged": (logged, ROW),
     "begin": (began, {"name": "r", "run": RUN, "start": {"host": "h"}}),

@@ -217,7 +217,8 @@ def earlier() -> list[tuple[Any, ...]]:
     """A store of the first version, read by a reader, merged from, and gone on with."""
     old = store("old.db", range(2), version=1)
     assert len(said(old)) == 2
-    assert sqlite3.connect(old).execute("PRAGMA user_version").fetchone() == (1,)
+    with contextlib.closing(sqlite3.connect(old)) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (1,)
     with CountStore("new.db") as kept:
         assert kept.merge(old) == 2
     assert said("new.db") == said(old)

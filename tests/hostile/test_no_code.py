@@ -149,7 +149,7 @@ def store(name: str = "r", model: str = "evil:net", trap: str = "") -> str:
             ),
         )
     if trap:
-        with sqlite3.connect("runs.db") as raw:
+        with contextlib.closing(sqlite3.connect("runs.db")) as raw, raw:
             raw.executescript(trap)
         raw.close()
     return "runs.db"

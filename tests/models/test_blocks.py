@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -38,28 +39,32 @@ WIDE = cc.L1Noise(7, 1.0, 2.0)
 SOUND = cc.Lattice(0.25)
 
 
-def stored() -> MemoryStore:
-    store = MemoryStore()
-    store.begin("a", RUN)
-    for votes in VOTES:
-        store.add("a", votes)
-    return store
+@contextlib.contextmanager
+def stored() -> Iterator[MemoryStore]:
+    with MemoryStore() as store:
+        store.begin("a", RUN)
+        for votes in VOTES:
+            store.add("a", votes)
+        yield store
 
 
 def casts() -> list[Any]:
-    return np.concatenate(list(stored().casts("a"))).tolist()
+    with stored() as store:
+        return np.concatenate(list(store.casts("a"))).tolist()
 
 
 def reading(bound: str | None) -> list[Any]:
-    result = read_run(stored(), "a", bound=bound)
+    with stored() as store:
+        result = read_run(store, "a", bound=bound)
     columns = (result.indices, result.labels, result.predict, result.radius, result.seconds)
     return [None if each is None else each.tolist() for each in columns]
 
 
 def logged() -> list[Any]:
-    result = dataclasses.replace(
-        read_run(stored(), "a"), mode="sound", failed=np.arange(23, dtype=np.int64)
-    )
+    with stored() as store:
+        result = dataclasses.replace(
+            read_run(store, "a"), mode="sound", failed=np.arange(23, dtype=np.int64)
+        )
     return [(row.index, row.label, row.radius, row.seconds, row.extra) for row in result.rows()]
 
 

@@ -215,7 +215,7 @@ def test_the_store_only_grows(tmp_path: Path) -> None:
             store.add("a", wrong)
         with pytest.raises(StoreError, match="input 2 of run 'a' must have one result"):
             store.add("a", dataclasses.replace(votes_of(2), label=9))
-    with sqlite3.connect(path) as db:
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
         for table in ("runs", "starts", "counts", "logged"):
             if table == "logged":
                 db.execute("INSERT INTO logged VALUES (1, 0, 0, 0, 0.0, 0.0, '{}', NULL)")
@@ -279,7 +279,7 @@ def test_no_kind_of_sampling_is_read_as_another(tmp_path: Path) -> None:
 
 def test_a_kind_of_plan_from_the_future_is_refused(tmp_path: Path) -> None:
     path = filled(tmp_path / "s.db", [])
-    with sqlite3.connect(path) as db:
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
         db.execute(
             "INSERT INTO runs (name, kind, record, attack, alpha) SELECT 'z', 'soft', "
             "replace(record, '\"fixed\"', '\"soft\"'), attack, alpha FROM runs"
@@ -472,7 +472,7 @@ def broken(tmp_path: Path) -> Iterator[tuple[str, str]]:
     yield "free.db", "it is damaged: restore it from a copy"
     for name, pragma in (("other.db", "application_id = 7"), ("newer.db", "user_version = 9")):
         shutil.copy(whole, tmp_path / name)
-        with sqlite3.connect(tmp_path / name) as db:
+        with contextlib.closing(sqlite3.connect(tmp_path / name)) as db, db:
             db.execute(f"PRAGMA {pragma}")
         db.close()
     yield "other.db", "another SQLite file"

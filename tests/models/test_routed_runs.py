@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import random
@@ -378,7 +379,7 @@ def test_a_store_that_was_changed(change: tuple[str, str]) -> None:
     with CountStore("t.db") as store:
         store.begin("r", RUN)
         store.add("r", SENT)
-    with sqlite3.connect("t.db") as db:
+    with contextlib.closing(sqlite3.connect("t.db")) as db, db:
         for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'"):
             db.execute(f"DROP TRIGGER {name}")
         db.execute("UPDATE counts SET path = replace(path, ?, ?)", change)
