@@ -19,13 +19,10 @@ import numpy as np
 import cert_core as cc
 from cert_core.rounding import in_full
 from cert_models.files.outputs import refused, written
-from cert_models.files.reading import reading
+from cert_models.files.reading import NUMBER, plain_float, reading
 
 COLUMNS = ("idx", "label", "predict", "radius", "correct", "time")
 TIME = re.compile(r"(?:(?P<days>\d+) days?, )?(?P<hours>\d+):(?P<minutes>\d+):(?P<seconds>[\d.]+)")
-NUMBER = re.compile(
-    r"[+-]?(?:(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d{1,3})?|inf|infinity)", re.ASCII | re.IGNORECASE
-)
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 # Cells as most logs have them, one a line: each matched in one way, so what fails does at once.
@@ -537,9 +534,10 @@ def _check_correct(told: Sequence[_Told]) -> None:
 
 def _number(name: str, text: str) -> float:
     """A float as logs write it; "1_0" is none."""
-    if not NUMBER.fullmatch(text.strip()):
-        raise ValueError(f"{name} must be a number, got {text!r}")
-    return float(text)
+    try:
+        return plain_float(text)
+    except ValueError:
+        raise ValueError(f"{name} must be a number, got {text!r}") from None
 
 
 def _whole(name: str, text: str, least: int) -> int:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 LONGEST = 240  # characters of a reader's own words
+NUMBER = re.compile(
+    r"[+-]?(?:(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d{1,3})?|inf|infinity)", re.ASCII | re.IGNORECASE
+)
 NOT_THE_FILE = (KeyboardInterrupt, SystemExit, GeneratorExit, ModuleNotFoundError)
 
 
@@ -27,8 +31,9 @@ def reason_of(error: BaseException) -> str:
 
 
 def plain_float(text: str) -> float:
-    """The number that a file's text is; not with the underscores and digits of Python's own."""
-    if "_" in text or not text.isascii():
+    """The number that a file's text is; not with the underscores and digits of Python's own, nor
+    NaN."""
+    if not NUMBER.fullmatch(text.strip()):
         raise ValueError(f"could not convert string to float: {text!r}")
     return float(text)
 
